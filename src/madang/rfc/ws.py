@@ -7,7 +7,7 @@ round.
 
 The parts, in the order of the file:
 
-- `FrameReader`: the hot path of the whole server. A chunk that is exactly one small text frame, which is what
+- `FrameReader`: the hot path of the whole server. A chunk that is exactly one small message, which is what
   nearly every `data_received` brings, is recognised by four comparisons and delivered; everything else goes
   through `_walk`.
 - `frame`, `frame_masked`, `text_frame`, `binary_frame`, `close_payload`, `parse_close`: frames to send, close
@@ -514,6 +514,7 @@ def accept(response_header: str, settings: Deflate) -> tuple[Inflater, Deflater]
 # -------------------------------------------------------------------------------------------- frames, reading
 
 _FIN_TEXT: Final = 0x81
+_FIN_BINARY: Final = 0x82
 
 
 class FrameReader:
@@ -593,7 +594,7 @@ class FrameReader:
         self._inflater = inflater
         self._max_fragments = max_fragments
         self._stopped = False
-        # A chunk of up to _fast_size bytes may be a small text frame: 0 while something has been begun.
+        # A chunk of up to _fast_size bytes may be one small message: 0 while something has been begun.
         self._fast_limit = 6 + min(_MAX_CONTROL_BYTES, max_message_bytes) if masked else 0
         self._fast_size = self._fast_limit
         # The frame that is being received: its incomplete header, or its fields and how much is missing.
@@ -644,14 +645,20 @@ class FrameReader:
         """
         size = len(data)
         try:
-            # One whole small text frame: 2 bytes of header, 4 of mask, and a length that says what is here.
-            if 5 < size <= self._fast_size and data[1] == size + 122 and data[0] == _FIN_TEXT:
-                try:
-                    text = apply_mask(data[6:], data[2:6]).decode()
-                except UnicodeDecodeError as error:
-                    raise _bad_utf8(error, "text message") from None
-                self._on_message(text)
-            elif not self._stopped:
+            # One whole small message: 2 bytes of header, 4 of mask, and a length that says what is here.
+            if 5 < size <= self._fast_size and data[1] == size + 122:
+                first = data[0]
+                if first == _FIN_TEXT:
+                    try:
+                        text = apply_mask(data[6:], data[2:6]).decode()
+                    except UnicodeDecodeError as error:
+                        raise _bad_utf8(error, "text message") from None
+                    self._on_message(text)
+                    return
+                if first == _FIN_BINARY:
+                    self._on_message(apply_mask(data[6:], data[2:6]))
+                    return
+            if not self._stopped:
                 self._walk(data)
         except BaseException:
             self.stop()
@@ -667,20 +674,31 @@ class FrameReader:
         elif self._head:
             data = self._head + data
             self._head = b""
+        masked = self._masked
         size = len(data)
         while not self._stopped and position + 2 <= size:
             first = data[position]
             length = data[position + 1]
-            # The same short cut as in `feed`, for several small frames in one chunk.
-            if first == _FIN_TEXT and 128 <= length < 254 and not self._message_opcode:
-                end = position + length - 122
-                if end <= size and end - position <= self._fast_limit:
-                    start = position + 6
+            # The same short cut for several messages in one chunk, and for those of up to 65,535 bytes.
+            if masked and _FIN_TEXT <= first <= _FIN_BINARY and not self._message_opcode:
+                start = position + 6
+                length_here = length - 128
+                if length == 254 and start + 2 <= size:
+                    start += 2
+                    length_here = data[position + 2] << 8 | data[position + 3]
+                    if length_here < 126:
+                        length_here = -1  # an error, which _header words
+                end = start + length_here
+                if length < 255 and 0 <= length_here <= self._max_message_bytes and end <= size:
+                    payload = apply_mask(data[start:end], data[start - 4 : start])
+                    position = end
+                    if first == _FIN_BINARY:
+                        self._on_message(payload)
+                        continue
                     try:
-                        text = apply_mask(data[start:end], data[position + 2 : start]).decode()
+                        text = payload.decode()
                     except UnicodeDecodeError as error:
                         raise _bad_utf8(error, "text message") from None
-                    position = end
                     self._on_message(text)
                     continue
             start = self._header(data, position, first, length)
@@ -694,7 +712,7 @@ class FrameReader:
                 return
             position = end
             self._missing = 0
-            if self._masked:
+            if masked:
                 if end - start < _COPYLESS_BYTES:
                     payload = apply_mask(data[start:end], self._key)
                 else:
