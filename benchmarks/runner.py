@@ -1,0 +1,171 @@
+"""Starts a server, sets the load generator on it, and stops it again, whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .peers import HERE, SERVERS, Peer
+from .works import Pace, Work
+
+LOAD_SOURCE = HERE / "load" / "load.c"
+BUILD = HERE / ".build"
+START_SECONDS = 15.0
+STOP_SECONDS = 3.0
+
+_libc = ctypes.CDLL(None)
+
+
+class StepFailedError(Exception):
+    """A step gave no figures: a wrong answer, a server that does not start, no time left."""
+
+
+def cores() -> tuple[int, int]:
+    """The server's core and the load generator's; the same one if there is only one."""
+    usable = sorted(os.sched_getaffinity(0))
+    return usable[-1], usable[0]
+
+
+def build_load() -> Path:
+    """Compiles the load generator if its source is newer."""
+    program = BUILD / "load"
+    if program.exists() and program.stat().st_mtime >= LOAD_SOURCE.stat().st_mtime:
+        return program
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        raise StepFailedError("no C compiler (gcc, cc or $CC) to build the load generator with")
+    BUILD.mkdir(exist_ok=True)
+    fresh = BUILD / f"load.{os.getpid()}"
+    command = [compiler, "-O2", "-std=gnu11", "-Wall", "-Wextra", "-o", str(fresh), str(LOAD_SOURCE)]
+    subprocess.run(command, check=True)
+    fresh.replace(program)  # at once: another run may be using the old one
+    return program
+
+
+def in_child(core: int) -> Callable[[], None]:
+    """What a child does before it becomes the program: pinned, many descriptors, ends with its parent."""
+
+    def prepare() -> None:
+        os.sched_setaffinity(0, {core})
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+    return prepare
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def process_tree(pid: int) -> list[int]:
+    found = [pid]
+    with contextlib.suppress(OSError):
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in children.read_text().split():
+                found += process_tree(int(child))
+    return found
+
+
+@contextlib.contextmanager
+def running(peer: Peer) -> Iterator[tuple[int, list[int], Path]]:
+    """A server of this peer: its port, the processes it consists of, and the file with what it says."""
+    port = free_port()
+    with tempfile.NamedTemporaryFile("w", prefix="bench-", suffix=".log") as log:
+        process = subprocess.Popen(
+            peer.command(port),
+            cwd=SERVERS,
+            env=os.environ | {"PYTHONPATH": str(SERVERS)} | dict(peer.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            preexec_fn=in_child(cores()[0]),
+            start_new_session=True,  # a group of its own, so that all of it can be ended by its id
+        )
+        try:
+            wait_until_listening(process, port, Path(log.name))
+            yield port, process_tree(process.pid), Path(log.name)
+        finally:
+            stop(process)
+
+
+def wait_until_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise StepFailedError(f"the server ended with status {process.returncode}:\n{tail(log)}")
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise StepFailedError(f"the server does not listen after {START_SECONDS:g} s:\n{tail(log)}")
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        # Whatever is left of the group that we made. Its id cannot be another's while one member lives.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def tail(log: Path, lines: int = 15) -> str:
+    return "\n".join("    " + line for line in log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def run_step(peer: Peer, work: Work, pace: Pace, *, quick: bool) -> dict[str, Any]:
+    """One work on one freshly started server. Returns the load generator's figures."""
+    program = build_load()
+    with running(peer) as (port, pids, log):
+        options: dict[str, float] = {
+            "port": port,
+            "warmup": pace.warmup * peer.warmup,
+            "seconds": pace.seconds,
+            "settle": pace.settle,
+            "deadline": pace.deadline,
+        }
+        command = [str(program), work.kind]
+        for name, value in (options | work.arguments(quick=quick)).items():
+            command += [f"--{name}", f"{value:g}"]
+        for pid in pids:
+            command += ["--pid", str(pid)]
+        load = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=in_child(cores()[1])
+        )
+        try:
+            output, errors = load.communicate(timeout=pace.deadline + 10)
+        except subprocess.TimeoutExpired:
+            raise StepFailedError("the load generator did not end in time") from None
+        finally:
+            if load.poll() is None:
+                load.kill()
+                load.wait()
+        said = tail(log)
+        if load.returncode != 0:
+            message = errors.decode(errors="replace").strip() or f"load ended with status {load.returncode}"
+            raise StepFailedError(message + (f"\n  the server said:\n{said}" if said else ""))
+    result: dict[str, Any] = json.loads(output)
+    if said:
+        result["server_said"] = said
+    return result
