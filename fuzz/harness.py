@@ -17,8 +17,8 @@ Checks of properties are plain `assert` statements in the target. Run it as
     python fuzz/fuzz_ws.py --input 0081             once, to look at a finding
 
 The loop mutates the seeds. Where `sys.monitoring` exists (Python 3.12), an input that reaches a line of
-`madang` that none reached before joins the seeds. A finding is printed as hex with its traceback, and the exit
-status is 1.
+`madang` that none reached before joins the seeds. A finding is printed as hex with its traceback, and the
+exit status is 1.
 """
 
 import argparse

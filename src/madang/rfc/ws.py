@@ -972,7 +972,7 @@ def binary_frame(payload: bytes) -> bytes:
 
 VERSION_HEADER: Final = ("Sec-WebSocket-Version", "13")  # goes with a response of status 426, RFC 6455 4.2.2
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_FORBIDDEN_IN_HEADER: Final = re.compile(r"[\r\n\0]")
+_FORBIDDEN_IN_HEADER: Final = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 
 
 @dataclass(frozen=True)
@@ -1076,7 +1076,7 @@ def _http_message(first_line: str, headers: Iterable[tuple[str, str]]) -> bytes:
     lines += [f"{name}: {value}" for name, value in headers]
     for line in lines:
         if _FORBIDDEN_IN_HEADER.search(line):
-            raise LocalProtocolError(f"line break in a header: {line!r}")
+            raise LocalProtocolError(f"a header with a character that cannot be in one: {line!r}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
@@ -1090,7 +1090,7 @@ def handshake_response(
     r"""Server: return the whole response that opens the WebSocket (RFC 6455 4.2.2).
 
     Raises:
-        LocalProtocolError: a line break in a header.
+        LocalProtocolError: a line break, or what is not Latin-1, in a header.
 
     Example:
         >>> handshake_response("dGhlIHNhbXBsZSBub25jZQ==").split(b"\r\n")[0]
@@ -1117,7 +1117,7 @@ def handshake_request(
     r"""Client: return the whole request that asks for a WebSocket (RFC 6455 4.1); `key` is from `client_key`.
 
     Raises:
-        LocalProtocolError: a line break in a header or in the target.
+        LocalProtocolError: a line break, or what is not Latin-1, in a header or in the target.
 
     Example:
         >>> handshake_request("example.org", "/chat", "dGhlIHNhbXBsZSBub25jZQ==").split(b"\r\n")[0]
