@@ -23,6 +23,13 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="short runs, once; under a minute")
     parser.add_argument("--repeat", type=int, metavar="N", help="repetitions (default 3, quick 1)")
+    parser.add_argument(
+        "--retry",
+        type=int,
+        metavar="N",
+        help=f"run a step again, up to N times, when other processes took more than {report.DISTURBED:.0%} "
+        "of the server's core; the least disturbed run counts (default 2, quick 0)",
+    )
     parser.add_argument("--only", type=names, metavar="WORKS", help=f"some of: {', '.join(WORKS)}")
     parser.add_argument("--peers", type=names, metavar="PEERS", help=f"some of: {', '.join(PEERS)}")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown too")
@@ -33,8 +40,10 @@ def parse() -> argparse.Namespace:
             if name not in known:
                 parser.error(f"{name!r} is none of: {', '.join(known)}")
     options.repeat = options.repeat or (1 if options.quick else 3)
-    if options.repeat < 1:
-        parser.error("--repeat must be at least 1")
+    if options.retry is None:
+        options.retry = 0 if options.quick else 2
+    if options.repeat < 1 or options.retry < 0:
+        parser.error("--repeat must be at least 1, --retry at least 0")
     return options
 
 
@@ -80,6 +89,21 @@ def brief(result: dict[str, Any]) -> str:
     return text
 
 
+def least_disturbed(peer: str, work: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The same rule for every peer: strangers on the server's core spoil a run, so it is run again."""
+    best: dict[str, Any] = {}
+    for attempt in range(1, options.retry + 2):
+        result = runner.run_step(
+            PEERS[peer], WORKS[work], QUICK if options.quick else FULL, quick=options.quick
+        )
+        if not best or result["strangers_share"] < best["strangers_share"]:
+            best = result
+        best["attempts"] = attempt
+        if WORKS[work].kind == "idle" or best["strangers_share"] <= report.DISTURBED:
+            break
+    return best
+
+
 def interrupt(number: int, _frame: object) -> None:
     raise KeyboardInterrupt(f"signal {number}")
 
@@ -95,7 +119,6 @@ def main() -> int:
         return 1
     if runner.cores()[0] == runner.cores()[1]:
         problems.append("only one core: server and load generator share it; the figures mean little")
-    pace = QUICK if options.quick else FULL
     runner.build_load()
     meta = report.about(peers, repeat=options.repeat, quick=options.quick)
     results: report.Results = {}
@@ -109,7 +132,7 @@ def main() -> int:
                     label = f"{work} {peer}" + (f" #{repetition}" if options.repeat > 1 else "")
                     progress.step(label)
                     try:
-                        result = runner.run_step(PEERS[peer], WORKS[work], pace, quick=options.quick)
+                        result = least_disturbed(peer, work, options)
                     except runner.StepFailedError as error:
                         failures.append(f"{label} FAILED: {error}")
                         progress.finished(label, f"FAILED: {error}")

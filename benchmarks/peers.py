@@ -121,7 +121,7 @@ PEERS: dict[str, Peer] = {
         versions=node_packages("socket.io", "engine.io", "ws", "bufferutil"),
         prepare=node_prepare,
         environment={"NODE_ENV": "production"},
-        warmup=3.0,
+        warmup=4.0,
     ),
     "python-socketio": Peer(
         title="python-socketio, uvicorn",

@@ -18,6 +18,7 @@ from .peers import HERE, OURS, PEERS
 from .works import WORKS
 
 EQUAL_WITHIN = 0.10  # neighbours closer than this are called equal
+DISTURBED = 0.05  # a run in which strangers took more of the server's core than this is worth repeating
 BUSY_LOAD = 0.90  # a load generator busier than this may have been the limit itself
 
 
@@ -48,10 +49,11 @@ LATENCIES = tuple(
     Metric(name, ("latency_us", name), "ms", scale=1 / 1000) for name in ("p50", "p95", "p99", "max")
 )
 BUSY = Metric("Server busy", ("server_share",), "%", scale=100, decimals=0)
+STRANGERS = Metric("Strangers", ("strangers_share",), "%", scale=100, decimals=0)
 
 
 def metrics_of(work: str) -> tuple[Metric, ...]:
-    return (MEMORY,) if WORKS[work].kind == "idle" else (CPU, RATE, *LATENCIES, BUSY)
+    return (MEMORY,) if WORKS[work].kind == "idle" else (CPU, RATE, *LATENCIES, BUSY, STRANGERS)
 
 
 def compared_metrics(work: str) -> tuple[Metric, ...]:
@@ -161,8 +163,13 @@ def about(peers: Iterable[str], *, repeat: int, quick: bool) -> dict[str, Any]:
 
 
 def titles(work: str) -> list[str]:
-    unit = {CPU: f"CPU µs per {singular(work)}", RATE: f"{WORKS[work].operation}/s", BUSY: "server busy %"}
-    return [unit.get(metric, f"{metric.name} {metric.unit}") for metric in metrics_of(work)]
+    special = {
+        CPU: f"CPU µs per {singular(work)}",
+        RATE: f"{WORKS[work].operation}/s",
+        BUSY: "busy %",
+        STRANGERS: "strangers %",
+    }
+    return [special.get(metric, f"{metric.name} {metric.unit}") for metric in metrics_of(work)]
 
 
 def singular(work: str) -> str:
@@ -233,6 +240,12 @@ def warnings(results: Results) -> list[str]:
         for peer, steps in by_peer.items():
             if max(step["load_share"] for step in steps) > BUSY_LOAD:
                 found.append(f"{work}, {peer}: the load generator was the limit; throughput is a lower bound")
+            strangers = spread(STRANGERS, steps)
+            if strangers is not None and WORKS[work].kind != "idle" and strangers.median > DISTURBED * 100:
+                found.append(
+                    f"{work}, {peer}: other processes took {strangers.median:.0f} % of the server's core: "
+                    "repeat it on a quiet machine"
+                )
             if any("server_said" in step for step in steps):
                 found.append(f"{work}, {peer}: the server wrote to its log (see the JSON)")
     return found

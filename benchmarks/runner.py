@@ -140,6 +140,7 @@ def run_step(peer: Peer, work: Work, pace: Pace, *, quick: bool) -> dict[str, An
     with running(peer) as (port, pids, log):
         options: dict[str, float] = {
             "port": port,
+            "core": cores()[0],
             "warmup": pace.warmup * peer.warmup,
             "seconds": pace.seconds,
             "settle": pace.settle,

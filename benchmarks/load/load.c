@@ -59,9 +59,11 @@ static struct {
     long max_operations;
     pid_t pids[MAX_PIDS]; /* the server's process tree */
     int pid_count;
+    int core;             /* the core that the server is pinned to, -1: not said */
 } option = {
     .host = "127.0.0.1", .path = "/socket.io/", .clients = 50, .in_flight = 1, .burst = 1, .concurrency = 50,
     .payload = 64, .warmup = 1.0, .seconds = 3.0, .settle = 1.0, .deadline = 60.0, .max_operations = 20000000,
+    .core = -1,
 };
 
 enum Phase { PREPARE, WARMUP, MEASURE, DRAIN, DONE };
@@ -113,6 +115,26 @@ static uint64_t server_cpu(void)
         sum += nanoseconds(clock);
     }
     return sum;
+}
+
+/*
+ * How long the server's core has been idle, from /proc/stat (in ticks). What is left of the measured window after this
+ * and the server's own time was taken by strangers: other processes, or the host (steal).
+ */
+static uint64_t core_idle(void)
+{
+    char line[512], name[16];
+    unsigned long long idle = 0, waiting = 0;
+    if (option.core < 0) return 0;
+    snprintf(name, sizeof name, "cpu%d ", option.core);
+    FILE *file = fopen("/proc/stat", "r");
+    if (file == NULL) die("/proc/stat: %s", strerror(errno));
+    while (fgets(line, sizeof line, file)) {
+        if (strncmp(line, name, strlen(name)) != 0) continue;
+        if (sscanf(line, "%*s %*u %*u %*u %llu %llu", &idle, &waiting) != 2) die("/proc/stat: %s", line);
+    }
+    fclose(file);
+    return (idle + waiting) * (1000000000u / (uint64_t)sysconf(_SC_CLK_TCK));
 }
 
 /* Resident memory of the server's process tree in bytes. */
@@ -213,7 +235,7 @@ static int connection_count;
 static int ready_count;
 static int next_to_dial;
 static int dialling_count;
-static uint64_t began, phase_began, measured_from, measured_to, cpu_from, cpu_to, load_cpu_from, load_cpu_to;
+static uint64_t began, phase_began, measured_from, measured_to, cpu_from, cpu_to, idle_from, idle_to, load_cpu_from, load_cpu_to;
 static long operations;      /* in the measured window */
 static long sent_total, answered_total;
 static uint64_t random_state = 0x9E3779B97F4A7C15u;
@@ -367,11 +389,13 @@ static void enter(enum Phase next, uint64_t now)
         operations = 0;
         samples.count = 0;
         load_cpu_from = nanoseconds(CLOCK_PROCESS_CPUTIME_ID);
+        idle_from = core_idle();
         cpu_from = server_cpu();
         measured_from = monotonic();
     } else if (next == DRAIN) {
         measured_to = monotonic();
         cpu_to = server_cpu();
+        idle_to = core_idle();
         load_cpu_to = nanoseconds(CLOCK_PROCESS_CPUTIME_ID);
     }
 }
@@ -985,7 +1009,7 @@ __attribute__((noreturn)) static void usage(void)
 {
     fprintf(stderr, "usage: load WORK --port N [--host IPV4] [--path /socket.io/] [--pid PID]... [--clients N] [--in-flight N]\n"
                     "            [--burst N] [--concurrency N] [--payload BYTES] [--warmup S] [--seconds S] [--settle S]\n"
-                    "            [--deadline S] [--max-operations N]\n"
+                    "            [--deadline S] [--max-operations N] [--core N]\n"
                     "WORK: echo, fanout, connect, idle, polling-echo\n");
     exit(2);
 }
@@ -1020,6 +1044,7 @@ static void parse_options(int count, char **arguments)
         else if (strcmp(name, "--seconds") == 0) option.seconds = number(value, 0.01, 60);
         else if (strcmp(name, "--settle") == 0) option.settle = number(value, 0, 60);
         else if (strcmp(name, "--deadline") == 0) option.deadline = number(value, 0.1, 600);
+        else if (strcmp(name, "--core") == 0) option.core = (int)number(value, 0, 4095);
         else if (strcmp(name, "--max-operations") == 0) option.max_operations = (long)number(value, 1, 1e9);
         else if (strcmp(name, "--pid") == 0 && option.pid_count < MAX_PIDS) option.pids[option.pid_count++] = (pid_t)number(value, 1, 1e9);
         else usage();
@@ -1038,6 +1063,10 @@ static void print_result(void)
     if (option.pid_count > 0)
         printf(",\"cpu_seconds\":%.6f,\"cpu_us_per_operation\":%.4f,\"server_share\":%.4f", cpu, cpu * 1e6 / (double)operations,
                cpu / elapsed);
+    if (option.pid_count > 0 && option.core >= 0) {
+        double strangers = 1.0 - (double)(idle_to - idle_from) / 1e9 / elapsed - cpu / elapsed;
+        printf(",\"strangers_share\":%.4f", strangers > 0.0 ? strangers : 0.0);
+    }
     printf(",\"load_share\":%.4f", (double)(load_cpu_to - load_cpu_from) / 1e9 / elapsed);
     if (samples.count > 0)
         printf(",\"latency_us\":{\"p50\":%.2f,\"p95\":%.2f,\"p99\":%.2f,\"max\":%.2f,\"samples\":%zu}", percentile(0.50),
