@@ -1,6 +1,6 @@
 """RFC 6455: frames, messages, text, close and the opening handshake. Compression is in test_ws_deflate.py.
 
-`receive` runs each stream three ways (at once, byte by byte, with more behind) and insists on the same outcome.
+`receive` runs each stream three ways (at once, byte by byte, with more behind): the outcome must be the same.
 """
 
 import importlib
