@@ -1,0 +1,185 @@
+import { useComputed } from "@preact/signals";
+import { useRef } from "preact/hooks";
+import { activeId, joinedRooms, me, open, otherRooms, ready, type RoomState } from "../chat.ts";
+import { t } from "../i18n.ts";
+import type { Message } from "../protocol.ts";
+import { brief, hue, initial } from "../text.ts";
+import { Avatar, Icon, IconButton, Logo } from "./bits.tsx";
+import { dialog, drawer, focusComposer, proposedName, query } from "./view.ts";
+
+const fold = (text: string) => text.normalize("NFKC").toLocaleLowerCase();
+
+function preview(message: Message | null): string {
+  if (!message) return "";
+  const what = message.file ? (message.file.width ? t().sentPicture : t().sentFile(message.file.name)) : message.text;
+  return t().said(message.author.id === me.value.id ? t().you : message.author.nick, what);
+}
+
+function go(id: string): void {
+  open(id);
+  query.value = "";
+  drawer.value = "";
+  focusComposer();
+}
+
+function Row({ state, marked }: { state: RoomState; marked: boolean }) {
+  const room = state.room.value;
+  const current = activeId.value === room.id;
+  const unread = state.joined.value ? state.unread.value : 0;
+  const last = state.last.value;
+  return (
+    <li>
+      <button
+        type="button"
+        class={`room-row ${marked ? "marked" : ""} ${unread ? "has-unread" : ""}`}
+        aria-current={current ? "page" : undefined}
+        onClick={() => go(room.id)}
+      >
+        <span class="room-glyph" data-hue={hue(room.id)} aria-hidden="true">
+          {initial(room.name)}
+        </span>
+        <span class="room-name">{room.name}</span>
+        {last && <span class="room-time">{brief(last.at, t())}</span>}
+        <span class="room-last">{preview(last) || room.topic || " "}</span>
+        {unread > 0 ? (
+          <span class="pill">
+            <span aria-hidden="true">{unread > 99 ? "99+" : unread}</span>
+            <span class="sr-only">{t().unread(unread)}</span>
+          </span>
+        ) : (
+          !state.joined.value && state.count.value > 0 && (
+            <span class="room-count" title={t().hereCount(state.count.value)}>
+              <Icon name="people" />
+              {state.count.value}
+            </span>
+          )
+        )}
+      </button>
+    </li>
+  );
+}
+
+export function Sidebar() {
+  const lists = useRef<HTMLElement>(null);
+  const wanted = query.value.trim();
+  const found = useComputed(() => {
+    const words = fold(query.value.trim()).split(/\s+/);
+    const fits = (state: RoomState) => {
+      const room = state.room.value;
+      const hay = fold(`${room.name} ${room.topic} ${room.id}`);
+      return words.every((word) => hay.includes(word));
+    };
+    return { mine: joinedRooms.value.filter(fits), others: otherRooms.value.filter(fits) };
+  });
+  const { mine, others } = found.value;
+  const all = [...mine, ...others];
+  const exact = all.some((state) => fold(state.room.value.name) === fold(wanted));
+  const offers = wanted && !exact ? 1 : 0;
+  const create = (name: string) => {
+    proposedName.value = name;
+    dialog.value = "create";
+    query.value = "";
+  };
+  const leaveSearch = () => {
+    query.value = "";
+    drawer.value = "";
+    focusComposer();
+  };
+  const rows = () => [...(lists.current?.querySelectorAll<HTMLElement>(".room-row") ?? [])];
+  const onSearchKey = (event: KeyboardEvent) => {
+    if (event.isComposing) return;
+    if (event.key === "ArrowDown") rows()[0]?.focus();
+    else if (event.key === "ArrowUp") rows().at(-1)?.focus();
+    else if (event.key === "Enter" && wanted) rows()[0]?.click();
+    else if (event.key === "Escape") leaveSearch();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  };
+  /** In the list the arrow keys go from room to room; up from the first is the search again. */
+  const onListKey = (event: KeyboardEvent) => {
+    const all = rows();
+    const at = all.indexOf(document.activeElement as HTMLElement);
+    if (event.altKey || at < 0) return;
+    if (event.key === "ArrowDown") all[Math.min(at + 1, all.length - 1)]?.focus();
+    else if (event.key === "ArrowUp") (at ? all[at - 1] : document.getElementById("room-search"))?.focus();
+    else if (event.key === "Home") all[0]?.focus();
+    else if (event.key === "End") all.at(-1)?.focus();
+    else if (event.key === "Escape") leaveSearch();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  };
+
+  return (
+    <aside class="sidebar" aria-label={t().rooms}>
+      <header class="sidebar-head">
+        <Logo />
+        <h1>{t().app}</h1>
+        <IconButton icon="plus" label={t().newRoom} onClick={() => create("")} />
+        <IconButton icon="close" label={t().close} class="only-narrow" onClick={() => (drawer.value = "")} />
+      </header>
+      <div class="search" role="search">
+        <Icon name="search" />
+        <input
+          id="room-search"
+          type="text"
+          inputMode="search"
+          enterkeyhint="go"
+          autocomplete="off"
+          spellcheck={false}
+          maxLength={40}
+          aria-controls="room-lists"
+          aria-keyshortcuts="Control+K Meta+K"
+          aria-label={t().searchRooms}
+          placeholder={t().searchRooms}
+          value={query.value}
+          onInput={(event) => (query.value = event.currentTarget.value)}
+          onKeyDown={onSearchKey}
+        />
+        {query.value ? (
+          <IconButton icon="close" label={t().clearSearch} onClick={() => (query.value = "")} />
+        ) : (
+          <kbd aria-hidden="true">{/Mac|iPhone|iPad/.test(navigator.platform) ? "⌘K" : "Ctrl K"}</kbd>
+        )}
+      </div>
+      <nav id="room-lists" class="room-lists" ref={lists} aria-label={t().rooms} onKeyDown={onListKey}>
+        {mine.length > 0 && (
+          <>
+            <h2>{t().yourRooms}</h2>
+            <ul>{mine.map((state, i) => <Row key={state.id} state={state} marked={Boolean(wanted) && i === 0} />)}</ul>
+          </>
+        )}
+        {others.length > 0 && (
+          <>
+            <h2>{t().otherRooms}</h2>
+            <ul>
+              {others.map((state, i) => (
+                <Row key={state.id} state={state} marked={Boolean(wanted) && mine.length + i === 0} />
+              ))}
+            </ul>
+          </>
+        )}
+        {wanted && !all.length && <p class="hint">{t().noRooms}</p>}
+        {offers > 0 && (
+          <button
+            type="button"
+            class={`room-row create-row ${all.length ? "" : "marked"}`}
+            onClick={() => create(wanted)}
+          >
+            <span class="room-glyph new" aria-hidden="true">
+              <Icon name="plus" />
+            </span>
+            <span class="room-name">{t().createNamed(wanted)}</span>
+          </button>
+        )}
+        {!ready.value && !all.length && !wanted && <p class="hint">{t().loading}</p>}
+      </nav>
+      <footer class="sidebar-foot">
+        <Avatar nick={me.value.nick || "?"} />
+        <span class="me">{me.value.nick}</span>
+        <IconButton icon="gear" label={t().settings} onClick={() => (dialog.value = "settings")} />
+      </footer>
+    </aside>
+  );
+}

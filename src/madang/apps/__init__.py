@@ -1,0 +1,1 @@
+"""Applications written on Madang's public API alone."""

@@ -1,0 +1,240 @@
+"""What browsers may ask over Socket.IO.
+
+Each request is one JSON object and is acknowledged with one: the answer, or ``{"error": {"code", "message"}}``.
+
+=================  ================================================================================
+ask                answer; what others hear
+=================  ================================================================================
+``hello``          who you are, all rooms, yours with what you missed
+``create``         the room; everybody hears ``room``
+``join``, `leave`  the room as you find it; its people hear ``arrived`` or ``departed``
+``history``        a page of messages
+``say``            the message, once it is stored; the room hears ``message``
+``typing``         nothing; the room hears ``typing``, unless it is busy (volatile)
+``read``           nothing; the room hears ``seen``
+``rename``         you; your rooms hear ``renamed``
+``upload_start``   the upload and its chunk size
+``upload_chunk``   bytes received, and the file when it is whole
+``ping``           nothing: it measures the round trip
+=================  ================================================================================
+"""
+
+import functools
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, get_type_hints
+
+import msgspec
+
+from madang import ConnectionRefused, Namespace, Socket
+from madang.apps.chat import protocol as p
+from madang.apps.chat.people import People, Person, person_id
+from madang.apps.chat.store import Store
+from madang.apps.chat.uploads import Uploads
+
+Ask = TypeVar("Ask", bound=msgspec.Struct)
+Answer = dict[str, Any]
+
+
+def request(
+    method: Callable[["Chat", Socket, Person, Ask], Awaitable[Answer]],
+) -> Callable[["Chat", Socket, object], Awaitable[Answer]]:
+    """Make an event handler of a method: its request is validated, its errors become answers."""
+    kind: type[Ask] = get_type_hints(method)["ask"]
+
+    @functools.wraps(method)
+    async def handler(self: "Chat", socket: Socket, raw: object) -> Answer:
+        try:
+            person: Person = socket.data["person"]
+            person.asking.spend(time.monotonic())
+            return await method(self, socket, person, msgspec.convert(raw, kind))
+        except msgspec.ValidationError as error:
+            return p.ChatError("invalid", str(error)).as_answer()
+        except p.ChatError as error:
+            return error.as_answer()
+
+    del handler.__wrapped__  # type: ignore[attr-defined]  # its signature is (self, socket, raw)
+    return handler
+
+
+class Chat(Namespace):
+    """The namespace that the page talks to."""
+
+    def __init__(self, store: Store, uploads: Uploads, people: People) -> None:
+        super().__init__("/")
+        self.store = store
+        self.uploads = uploads
+        self.people = people
+
+    # --- coming and going ---------------------------------------------------------------------------------
+
+    def admit(self, socket: Socket) -> None:
+        """Middleware: let in who brings a token and a nickname that nobody else here has."""
+        try:
+            auth = msgspec.convert(socket.handshake.auth, p.Auth)
+            nick = p.clean_line(auth.nick, p.MAX_NICK, "nickname")
+            self.people.check_nick(nick, person_id(auth.token))
+        except msgspec.ValidationError as error:
+            raise ConnectionRefused("invalid", {"code": "invalid", "message": str(error)}) from error
+        except p.ChatError as error:
+            raise ConnectionRefused(error.code, error.as_answer()["error"]) from error
+        socket.data["admitted"] = person_id(auth.token), nick
+
+    def on_connection(self, socket: Socket) -> None:
+        """Count a tab as there from the moment that it is."""
+        socket.data["person"] = self.people.arrive(socket, *socket.data["admitted"])
+
+    def on_disconnect(self, socket: Socket, reason: str) -> None:
+        """Tell the rooms when somebody's last tab is gone."""
+        person: Person = socket.data["person"]
+        if self.people.depart(socket, person):
+            for room in person.rooms:
+                self._tell(room, "departed", {"room": room, "who": person.who})
+
+    @request
+    async def on_hello(self, socket: Socket, person: Person, ask: p.Hello) -> Answer:
+        """Put a tab into its person's rooms, then catch up: in this order nothing falls between the two."""
+        joined = await self.store.joined(person.id)
+        for room in joined:
+            socket.join(channel(room))
+        for room in joined - person.rooms:
+            self._arrive(person, room)
+        visits = await self.store.visits(person.id, ask.rooms)
+        return _plain(
+            {
+                "me": person.who,
+                "limits": {
+                    "text": p.MAX_TEXT,
+                    "file": p.MAX_FILE_BYTES,
+                    "chunk": p.CHUNK_BYTES,
+                    "nick": p.MAX_NICK,
+                },
+                "rooms": await self.store.rooms(),
+                "counts": self.people.counts(),
+                "visits": visits,
+                "here": {visit.room.id: self.people.here(visit.room.id) for visit in visits},
+            }
+        )
+
+    @request
+    async def on_rename(self, socket: Socket, person: Person, ask: p.Rename) -> Answer:
+        """Change a nickname, here and for all of the person's tabs."""
+        nick = p.clean_line(ask.nick, p.MAX_NICK, "nickname")
+        self.people.check_nick(nick, person.id)
+        person.nick = nick
+        await self.store.rename(person.who)
+        for tab in person.tabs.values():
+            tab.emit("renamed", _plain(person.who))
+        for room in person.rooms:
+            self._tell(room, "renamed", person.who)
+        return {"me": _plain(person.who)}
+
+    # --- rooms --------------------------------------------------------------------------------------------
+
+    @request
+    async def on_create(self, socket: Socket, person: Person, ask: p.Create) -> Answer:
+        """Make a room and tell everybody, in whatever room they are."""
+        name = p.clean_line(ask.name, p.MAX_ROOM_NAME, "name")
+        topic = p.clean_line(ask.topic, p.MAX_TOPIC, "topic") if ask.topic.strip() else ""
+        room = p.Room(p.room_id(name), name, topic)
+        person.creating.spend(time.monotonic())
+        await self.store.create_room(room, person.id)
+        self.emit("room", _plain(room))
+        return await self._join(person, room.id)
+
+    @request
+    async def on_join(self, socket: Socket, person: Person, ask: p.InRoom) -> Answer:
+        """Become a member, with all tabs."""
+        return await self._join(person, ask.room)
+
+    @request
+    async def on_leave(self, socket: Socket, person: Person, ask: p.InRoom) -> Answer:
+        """End a membership, for all tabs."""
+        await self.store.leave(ask.room, person.id)
+        if ask.room in person.rooms:
+            person.rooms.discard(ask.room)
+            self._tell(ask.room, "departed", {"room": ask.room, "who": person.who})
+            for tab in person.tabs.values():
+                tab.leave(channel(ask.room))
+        return {}
+
+    @request
+    async def on_history(self, socket: Socket, person: Person, ask: p.History) -> Answer:
+        """Answer a page of a room's messages."""
+        page: Answer = _plain(await self.store.page(ask.room, ask.before, ask.limit))
+        return page
+
+    # --- messages -----------------------------------------------------------------------------------------
+
+    @request
+    async def on_say(self, socket: Socket, person: Person, ask: p.Say) -> Answer:
+        """Store a message, tell the room, acknowledge: in this order."""
+        text = p.clean_text(ask.text)
+        if not text and ask.file is None:
+            raise p.ChatError("invalid", "The message is empty.")
+        if ask.room not in person.rooms:
+            raise p.ChatError("not_joined", "Join the room first.", status=403)
+        person.saying.spend(time.monotonic())
+        message, new = await self.store.add_message(ask.room, person.who, ask.key, text, ask.file)
+        if new:
+            socket.to(channel(ask.room)).emit("message", _plain(message))
+        return {"message": _plain(message)}
+
+    @request
+    async def on_typing(self, socket: Socket, person: Person, ask: p.Typing) -> Answer:
+        """Show others that somebody writes. Worth nothing a second later, so a busy client may miss it."""
+        if ask.room in person.rooms:
+            news = {"room": ask.room, "who": person.who, "on": ask.on}
+            socket.to(channel(ask.room)).volatile.emit("typing", _plain(news))
+        return {}
+
+    @request
+    async def on_read(self, socket: Socket, person: Person, ask: p.Read) -> Answer:
+        """Move a read mark, for the reader's own unread counts and for the authors' second tick."""
+        if await self.store.mark_read(ask.room, person.id, ask.upto):
+            socket.to(channel(ask.room)).emit(
+                "seen", _plain({"room": ask.room, "who": person.who, "upto": ask.upto})
+            )
+        return {}
+
+    @request
+    async def on_upload_start(self, socket: Socket, person: Person, ask: p.UploadStart) -> Answer:
+        """Announce a file."""
+        upload = await self.uploads.start(person.id, ask)
+        return {"upload": upload.file.id, "chunk": p.CHUNK_BYTES}
+
+    @request
+    async def on_upload_chunk(self, socket: Socket, person: Person, ask: p.UploadChunk) -> Answer:
+        """Take the next bytes of a file: a binary attachment of the packet."""
+        received, file = await self.uploads.add(person.id, ask)
+        return {"received": received, "file": _plain(file)}
+
+    def on_ping(self, socket: Socket) -> None:
+        """Answer at once with an empty acknowledgement."""
+
+    # --- help ---------------------------------------------------------------------------------------------
+
+    def _tell(self, room: str, event: str, news: object) -> None:
+        self.to(channel(room)).emit(event, _plain(news))
+
+    def _arrive(self, person: Person, room: str) -> None:
+        person.rooms.add(room)
+        for tab in person.tabs.values():
+            tab.join(channel(room))
+        self._tell(room, "arrived", {"room": room, "who": person.who})
+
+    async def _join(self, person: Person, room: str) -> Answer:
+        await self.store.join(room, person.who)
+        if room not in person.rooms:
+            self._arrive(person, room)
+        visit = next(v for v in await self.store.visits(person.id, {}) if v.room.id == room)
+        return _plain({"visit": visit, "here": self.people.here(room)})  # type: ignore[no-any-return]
+
+
+def channel(room: str) -> str:
+    """Return the Socket.IO room of a chat room; socket ids are rooms too, so they must never be alike."""
+    return f"room:{room}"
+
+
+def _plain(value: object) -> Any:
+    return msgspec.to_builtins(value)
