@@ -1,0 +1,206 @@
+// What the scenarios stand on: connecting, awaiting with a deadline, comparing, and asking the
+// program that started us to restart or freeze the server.
+
+import assert from "node:assert/strict";
+import { createConnection, createServer } from "node:net";
+import { createInterface } from "node:readline";
+
+export const DEADLINE = 8000;
+
+/** The promise's value, or an error that says what was awaited. */
+export function within(promise, what, milliseconds = DEADLINE) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not in ${milliseconds} ms: ${what}`)), milliseconds);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** The arguments of the emitter's next event. */
+export function next(emitter, event, milliseconds = DEADLINE) {
+  const heard = new Promise((resolve) => emitter.once(event, (...args) => resolve(args)));
+  return within(heard, `event ${JSON.stringify(event)}`, milliseconds);
+}
+
+/** The arguments of the next `count` events. */
+export function several(emitter, event, count, milliseconds = DEADLINE) {
+  const heard = [];
+  const all = new Promise((resolve) => {
+    emitter.on(event, function listener(...args) {
+      heard.push(args);
+      if (heard.length === count) {
+        emitter.off(event, listener);
+        resolve(heard);
+      }
+    });
+  });
+  return within(all, `${count} events ${JSON.stringify(event)}`, milliseconds).catch((error) => {
+    error.message += `; ${heard.length} came`;
+    throw error;
+  });
+}
+
+/** Emit, and return the arguments of the acknowledgement. */
+export function ask(socket, event, ...args) {
+  const answered = new Promise((resolve) => socket.emit(event, ...args, (...reply) => resolve(reply)));
+  return within(answered, `acknowledgement of ${JSON.stringify(event)}`);
+}
+
+/** Binary values become plain arrays of numbers, whatever class they came in; the rest stays. */
+export function plain(value) {
+  if (value instanceof ArrayBuffer) return { bytes: [...new Uint8Array(value)] };
+  if (ArrayBuffer.isView(value)) {
+    return { bytes: [...new Uint8Array(value.buffer, value.byteOffset, value.byteLength)] };
+  }
+  if (Array.isArray(value)) return value.map(plain);
+  if (value !== null && typeof value === "object") {
+    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plain(inner)]));
+  }
+  return value;
+}
+
+export function same(actual, expected, message) {
+  assert.deepStrictEqual(plain(actual), plain(expected), message);
+}
+
+/** One scenario's clients: made here, closed at its end. */
+export class Stage {
+  constructor(library, url, transports, version) {
+    this.library = library;
+    this.url = url;
+    this.transports = transports;
+    this.version = version;
+    this.managers = [];
+  }
+
+  get upgrades() {
+    return this.transports.length > 1;
+  }
+
+  /** The transport after the upgrade, if there is one. */
+  get settled() {
+    return this.transports.at(-1);
+  }
+
+  manager(options = {}, url = this.url) {
+    const manager = new this.library.Manager(url, {
+      transports: this.transports,
+      reconnection: false,
+      autoConnect: false,
+      ...options,
+    });
+    this.managers.push(manager);
+    return manager;
+  }
+
+  /** A client that is not connected yet, with a connection of its own. */
+  client(namespace = "/", options = {}, url = this.url) {
+    const { auth, ...rest } = options;
+    return this.manager(rest, url).socket(namespace, auth === undefined ? {} : { auth });
+  }
+
+  /** A connected client; when an upgrade is possible, it has happened. */
+  async connected(namespace = "/", options = {}) {
+    const socket = this.client(namespace, options);
+    await connect(socket);
+    await this.upgraded(socket);
+    return socket;
+  }
+
+  async upgraded(socket) {
+    const engine = socket.io.engine;
+    if (engine.transport.name !== this.settled) await next(engine, "upgrade");
+    assert.equal(engine.transport.name, this.settled);
+  }
+
+  close() {
+    for (const manager of this.managers) {
+      manager.reconnection(false);
+      for (const socket of Object.values(manager.nsps)) socket.disconnect();
+      manager._close();
+    }
+  }
+}
+
+/** Connect, and await it; a refusal is an error. */
+export async function connect(socket) {
+  const settled = new Promise((resolve, reject) => {
+    socket.once("connect", resolve);
+    socket.once("connect_error", reject);
+  });
+  socket.connect();
+  await within(settled, `connection to ${socket.nsp}`);
+}
+
+/** Connect, and return the error of the refusal; a success is an error. */
+export async function refused(socket) {
+  const settled = new Promise((resolve, reject) => {
+    socket.once("connect_error", resolve);
+    socket.once("connect", () => reject(new Error(`${socket.nsp} should have refused`)));
+  });
+  socket.connect();
+  return within(settled, `refusal by ${socket.nsp}`);
+}
+
+/** Disconnect, and await the end of the connection: clients before 4.1 can't connect again earlier. */
+export async function leave(socket) {
+  const closed = next(socket.io.engine, "close");
+  socket.disconnect();
+  await closed;
+}
+
+/** A way to the server that passes requests on at once, but a WebSocket's only after some milliseconds. */
+export async function distant(url, milliseconds) {
+  const { hostname, port } = new URL(url);
+  const links = new Set();
+  const proxy = createServer((near) => {
+    near.once("data", (head) => {
+      const far = createConnection(Number(port), hostname);
+      for (const link of [near, far]) links.add(link.on("error", () => link.destroy()));
+      near.pause();
+      setTimeout(() => {
+        far.write(head);
+        near.pipe(far).pipe(near);
+      }, /^upgrade: websocket/im.test(head.toString("latin1")) ? milliseconds : 0);
+    });
+  });
+  await new Promise((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+  return {
+    url: `http://127.0.0.1:${proxy.address().port}`,
+    close() {
+      proxy.close();
+      for (const link of links) link.destroy();
+    },
+  };
+}
+
+const waiting = [];
+let last = Promise.resolve(); // the latest request, answered or refused
+let lines;
+
+/** Ask who started us for something that only they can do: restart, kill, stop, start, freeze, thaw. */
+export function request(what) {
+  if (!lines) {
+    lines = createInterface({ input: process.stdin });
+    lines.on("line", (line) => {
+      const answer = JSON.parse(line);
+      const { resolve, reject } = waiting.shift();
+      if (answer.error) reject(new Error(answer.error));
+      else resolve(answer);
+    });
+  }
+  const done = new Promise((resolve, reject) => waiting.push({ resolve, reject }));
+  console.log(JSON.stringify({ request: what }));
+  const answered = within(done, `the server to ${what}`, 40_000);
+  last = answered.catch(() => {});
+  return answered;
+}
+
+/** A scenario that failed midway leaves a request behind: the next one begins when that is done. */
+export function requestsDone() {
+  return last;
+}
+
+export function endRequests() {
+  lines?.close();
+}

@@ -1,0 +1,286 @@
+"""The application that real clients talk to, written with the public API alone.
+
+Each event is one thing that a scenario needs; the scenarios stand in `tests/clients` and `tests/browser`.
+Settings may be given as JSON in the environment variable `MADANG_TEST_CONFIG`.
+
+Serve it with `madang serve support.apps:app`, or `support.apps:app` under any ASGI server.
+"""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from madang import AckTimeout, ConnectionRefused, Namespace, Server, Socket
+
+CLIENT_BUILD = Path(__file__).parents[1] / "clients" / "node" / "node_modules" / "socket.io-client" / "dist"
+SETTINGS = json.loads(os.environ.get("MADANG_TEST_CONFIG", "{}"))
+
+io = Server(**SETTINGS)
+
+
+def who(socket: Socket) -> dict[str, object]:
+    """What the server knows about a client."""
+    handshake = socket.handshake
+    return {
+        "id": socket.id,
+        "namespace": socket.namespace if isinstance(socket.namespace, str) else socket.namespace.name,
+        "transport": socket.transport,
+        "first": handshake.transport,
+        "auth": handshake.auth,
+        "query": dict(handshake.query),
+        "marker": handshake.headers.get("x-marker"),
+        "address": handshake.address,
+        "secure": handshake.secure,
+        "connected": socket.connected,
+    }
+
+
+# ---- the life of a connection: the room "watch:<id>" is told how the client with that id went ----
+
+
+def disconnecting(socket: Socket, reason: str) -> None:
+    socket.data["rooms"] = sorted(socket.rooms - {socket.id})
+
+
+def gone(socket: Socket, reason: str) -> None:
+    rooms = {"before": socket.data.get("rooms"), "after": sorted(socket.rooms), "connected": socket.connected}
+    io.to(f"watch:{socket.id}").emit("gone", socket.id, reason, rooms)
+
+
+for name in ("/", "/custom", "/private", "/slow"):
+    io.on("disconnecting", disconnecting, namespace=name)
+    io.on("disconnect", gone, namespace=name)
+
+
+@io.on("connection")
+async def connected(socket: Socket) -> None:
+    seen: dict[str, list[object]] = {"in": [], "out": []}
+    socket.data["any"] = seen
+    socket.data["counted"] = []
+    socket.on_any(lambda event, *args: seen["in"].append(event))
+    socket.on_any_outgoing(lambda event, *args: seen["out"].append(event))
+
+
+@io.on("watch")
+def watch(socket: Socket, target: str) -> bool:
+    socket.join(f"watch:{target}")
+    return target in io.of("/").sockets
+
+
+@io.on("who am i")
+def who_am_i(socket: Socket) -> dict[str, object]:
+    return who(socket)
+
+
+@io.on("disconnect me")
+async def disconnect_me(socket: Socket, close: bool) -> None:
+    socket.disconnect(close)
+
+
+# ---- events and acknowledgements ----
+
+
+@io.event
+def echo(socket: Socket, *args: object) -> tuple[object, ...]:
+    return args
+
+
+@io.on("echo back")
+async def echo_back(socket: Socket, *args: object) -> None:
+    socket.emit("echo back", *args)
+
+
+@io.on("message")
+def message(socket: Socket, *args: object) -> None:
+    socket.send(*args)
+
+
+@io.on("slow echo")
+async def slow_echo(socket: Socket, milliseconds: int, value: object) -> object:
+    await asyncio.sleep(milliseconds / 1000)
+    return value
+
+
+@io.on("call me")
+async def call_me(socket: Socket, event: str, *args: object) -> dict[str, object]:
+    answer = await socket.call(event, *args, timeout=10)
+    if isinstance(answer, tuple):
+        return {"several": list(answer)}
+    return {"one": answer}
+
+
+@io.on("call me in vain")
+async def call_me_in_vain(socket: Socket, event: str) -> str:
+    try:
+        await socket.call(event, timeout=0.2)
+    except AckTimeout:
+        return "timeout"
+    return "answered"
+
+
+@io.on("fail")
+async def fail(socket: Socket, text: str) -> None:
+    raise RuntimeError(text)
+
+
+@io.on("volatile to me")
+def volatile_to_me(socket: Socket, event: str, *args: object) -> None:
+    socket.volatile.emit(event, *args)
+
+
+@io.on("any")
+def any_event(socket: Socket) -> dict[str, list[object]]:
+    return socket.data["any"]
+
+
+# ---- order ----
+
+
+@io.on("count")
+def count(socket: Socket, number: int) -> None:
+    socket.data["counted"].append(number)
+
+
+@io.on("counted")
+def counted(socket: Socket) -> list[int]:
+    return socket.data["counted"]
+
+
+@io.on("flood")
+async def flood(socket: Socket, total: int) -> int:
+    for number in range(total):
+        socket.emit("flood", number)
+        if number % 10 == 9:
+            await asyncio.sleep(0.001)
+    return total
+
+
+# ---- rooms and broadcasts ----
+
+
+@io.event
+def join(socket: Socket, *rooms: str) -> list[str]:
+    socket.join(*rooms)
+    return sorted(socket.rooms - {socket.id})
+
+
+@io.event
+def leave(socket: Socket, room: str) -> list[str]:
+    socket.leave(room)
+    return sorted(socket.rooms - {socket.id})
+
+
+@io.on("to room")
+async def to_room(socket: Socket, room: str, event: str, *args: object) -> None:
+    socket.to(room).emit(event, *args)
+
+
+@io.on("in room")
+async def in_room(socket: Socket, room: str, event: str, *args: object) -> None:
+    io.in_(room).emit(event, *args)
+
+
+@io.on("except room")
+def except_room(socket: Socket, room: str, without: str, event: str, *args: object) -> None:
+    io.to(room).except_(without).emit(event, *args)
+
+
+@io.on("broadcast")
+def broadcast(socket: Socket, event: str, *args: object) -> None:
+    socket.broadcast.emit(event, *args)
+
+
+@io.on("everyone")
+async def everyone(socket: Socket, event: str, *args: object) -> None:
+    io.emit(event, *args)
+
+
+@io.on("ask room")
+async def ask_room(socket: Socket, room: str, event: str, *args: object) -> dict[str, object]:
+    try:
+        return {"replies": await io.to(room).timeout(5).call(event, *args)}
+    except AckTimeout as error:
+        return {"received": error.received}
+
+
+@io.on("ask room in vain")
+async def ask_room_in_vain(socket: Socket, room: str, event: str, *args: object) -> dict[str, object]:
+    try:
+        return {"replies": await io.to(room).timeout(0.3).call(event, *args)}
+    except AckTimeout as error:
+        return {"received": error.received}
+
+
+# ---- namespaces ----
+
+
+class Custom(Namespace):
+    """The class style."""
+
+    def on_connection(self, socket: Socket) -> None:
+        socket.emit("welcome", who(socket))
+
+    async def on_echo(self, socket: Socket, *args: object) -> tuple[object, ...]:
+        return args
+
+    def on_everyone(self, socket: Socket, event: str, *args: object) -> None:
+        io.of("/custom").emit(event, *args)
+
+    def on_leave_me(self, socket: Socket, close: bool) -> None:
+        socket.disconnect(close)
+
+
+io.register(Custom("/custom"))
+
+private = io.of("/private")
+
+
+@private.use
+async def authenticate(socket: Socket) -> None:
+    await asyncio.sleep(0)
+    if socket.handshake.auth.get("token") != "열려라 참깨":
+        raise ConnectionRefused("not authorised", {"code": 401, "hint": "토큰"})
+
+
+@private.on("who am i")
+def who_am_i_in_private(socket: Socket) -> dict[str, object]:
+    return who(socket)
+
+
+slow = io.of("/slow")
+
+
+@slow.use
+async def hesitate(socket: Socket) -> None:
+    await asyncio.sleep(0.05)
+
+
+@slow.on("connection")
+def welcome_late(socket: Socket) -> None:
+    socket.emit("welcome", "late")
+
+
+@slow.on("echo")
+def echo_in_slow(socket: Socket, *args: object) -> tuple[object, ...]:
+    return args
+
+
+# ---- beside it: pages for browsers ----
+
+
+async def page(request: Request) -> HTMLResponse:
+    return HTMLResponse("<!doctype html><meta charset=utf-8><title>Madang</title><body>Madang</body>")
+
+
+pages = Starlette(
+    routes=[Route("/", page), Mount("/client", StaticFiles(directory=CLIENT_BUILD, check_dir=False))]
+)
+
+app = io.asgi(pages)
