@@ -1,1 +1,96 @@
-"""Madang."""
+"""Madang: real-time data between a server and all its clients, over one API that hides the transport.
+
+The public names, found when they are first asked for, so that `import madang` costs nothing.
+
+Example:
+    ```python
+    from madang import Server, Socket
+
+    io = Server()
+
+
+    @io.on("chat message")
+    def chat_message(socket: Socket, text: str) -> str:
+        socket.broadcast.emit("chat message", text)
+        return "delivered"
+    ```
+
+    `madang serve module:io` runs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from madang.config import Config, Cookie
+    from madang.core.ack import Ack
+    from madang.core.hub import Handshake, Namespace, Socket, Target
+    from madang.errors import (
+        AckTimeout,
+        ConfigError,
+        ConnectionRefused,
+        Disconnected,
+        EncodeError,
+        LimitError,
+        LocalProtocolError,
+        MadangError,
+        Reason,
+        RemoteProtocolError,
+        RequestRefused,
+        WrongThreadError,
+    )
+    from madang.faces.uvicorn import serve
+    from madang.server import Server
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Ack",
+    "AckTimeout",
+    "Config",
+    "ConfigError",
+    "ConnectionRefused",
+    "Cookie",
+    "Disconnected",
+    "EncodeError",
+    "Handshake",
+    "LimitError",
+    "LocalProtocolError",
+    "MadangError",
+    "Namespace",
+    "Reason",
+    "RemoteProtocolError",
+    "RequestRefused",
+    "Server",
+    "Socket",
+    "Target",
+    "WrongThreadError",
+    "__version__",
+    "serve",
+]
+
+_HOMES = {
+    "Ack": "core.ack",
+    "Config": "config",
+    "Cookie": "config",
+    "Handshake": "core.hub",
+    "Namespace": "core.hub",
+    "Server": "server",
+    "Socket": "core.hub",
+    "Target": "core.hub",
+    "serve": "faces.uvicorn",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("_") or name not in __all__:
+        raise AttributeError(f"module 'madang' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"madang.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -567,7 +567,7 @@ class FrameReader:
         "_message_opcode",
         "_missing",
         "_on_control",
-        "_on_message",
+        "on_message",
         "_opcode",
         "_payload",
         "_rsv1",
@@ -585,7 +585,7 @@ class FrameReader:
         inflater: Inflater | None = None,
         max_fragments: int = 131_072,
     ) -> None:
-        self._on_message = on_message
+        self.on_message = on_message
         self._on_control = on_control
         self._masked = masked
         self._max_message_bytes = max_message_bytes
@@ -650,13 +650,13 @@ class FrameReader:
                 first = data[0]
                 if first == _FIN_TEXT:
                     try:
-                        text = apply_mask(data[6:], data[2:6]).decode()
+                        text = apply_mask(data[6:size], data[2:6]).decode()
                     except UnicodeDecodeError as error:
                         raise _bad_utf8(error, "text message") from None
-                    self._on_message(text)
+                    self.on_message(text)
                     return
                 if first == _FIN_BINARY:
-                    self._on_message(apply_mask(data[6:], data[2:6]))
+                    self.on_message(apply_mask(data[6:size], data[2:6]))
                     return
             if not self._stopped:
                 self._walk(data)
@@ -693,13 +693,13 @@ class FrameReader:
                     payload = apply_mask(data[start:end], data[start - 4 : start])
                     position = end
                     if first == _FIN_BINARY:
-                        self._on_message(payload)
+                        self.on_message(payload)
                         continue
                     try:
                         text = payload.decode()
                     except UnicodeDecodeError as error:
                         raise _bad_utf8(error, "text message") from None
-                    self._on_message(text)
+                    self.on_message(text)
                     continue
             start = self._header(data, position, first, length)
             if start == 0:
@@ -835,13 +835,13 @@ class FrameReader:
             assert self._inflater is not None  # noqa: S101 - checked in _header
             payload = self._inflater.decompress(payload, self._max_message_bytes)
         if opcode == BINARY:
-            self._on_message(payload)
+            self.on_message(payload)
             return
         try:
             text = payload.decode()
         except UnicodeDecodeError as error:
             raise _bad_utf8(error, "text message") from None
-        self._on_message(text)
+        self.on_message(text)
 
     def _fragment(self, payload: bytes) -> None:
         """Add a fragment to its message (5.4); text is checked at once (8.1), so that it fails fast."""
@@ -872,7 +872,7 @@ class FrameReader:
         self._message_opcode = 0
         self._message = None
         self._decoder = None
-        self._on_message(message.decode() if is_text else bytes(message))
+        self.on_message(message.decode() if is_text else bytes(message))
 
 
 # -------------------------------------------------------------------------------------------- frames, writing

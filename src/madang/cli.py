@@ -1,0 +1,111 @@
+"""The command `madang`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+import madang
+from madang.errors import ConfigError
+
+__all__ = ["main"]
+
+# Read by glibc when a process starts: without them it gives the top of the heap back after each large message, and
+# asks for it again with the next one. At 16 kB messages that is most of the cost.
+_MALLOC = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_TOP_PAD_": "67108864"}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(madang.__version__, prog_name="madang")
+def main() -> None:
+    """Real-time data between a server and all its clients."""
+
+
+def _options(default_port: int) -> Any:
+    def decorate(function: Any) -> Any:
+        for option in (
+            click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at."),
+            click.option("--port", default=default_port, show_default=True, help="TCP port; 0 for a free one."),
+            click.option("--log-level", default="info", show_default=True, help="debug, info, warning or error."),
+        ):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+@main.command()
+@click.argument("target", metavar="MODULE:APP")
+@_options(8000)
+@click.option("--app-dir", default=".", show_default=True, help="Where MODULE is found.")
+@click.option("--root-path", default="", help="The path under which a proxy publishes the server.")
+@click.option("--proxy", "proxies", default=None, help='Proxies whose X-Forwarded headers are trusted; "*" for all.')
+@click.option("--ssl-certfile", type=click.Path(exists=True), help="TLS certificate.")
+@click.option("--ssl-keyfile", type=click.Path(exists=True), help="Its key.")
+@click.option("--access-log", is_flag=True, help="Log each HTTP request.")
+def serve(target: str, host: str, port: int, log_level: str, app_dir: str, proxies: str | None, **options: Any) -> None:
+    """Serve MODULE:APP, where APP is a Server, io.asgi(...), or any ASGI application.
+
+    \b
+    Example: madang serve chat:io --port 8000
+    """
+    sys.path.insert(0, str(Path(app_dir).resolve()))
+    app = _load(target)
+    options = {name: value for name, value in options.items() if value}
+    if proxies is not None:
+        options["forwarded_allow_ips"] = proxies
+    _run(app, host=host, port=port, log_level=log_level, **options)
+
+
+@main.command()
+@_options(8000)
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path.home() / ".madang" / "chat",
+    show_default=True,
+    help="Where history and files are kept.",
+)
+def chat(host: str, port: int, log_level: str, data: Path) -> None:
+    """Run the chat: open the address that it shows in a browser."""
+    from madang.apps.chat import create_app
+
+    try:
+        app = create_app(data)
+    except (ConfigError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::") else host  # noqa: S104
+    if port:
+        click.echo(f"The courtyard is open: http://{shown}:{port}  (Ctrl-C closes it)")
+    _run(app, host=host, port=port, log_level=log_level)
+
+
+def _load(target: str) -> Any:
+    name, _, attribute = target.partition(":")
+    if not attribute:
+        raise click.UsageError(f"write MODULE:APP, as in {name}:io")
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name and not name.startswith(f"{error.name}."):
+            raise
+        raise click.ClickException(f"there is no module {name!r} here; is --app-dir right?") from None
+    found: Any = module
+    for part in attribute.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise click.ClickException(f"{name} has no {attribute!r}") from None
+    return found
+
+
+def _run(app: Any, **options: Any) -> None:
+    if sys.platform == "linux" and not any(name in os.environ for name in _MALLOC):
+        # Only a new process reads them. The command line stays the same.
+        os.execve(sys.executable, [sys.executable, "-m", "madang", *sys.argv[1:]], {**os.environ, **_MALLOC})  # noqa: S606
+    madang.serve(app, **options)

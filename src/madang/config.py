@@ -1,0 +1,182 @@
+"""Every setting of a server, in one frozen and validated dataclass. Units are in the names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from madang.errors import ConfigError
+
+__all__ = ["Config", "Cookie"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cookie:
+    """The cookie that a handshake over HTTP sets, as load balancers with sticky sessions want.
+
+    Attributes:
+        name: its name; its value is the session id.
+        path: the path that it is sent for.
+        http_only: hidden from scripts.
+        same_site: "lax", "strict" or "none"; browsers take "none" together with `secure` only.
+        secure: sent over TLS only.
+        max_age_seconds: how long the browser keeps it; None: as long as it is open.
+    """
+
+    name: str = "io"
+    path: str = "/"
+    http_only: bool = True
+    same_site: Literal["lax", "strict", "none"] | None = "lax"
+    secure: bool = False
+    max_age_seconds: int | None = None
+
+    def header(self, value: str) -> str:
+        """The value of the `Set-Cookie` header (RFC 6265, 4.1).
+
+        Example:
+            >>> Cookie().header("abc")
+            'io=abc; Path=/; HttpOnly; SameSite=Lax'
+        """
+        parts = [f"{self.name}={value}", f"Path={self.path}"]
+        if self.max_age_seconds is not None:
+            parts.append(f"Max-Age={self.max_age_seconds}")
+        if self.http_only:
+            parts.append("HttpOnly")
+        if self.secure:
+            parts.append("Secure")
+        if self.same_site is not None:
+            parts.append(f"SameSite={self.same_site.capitalize()}")
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings of a `Server`. Each may be given to `Server(...)` as a keyword.
+
+    Where to listen and to whom:
+
+    Attributes:
+        path: the path under which clients find the server; clients call it `path` too.
+        transports: names of the transports that clients may use.
+        allow_upgrades: whether a client may move to a better transport while it is connected.
+        generations: the protocol generations that clients may speak, each a module of `madang.wire`.
+        parser: how packets are written, a module of `madang.parsers`.
+        origins: which web pages may connect. "same": those of our own host; "*": all; or a list such as
+            `["https://example.org"]`. Requests without an `Origin` header (which is no browser) always may.
+        cors_credentials: whether pages of other origins may send cookies (`withCredentials`).
+        cookie: a `Cookie` to set at the handshake, or None.
+        allow_request: a function that is given the `Request` of each handshake and returns whether to take it.
+
+    Time:
+        ping_interval_seconds: how long after a pong the next ping is sent.
+        ping_timeout_seconds: how long a client may take to answer it.
+        upgrade_timeout_seconds: how long an upgrade may take.
+        connect_timeout_seconds: how long a client may take to join its first namespace.
+        ack_timeout_seconds: how long `call` waits for an acknowledgement when it isn't told.
+        header_timeout_seconds: how long a client may take to send the head of a request (`madang serve`).
+        shutdown_timeout_seconds: how long handlers may go on when the server stops.
+        request_timeout_seconds: how long it may take to send the whole of it.
+
+    Limits:
+        max_payload_bytes: the size of one WebSocket message or one POST; clients are told it.
+        max_packet_bytes: the size of one packet with all its binary attachments.
+        max_packets_per_payload: how many packets one POST may hold.
+        max_attachments: how many binary attachments one packet may have.
+        max_json_depth: how deep lists and objects may be nested.
+        max_event_args: how many arguments one event may have.
+        max_namespaces_per_client: how many namespaces one connection may join.
+        max_rooms_per_socket: how many rooms one socket may be in.
+        max_buffered_bytes: how much may wait for a client that reads slowly; then it is disconnected with
+            the reason "slow consumer".
+        max_connections: how many clients this process takes; the next ones get HTTP 503.
+        max_unanswered_polls: how many long polls this process holds open; the next ones get HTTP 503.
+        max_header_bytes: the size of the head of a request (`madang serve`).
+        max_websocket_fragments: in how many frames one WebSocket message may come.
+
+    Compression:
+        http_compression_threshold_bytes: responses to polls of this size or more are compressed; None: never.
+        websocket_compression: whether `permessage-deflate` is offered. It costs memory and time; off, as in
+            the reference server.
+        websocket_compression_threshold_bytes: messages of this size or more are compressed.
+        websocket_compression_level: 1 (fast) to 9 (small).
+
+    Raises:
+        ConfigError: a value that makes no sense; the message says which.
+
+    Example:
+        ```python
+        io = Server(ping_interval_seconds=10, origins=["https://example.org"])
+        ```
+    """
+
+    path: str = "/socket.io/"
+    transports: Sequence[str] = ("polling", "websocket")
+    allow_upgrades: bool = True
+    generations: Sequence[str] = ("eio4",)
+    parser: str = "json"
+    origins: Literal["same", "*"] | Sequence[str] = "same"
+    cors_credentials: bool = False
+    cookie: Cookie | None = None
+    allow_request: Callable[[Any], bool] | None = None
+
+    ping_interval_seconds: float = 25.0
+    ping_timeout_seconds: float = 20.0
+    upgrade_timeout_seconds: float = 10.0
+    connect_timeout_seconds: float = 45.0
+    ack_timeout_seconds: float = 30.0
+    header_timeout_seconds: float = 8.0
+    request_timeout_seconds: float = 15.0
+    shutdown_timeout_seconds: float = 10.0
+
+    max_payload_bytes: int = 1_000_000
+    max_packet_bytes: int = 10_000_000
+    max_packets_per_payload: int = 16_384
+    max_attachments: int = 32
+    max_json_depth: int = 64
+    max_event_args: int = 256
+    max_namespaces_per_client: int = 64
+    max_rooms_per_socket: int = 10_000
+    max_buffered_bytes: int = 8_000_000
+    max_connections: int = 100_000
+    max_unanswered_polls: int = 50_000
+    max_header_bytes: int = 65_536
+    max_websocket_fragments: int = 1024
+
+    http_compression_threshold_bytes: int | None = 1024
+    websocket_compression: bool = False
+    websocket_compression_threshold_bytes: int = 1024
+    websocket_compression_level: int = 6
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.endswith("_seconds") and not 0 < value < 1e9:
+                raise ConfigError(f"{field.name} must be a positive number of seconds, not {value!r}")
+            if field.name.startswith("max_") and (type(value) is not int or value < 1):
+                raise ConfigError(f"{field.name} must be a whole number of at least 1, not {value!r}")
+        if not (self.path.startswith("/") and len(self.path) > 1) or "?" in self.path:
+            raise ConfigError(f'path must start with "/" and be more than that, as "/socket.io/", not {self.path!r}')
+        if not self.path.endswith("/"):
+            object.__setattr__(self, "path", self.path + "/")
+        for name in ("transports", "generations"):
+            value = getattr(self, name)
+            if isinstance(value, str) or not value:
+                raise ConfigError(f"{name} must be a list of names, not {value!r}")
+            object.__setattr__(self, name, tuple(value))
+        if isinstance(self.origins, str):
+            if self.origins not in ("same", "*"):
+                raise ConfigError(f'origins must be "same", "*" or a list of origins, not {self.origins!r}')
+        else:
+            object.__setattr__(self, "origins", tuple(origin.rstrip("/").lower() for origin in self.origins))
+            for origin in self.origins:
+                if "://" not in origin and origin != "null":
+                    raise ConfigError(f'an origin is written with its scheme, as "https://{origin}", not {origin!r}')
+        if self.cors_credentials and self.origins == "*":
+            raise ConfigError(
+                'cors_credentials with origins="*" would let every page of the web act as your users; name the origins'
+            )
+        if self.max_packet_bytes < self.max_payload_bytes:
+            raise ConfigError("max_packet_bytes must not be smaller than max_payload_bytes")
+        if not 1 <= self.websocket_compression_level <= 9:
+            raise ConfigError(f"websocket_compression_level must be 1 to 9, not {self.websocket_compression_level!r}")

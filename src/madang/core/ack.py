@@ -1,0 +1,120 @@
+"""What is waited for: an acknowledgement, and the moment when a client has taken what was queued for it.
+
+Waiting things are objects with `__await__`; what they wait on comes through a slot, so that nothing here knows an
+event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from madang.core.wheel import Timed
+from madang.errors import AckTimeout, Disconnected, Reason
+
+if TYPE_CHECKING:
+    from madang.core.hub import Hub, Socket
+    from madang.core.session import Session
+
+__all__ = ["Ack", "Drain"]
+
+
+class Ack(Timed):
+    """An answer that is waited for: await it.
+
+    Made by `call`. For one socket it gives None, the argument, or a tuple of the arguments; for a broadcast a list
+    of these.
+    """
+
+    __slots__ = ("_answers", "_asked", "_error", "_expected", "_future", "_hub", "_id", "_many", "_seconds", "done")
+
+    def __init__(self, hub: Hub, seconds: float, many: int | None) -> None:
+        super().__init__()
+        self._hub = hub
+        self._seconds = seconds
+        self._many = many is not None
+        self._expected = 1 if many is None else many
+        self._answers: list[Any] = []
+        self._error: Exception | None = None
+        self._future: Any = None
+        self._id = 0
+        self._asked: Sequence[Socket] = ()
+        #: Whether the answer, or an error, is there.
+        self.done = False
+
+    def expect(self, id_: int, asked: Sequence[Socket]) -> None:
+        """The question was sent under this number to these sockets."""
+        for socket in asked:
+            if socket._acks is None:
+                socket._acks = {}
+            socket._acks[id_] = self
+        self._id = id_
+        self._asked = asked
+        if not asked:
+            if not self._many:
+                self._error = Disconnected(Reason.TRANSPORT_CLOSE)
+            self._finish()
+            return
+        self.due = self._hub.engine.clock() + self._seconds
+        self._hub.engine.wheel.add(self)
+
+    def received(self, arguments: list[Any]) -> None:
+        """A client has answered."""
+        if self.done:
+            return
+        self._answers.append(arguments[0] if len(arguments) == 1 else tuple(arguments) if arguments else None)
+        if len(self._answers) == self._expected:
+            self._finish()
+
+    def disconnected(self, reason: str) -> None:
+        """A client is gone without an answer."""
+        # Of a broadcast, the answers of the others still count; the missing one shows at the timeout.
+        if not self._many and not self.done:
+            self._error = Disconnected(reason)
+            self._finish()
+
+    def expire(self, now: float) -> None:
+        """The time is over."""
+        if not self.done:
+            self._error = AckTimeout(self._seconds, self._answers if self._many else (), self._expected)
+            self._finish()
+
+    def _finish(self) -> None:
+        self.done = True
+        self.due = 0.0
+        for socket in self._asked:
+            if socket._acks:
+                socket._acks.pop(self._id, None)
+        self._asked = ()
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        if not self.done:
+            if self._future is None:
+                self._future = self._hub.new_future()
+            # Several may await the same answer, and one of them may be cancelled.
+            yield from self._hub.shield(self._future).__await__()
+        if self._error is not None:
+            raise self._error
+        return list(self._answers) if self._many else self._answers[0]
+
+
+class Drain:
+    """What `Socket.drain` gives: await it."""
+
+    __slots__ = ("_hub", "_session")
+
+    def __init__(self, hub: Hub, session: Session) -> None:
+        self._hub = hub
+        self._session = session
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        future = self._hub.new_future()
+
+        def drained() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        if self._session.when_drained(drained):
+            yield from future.__await__()

@@ -1,0 +1,392 @@
+"""The engine: all sessions, and the rules of HTTP around them.
+
+A face asks in this order:
+
+* an HTTP request: `begin(request, exchange)`, and with the body that this wants, `finish(request, exchange, body)`;
+* a WebSocket: `admit(request)` before the handshake, `link(request, duplex)` after it.
+
+Source: Engine.IO protocol 4; Fetch standard (CORS).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
+
+import orjson
+
+from madang import parsers, transports, wire
+from madang.config import Config
+from madang.core.session import CLOSING, Session, Sink
+from madang.core.wheel import Wheel
+from madang.errors import (
+    BAD_METHOD,
+    BAD_REQUEST,
+    FORBIDDEN,
+    SERVER_FULL,
+    TOO_LARGE,
+    UNKNOWN_SID,
+    UNKNOWN_TRANSPORT,
+    UNSUPPORTED_VERSION,
+    Reason,
+    RemoteProtocolError,
+    RequestRefused,
+)
+from madang.packet import Encoded
+from madang.transports import Duplex, Exchange, HttpTransport, LinkTransport, Request, Response, Transport
+from madang.wire import Open, Wire
+
+__all__ = ["Engine"]
+
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
+#: How often browsers have to ask again whether they may (seconds; the Fetch standard lets them cap it).
+_PREFLIGHT_MAX_AGE: Final = "600"
+
+
+def _unfilled() -> float:
+    raise RuntimeError("the engine is not running: no face has filled its slots")
+
+
+class Engine:
+    """All sessions of one server.
+
+    Args:
+        config: the settings.
+        sink: who takes the sessions' packets.
+
+    Attributes:
+        sessions: by id.
+        wheel: all their deadlines; a face drives it.
+        clock: slot: seconds of a clock that never goes back.
+        new_id: slot: makes a fresh id of 20 URL-safe characters.
+        call_soon: slot: calls a function at the end of this turn of the event loop.
+        on_violation: slot: is told of each protocol error of a client.
+        on_refused: slot: is told of each request that was answered with an error.
+    """
+
+    def __init__(self, config: Config, sink: Sink) -> None:
+        self.config = config
+        self.sink = sink
+        self.sessions: dict[str, Session] = {}
+        # Late by at most a fiftieth of the shortest heartbeat time, and never by more than 50 ms.
+        tick = min(config.ping_interval_seconds, config.ping_timeout_seconds) / 50
+        self.wheel = Wheel(min(0.05, max(0.001, tick)))
+        self.clock: Callable[[], float] = _unfilled
+        self.new_id: Callable[[], str] = lambda: str(_unfilled())
+        self.call_soon: Callable[[Callable[[], None]], object] = lambda callback: _unfilled()
+        self.on_violation: Callable[[Session, RemoteProtocolError], None] = lambda session, error: None
+        self.on_refused: Callable[[Request, RequestRefused], None] = lambda request, refusal: None
+
+        self._wires: list[Wire] = [wire.load(name) for name in config.generations]
+        self._parser = parsers.load(config.parser)
+        self._transports: dict[str, Transport] = {}
+        for name in config.transports:
+            transport = transports.load(name)
+            self._transports[transport.name] = transport
+        self._dirty: list[Session] = []
+        self._parked = 0
+        self._full = False
+
+    # HTTP
+
+    def begin(self, request: Request, exchange: Exchange) -> int:
+        """Answer what the head of a request allows to answer, or park it.
+
+        Returns:
+            How many bytes of body are wanted at most; then call `finish`. With 0 the request is dealt with, and the
+            body, if any, is of no interest.
+        """
+        self.wheel.advance(self.clock())
+        try:
+            self._check_origin(request)
+            if request.method == "OPTIONS":
+                exchange.respond(Response(204, self._preflight(request), b""))
+                return 0
+            session = self._session(request)
+            if session is None:
+                self._handshake(request, exchange)
+            elif request.method == "GET":
+                session.poll(request, exchange)
+            elif request.method == "POST":
+                if session.state == CLOSING:
+                    raise RequestRefused(*UNKNOWN_SID)
+                length = request.headers.get("content-length", "")
+                if length.isascii() and length.isdigit() and int(length[:15]) > self.config.max_payload_bytes:
+                    raise self._too_large(f"{length[:15]} bytes")
+                return self.config.max_payload_bytes
+            else:
+                raise RequestRefused(*BAD_REQUEST, f"method {request.method}")
+        except RequestRefused as refusal:
+            self.refuse(request, exchange, refusal)
+        return 0
+
+    def finish(self, request: Request, exchange: Exchange, body: bytes | bytearray) -> None:
+        """Take the body of a POST."""
+        try:
+            if len(body) > self.config.max_payload_bytes:
+                raise self._too_large("more than announced")
+            session = self._session(request)
+            if session is None or session.state == CLOSING:
+                raise RequestRefused(*UNKNOWN_SID)
+            transport = session.transport
+            assert isinstance(transport, HttpTransport)  # _session compared the names  # noqa: S101
+            try:
+                session.post(transport.unpack(request, bytes(body)))
+            except RemoteProtocolError as error:
+                session.fail(error)
+                raise RequestRefused(BAD_REQUEST[0], BAD_REQUEST[1], error.http_status, str(error)) from None
+            self.respond(request, exchange, transport.accepted(request))
+        except RequestRefused as refusal:
+            self.refuse(request, exchange, refusal)
+
+    def _too_large(self, what: str) -> RequestRefused:
+        return RequestRefused(*TOO_LARGE, f"{what}; max_payload_bytes is {self.config.max_payload_bytes}")
+
+    def _session(self, request: Request) -> Session | None:
+        """The session that a request belongs to, or None for a handshake."""
+        query = request.query
+        name = query.get("transport", "")
+        transport = self._transports.get(name)
+        if not isinstance(transport, HttpTransport):
+            if isinstance(transport, LinkTransport):
+                raise RequestRefused(*BAD_REQUEST, f"{name} needs an upgrade of the connection")
+            raise RequestRefused(*UNKNOWN_TRANSPORT, f"transport {name[:40]!r}")
+        sid = query.get("sid")
+        if sid is None:
+            return None
+        session = self.sessions.get(sid)
+        if session is None:
+            raise RequestRefused(*UNKNOWN_SID, f"sid {sid[:40]!r}")
+        if session.transport is not transport:
+            raise RequestRefused(*BAD_REQUEST, f"the session uses {session.transport.name} now")
+        return session
+
+    def _handshake(self, request: Request, exchange: Exchange) -> None:
+        if request.method != "GET":
+            raise RequestRefused(*BAD_METHOD, f"method {request.method}")
+        transport = self._transports[request.query["transport"]]
+        assert isinstance(transport, HttpTransport)  # _session saw to it  # noqa: S101
+        session, hello = self._open(request, transport)
+        response = transport.respond(request, session.wire.join([hello]))
+        if self.config.cookie is not None:
+            cookie = ("Set-Cookie", self.config.cookie.header(session.id))
+            response = Response(response.status, [*response.headers, cookie], response.body)
+        self.respond(request, exchange, response)
+        self.sink.opened(session)
+
+    def _open(self, request: Request, transport: Transport) -> tuple[Session, str | bytes]:
+        """Make a session, if the client may have one."""
+        generation = self._generation(request)
+        self._check_allowed(request)
+        id_ = self.new_id()
+        session = Session(self, id_, generation, self._parser, transport, request)
+        self.sessions[id_] = session
+        upgrades = [name for name in transport.upgrades if name in self._transports] if self.config.allow_upgrades else []
+        config = self.config
+        hello = generation.open(
+            Open(
+                id_,
+                upgrades,
+                config.ping_interval_seconds,
+                config.ping_timeout_seconds,
+                config.max_payload_bytes,
+            )
+        )
+        return session, hello
+
+    def _generation(self, request: Request) -> Wire:
+        for candidate in self._wires:
+            if candidate.recognises(request.query):
+                return candidate
+        raise RequestRefused(*UNSUPPORTED_VERSION, f"EIO {request.query.get('EIO', '')[:10]!r}")
+
+    def _check_allowed(self, request: Request) -> None:
+        if self._full or len(self.sessions) >= self.config.max_connections:
+            raise RequestRefused(*SERVER_FULL, f"max_connections is {self.config.max_connections}")
+        if self.config.allow_request is not None and not self.config.allow_request(request):
+            raise RequestRefused(*FORBIDDEN, "allow_request said no")
+
+    def close(self, reason: str) -> None:
+        """Take no new client, and end all that are there."""
+        self._full = True
+        for session in list(self.sessions.values()):
+            session.close(reason)
+
+    def reopen(self) -> None:
+        """Take clients again, as after a restart in the same process."""
+        self._full = False
+
+    # Links
+
+    def admit(self, request: Request) -> None:
+        """Tell whether a WebSocket may be opened.
+
+        Raises:
+            RequestRefused: it may not; answer with its status, and `error_body`.
+        """
+        self._link_target(request)
+
+    def link(self, request: Request, duplex: Duplex) -> None:
+        """Give an open link to the session that its request names, or to a new one. Closes it if neither can be."""
+        try:
+            transport, session = self._link_target(request)
+            if session is not None:
+                session.probe(transport, duplex)
+                return
+            session, hello = self._open(request, transport)
+        except RequestRefused as refusal:
+            self.on_refused(request, refusal)
+            duplex.close(1008, refusal.message)
+            return
+        session.attach(duplex)
+        session.push(Encoded((hello,)))
+        self.sink.opened(session)
+
+    def _link_target(self, request: Request) -> tuple[LinkTransport, Session | None]:
+        """The transport and, for an upgrade, the session of a link's request."""
+        self._check_origin(request)
+        query = request.query
+        name = query.get("transport", "")
+        transport = self._transports.get(name)
+        if not isinstance(transport, LinkTransport):
+            raise RequestRefused(*UNKNOWN_TRANSPORT, f"transport {name[:40]!r}")
+        sid = query.get("sid")
+        if sid is None:
+            self._generation(request)
+            self._check_allowed(request)
+            return transport, None
+        session = self.sessions.get(sid)
+        if session is None or session.state == CLOSING:
+            raise RequestRefused(*UNKNOWN_SID, f"sid {sid[:40]!r}")
+        if session.upgrading or name not in session.transport.upgrades or not self.config.allow_upgrades:
+            raise RequestRefused(*BAD_REQUEST, "the session can't be upgraded now")
+        return transport, session
+
+    # Origins
+
+    def _check_origin(self, request: Request) -> None:
+        origin = request.headers.get("origin")
+        if origin is None or self.config.origins == "*":
+            return
+        if self.config.origins != "same" and origin.lower() in self.config.origins:
+            return
+        if _same_host(origin, request.headers.get("host", "")):
+            return
+        raise RequestRefused(
+            *FORBIDDEN,
+            f"pages of {origin[:200]!r} may not connect to {request.headers.get('host', '')[:200]!r}: "
+            "add it to the setting `origins`, or let the proxy pass on the Host header",
+        )
+
+    def _cors(self, request: Request) -> list[tuple[str, str]]:
+        """The headers that let a page of another, allowed origin read the response."""
+        origin = request.headers.get("origin")
+        if origin is None or self.config.origins == "same":
+            return []
+        if self.config.origins == "*":
+            return [("Access-Control-Allow-Origin", "*")]
+        if origin.lower() not in self.config.origins:
+            return [("Vary", "Origin")]
+        headers = [("Access-Control-Allow-Origin", origin), ("Vary", "Origin")]
+        if self.config.cors_credentials:
+            headers.append(("Access-Control-Allow-Credentials", "true"))
+        return headers
+
+    def _preflight(self, request: Request) -> list[tuple[str, str]]:
+        headers = self._cors(request)
+        if not headers:
+            return []
+        headers.append(("Access-Control-Allow-Methods", "GET, POST, OPTIONS"))
+        asked = request.headers.get("access-control-request-headers")
+        if asked:
+            headers.append(("Access-Control-Allow-Headers", asked))
+        headers.append(("Access-Control-Max-Age", _PREFLIGHT_MAX_AGE))
+        return headers
+
+    # Responses
+
+    def respond(self, request: Request, exchange: Exchange, response: Response, *, compress: bool = False) -> None:
+        """Send a response with the headers that every response needs, compressed where it pays."""
+        headers = [*response.headers, *self._cors(request)]
+        body = response.body
+        threshold = self.config.http_compression_threshold_bytes
+        if compress and threshold is not None and len(body) >= threshold:
+            headers.append(("Vary", "Accept-Encoding"))
+            if _accepts_gzip(request.headers.get("accept-encoding", "")):
+                # Level 1: most of the gain for little of the time, on a path that everybody waits for.
+                packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+                body = packer.compress(body) + packer.flush()
+                headers.append(("Content-Encoding", "gzip"))
+        headers.append(("Content-Length", str(len(body))))
+        exchange.respond(Response(response.status, headers, body))
+
+    def refuse(self, request: Request, exchange: Exchange, refusal: RequestRefused) -> None:
+        """Answer with an error."""
+        self.on_refused(request, refusal)
+        headers = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
+        self.respond(request, exchange, Response(refusal.status, headers, self.error_body(refusal)))
+
+    @staticmethod
+    def error_body(refusal: RequestRefused) -> bytes:
+        """The body of an error response, as clients know it."""
+        return orjson.dumps({"code": refusal.code, "message": refusal.message})
+
+    # For sessions
+
+    def defer(self, session: Session) -> None:
+        """Flush a session at the end of this turn of the event loop, so that ten emits make one response."""
+        if not self._dirty:
+            self.call_soon(self._flush)
+        self._dirty.append(session)
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for session in dirty:
+            session.flush()
+
+    def park(self, session: Session) -> None:
+        """A poll starts to wait.
+
+        Raises:
+            RequestRefused: too many do.
+        """
+        if self._parked >= self.config.max_unanswered_polls:
+            raise RequestRefused(*SERVER_FULL, f"max_unanswered_polls is {self.config.max_unanswered_polls}")
+        self._parked += 1
+
+    def unpark(self, session: Session) -> None:
+        """A poll waits no longer."""
+        self._parked -= 1
+
+    def forget(self, session: Session) -> None:
+        """A session is over."""
+        self.sessions.pop(session.id, None)
+
+    def abort(self, request: Request) -> None:
+        """The connection of a POST broke before its body was whole."""
+        sid = request.query.get("sid")
+        session = self.sessions.get(sid) if sid else None
+        if session is not None and isinstance(session.transport, HttpTransport):
+            session.close(Reason.TRANSPORT_ERROR, discard=True)
+
+
+def _same_host(origin: str, host: str) -> bool:
+    """Whether an origin is the host that was asked, whatever the scheme: a proxy may have taken off TLS."""
+    try:
+        parts = urlsplit(origin.lower())
+    except ValueError:
+        return False
+    default = _DEFAULT_PORTS.get(parts.scheme)
+    if default is None or not host:
+        return False
+    return parts.netloc.removesuffix(default) == host.lower().removesuffix(default)
+
+
+def _accepts_gzip(accepted: str) -> bool:
+    for part in accepted.lower().split(","):
+        name, _, quality = part.partition(";")
+        if name.strip() == "gzip":
+            return quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False

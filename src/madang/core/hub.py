@@ -1,0 +1,882 @@
+"""The hub: all namespaces, their sockets and rooms, and what is said between them.
+
+`Socket` is what handlers receive; `Namespace` is what it is in; `Target` is what `.to().except_().volatile` builds.
+They are one module because each makes the others. Rooms and sockets mirror each other, so that leaving costs the socket's own
+rooms and nothing else.
+
+Source: Socket.IO protocol 5; the names are those of Socket.IO's server API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from madang.core.ack import Ack, Drain
+from madang.core.listeners import Handler, Listeners
+from madang.core.prepared import Prepared
+from madang.core.session import OPEN_STATE, Session
+from madang.errors import (
+    ConnectionRefused,
+    LimitError,
+    LocalProtocolError,
+    Reason,
+    RemoteProtocolError,
+)
+from madang.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Encoded, Packet
+
+if TYPE_CHECKING:
+    from madang.core.engine import Engine
+    from madang.transports import Request
+
+__all__ = ["Handshake", "Hub", "Namespace", "Socket", "Target"]
+
+#: Names that both sides' libraries use for themselves.
+_RESERVED: Final = frozenset(
+    {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
+)
+
+
+class Hub:
+    """All namespaces of one server; the sink of its sessions.
+
+    Attributes:
+        engine: slot: the engine whose sessions these are.
+        admit: slot: runs a namespace's middleware for a socket, then calls `socket.accept()` or `.refuse()`.
+        dispatch: slot: runs the handlers of an event: socket, [name, *arguments], id of the acknowledgement.
+        life: slot: runs the handlers of "connection", "disconnecting" or "disconnect".
+        outgoing: slot: runs the listeners of outgoing events.
+        guard: slot: raises `WrongThreadError` unless called where the server runs.
+        new_future: slot: makes something to wait on, with `set_result` and `__await__`.
+        shield: slot: lets several wait on one such thing, and each be cancelled alone.
+    """
+
+    def __init__(self) -> None:
+        self.engine: Engine
+        self.namespaces: dict[str, Namespace] = {}
+        self.admit: Callable[[Socket], None]
+        self.dispatch: Callable[[Socket, list[Any], int | None], None]
+        self.life: Callable[[Socket, str, tuple[Any, ...]], None]
+        self.outgoing: Callable[[Socket, list[Handler], list[Any]], None]
+        self.guard: Callable[[], None]
+        self.new_future: Callable[[], Any]
+        self.shield: Callable[[Any], Any]
+
+    def of(self, name: str) -> Namespace:
+        """The namespace of this name, made if there is none yet."""
+        if not name.startswith("/"):
+            name = "/" + name
+        namespace = self.namespaces.get(name)
+        if namespace is None:
+            namespace = Namespace(name)
+            self.add(namespace)
+        return namespace
+
+    def add(self, namespace: Namespace) -> None:
+        """Take in a namespace.
+
+        Raises:
+            LocalProtocolError: there is one of this name already.
+        """
+        if namespace.name in self.namespaces:
+            raise LocalProtocolError(f"there is a namespace {namespace.name!r} already; use io.of({namespace.name!r})")
+        namespace._hub = self
+        self.namespaces[namespace.name] = namespace
+
+    # The sink of the sessions
+
+    def opened(self, session: Session) -> None:
+        """A session has begun; the client asks for its namespaces itself."""
+
+    def received(self, session: Session, packet: Packet) -> None:
+        """A packet came from a client."""
+        socket: Socket | None = session.sockets.get(packet.namespace)
+        kind = packet.kind
+        if socket is not None and socket.connected:
+            if kind == EVENT:
+                self.dispatch(socket, packet.data, packet.id)
+            elif kind == ACK:
+                socket._answered(packet)
+            elif kind == DISCONNECT:
+                socket._leave(Reason.CLIENT_DISCONNECT)
+            else:
+                session.fail(RemoteProtocolError("CONNECT to a namespace that was joined", rule="Socket.IO protocol 5"))
+        elif kind == CONNECT and socket is None:
+            self._connect(session, packet)
+        elif packet.namespace not in session.sockets or socket is not None:
+            session.fail(RemoteProtocolError("the namespace was not joined", rule="Socket.IO protocol 5, connection"))
+        # Else the server has disconnected the client, and this was on its way.
+
+    def _connect(self, session: Session, packet: Packet) -> None:
+        namespace = self.namespaces.get(packet.namespace)
+        if namespace is None:
+            body = {"message": "Invalid namespace"}
+            session.send(Packet(CONNECT_ERROR, body, packet.namespace))
+            return
+        limit = session._engine.config.max_namespaces_per_client
+        if packet.namespace not in session.sockets and len(session.sockets) >= limit:
+            body = {"message": f"Too many namespaces; {limit} are allowed"}
+            session.send(Packet(CONNECT_ERROR, body, packet.namespace))
+            return
+        socket = Socket(self, namespace, session, packet.data)
+        session.sockets[packet.namespace] = socket
+        self.admit(socket)
+
+    def closed(self, session: Session, reason: str) -> None:
+        """A session has ended, and with it all its sockets."""
+        for socket in list(session.sockets.values()):
+            if socket is not None:
+                socket._leave(reason)
+
+
+class Handshake:
+    """How a client came: the request that opened its session, and what it said when it joined the namespace.
+
+    Attributes:
+        auth: the dict that the client gave as `auth`.
+    """
+
+    __slots__ = ("_request", "_session", "auth")
+
+    def __init__(self, session: Session, auth: dict[str, Any]) -> None:
+        self._session = session
+        self._request = session.request
+        self.auth = auth
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The fields of the URL's query."""
+        return self._request.query
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The request's headers, names in lower case."""
+        return self._request.headers
+
+    @property
+    def address(self) -> str:
+        """The client's IP address; behind a proxy that the server trusts, the one that the proxy tells."""
+        return self._request.address
+
+    @property
+    def secure(self) -> bool:
+        """Whether the client used TLS."""
+        return self._request.secure
+
+    @property
+    def url(self) -> str:
+        """Path and query of the request."""
+        return self._request.url
+
+    @property
+    def time(self) -> float:
+        """When it came, in seconds since the epoch."""
+        return self._request.received
+
+    @property
+    def cross_domain(self) -> bool:
+        """Whether a web page opened the connection, so that an `Origin` was named."""
+        return "origin" in self._request.headers
+
+    @property
+    def generation(self) -> str:
+        """The protocol generation that the client speaks, as "eio4"."""
+        return self._session.wire.name
+
+    @property
+    def request(self) -> Request:
+        """The request itself."""
+        return self._request
+
+
+class Sender:
+    """What sockets, namespaces and targets share: everything that begins with a choice of whom to talk to."""
+
+    __slots__ = ()
+
+    def _target(self) -> Target:
+        raise LocalProtocolError("this object has no target")
+
+    def to(self, *rooms: str) -> Target:
+        """Everyone in at least one of the rooms (a socket's id is a room too); from a socket: but itself."""
+        return self._target().to(*rooms)
+
+    def in_(self, *rooms: str) -> Target:
+        """The same as `to`."""
+        return self._target().to(*rooms)
+
+    def except_(self, *rooms: str) -> Target:
+        """Leave out who is in one of these rooms."""
+        return self._target().except_(*rooms)
+
+    @property
+    def volatile(self) -> Target:
+        """Drop the packet for clients that can't take it at once."""
+        return self._target().volatile
+
+    @property
+    def local(self) -> Target:
+        """Reach the clients of this server process only."""
+        return self._target().local
+
+    def compress(self, value: bool) -> Target:
+        """Whether compression is tried, where it is switched on."""
+        return self._target().compress(value)
+
+    def timeout(self, seconds: float) -> Target:
+        """How long `call` waits, in seconds."""
+        return self._target().timeout(seconds)
+
+
+class Target(Sender):
+    """Whom to talk to, and how. Each method gives a new one, so that targets can be kept and shared.
+
+    Example:
+        ```python
+        news = io.to("news").except_("muted")
+        news.emit("headline", "Courtyard opens")
+        news.volatile.emit("ticker", 42)
+        ```
+    """
+
+    __slots__ = (
+        "_compress",
+        "_except",
+        "_local",
+        "_namespace",
+        "_only",
+        "_rooms",
+        "_sender",
+        "_timeout",
+        "_volatile",
+    )
+
+    def __init__(self, namespace: Namespace, sender: Socket | None = None, only: Socket | None = None) -> None:
+        self._namespace = namespace
+        self._sender = sender  # the socket on whose behalf it is said, which does not hear it
+        self._only = only  # a single recipient
+        self._rooms: tuple[str, ...] = ()
+        self._except: tuple[str, ...] = ()
+        self._volatile = False
+        self._local = False
+        self._compress = True
+        self._timeout: float | None = None
+
+    def _copy(self) -> Target:
+        copy = Target(self._namespace, self._sender, self._only)
+        copy._rooms = self._rooms
+        copy._except = self._except
+        copy._volatile = self._volatile
+        copy._local = self._local
+        copy._compress = self._compress
+        copy._timeout = self._timeout
+        return copy
+
+    def _target(self) -> Target:
+        return self
+
+    def _widened(self) -> Target:
+        """From one socket to the others: what `to`, `except_` and `broadcast` mean on a socket."""
+        copy = self._copy()
+        if copy._only is not None:
+            copy._sender, copy._only = copy._only, None
+        return copy
+
+    def to(self, *rooms: str) -> Target:  # noqa: D102
+        _check_rooms(rooms)
+        copy = self._widened()
+        copy._rooms += rooms
+        return copy
+
+    in_ = to
+
+    def except_(self, *rooms: str) -> Target:  # noqa: D102
+        _check_rooms(rooms)
+        copy = self._widened()
+        copy._except += rooms
+        return copy
+
+    @property
+    def broadcast(self) -> Target:
+        """Everyone but the socket itself."""
+        return self._widened()
+
+    @property
+    def volatile(self) -> Target:  # noqa: D102
+        copy = self._copy()
+        copy._volatile = True
+        return copy
+
+    @property
+    def local(self) -> Target:  # noqa: D102
+        copy = self._copy()
+        copy._local = True
+        return copy
+
+    def compress(self, value: bool) -> Target:  # noqa: D102
+        copy = self._copy()
+        copy._compress = value
+        return copy
+
+    def timeout(self, seconds: float) -> Target:  # noqa: D102
+        copy = self._copy()
+        copy._timeout = seconds
+        return copy
+
+    def emit(self, event: str, *args: Any) -> None:
+        """Send an event to all of the target. An ordinary function: it writes or queues, and returns.
+
+        Args:
+            event: its name.
+            args: its arguments: JSON, with bytes anywhere in them.
+
+        Raises:
+            EncodeError: an argument can't be sent.
+            WrongThreadError: not called where the server runs.
+            LocalProtocolError: the name is reserved.
+        """
+        self._say([event, *args], None)
+
+    def send(self, *args: Any) -> None:
+        """Send the event "message"."""
+        self._say(["message", *args], None)
+
+    def call(self, event: str, *args: Any, timeout: float | None = None) -> Ack:
+        """Send an event and ask for an acknowledgement, or one from each client of the target.
+
+        Args:
+            event: its name.
+            args: its arguments.
+            timeout: how long to wait, in seconds; without it `timeout(...)` or the setting `ack_timeout_seconds`.
+
+        Returns:
+            What can be awaited: for one socket its answer, for several a list of their answers.
+
+        Raises:
+            AckTimeout: when awaited: not all have answered; `received` has the answers that came.
+            Disconnected: when awaited: the one client is gone.
+
+        Example:
+            ```python
+            answer = await socket.call("question", "ready?", timeout=5)
+            votes = await io.to("jury").timeout(10).call("vote")
+            ```
+        """
+        seconds = timeout if timeout is not None else self._timeout
+        hub = self._namespace.hub
+        if seconds is None:
+            seconds = hub.engine.config.ack_timeout_seconds
+        if not seconds > 0:
+            raise LocalProtocolError(f"a timeout must be a positive number of seconds, not {seconds!r}")
+        members = list(self._members())
+        ack = Ack(hub, seconds, None if self._only is not None else len(members))
+        self._say([event, *args], ack)
+        return ack
+
+    def _members(self) -> Iterable[Socket]:
+        if self._only is not None:
+            return (self._only,) if self._only.connected else ()
+        return self._namespace._select(self._rooms, self._except, self._sender)
+
+    def _say(self, data: list[Any], ack: Ack | None) -> None:
+        namespace = self._namespace
+        hub = namespace.hub
+        hub.guard()
+        _check_event(data[0])
+        packet = Packet(EVENT, data, namespace.name)
+        members = self._members()
+        if ack is not None:
+            packet.id = namespace._next_id()
+            members = list(members)
+        prepared = Prepared(packet, self._compress)
+        volatile = self._volatile
+        wire = parser = encoded = None
+        for socket in members:
+            session = socket.session
+            if session.wire is not wire or session.parser is not parser or encoded is None:
+                wire, parser = session.wire, session.parser
+                encoded = prepared.encoded(wire, parser)
+            direct = session.direct
+            if direct is not None:
+                direct.write(encoded)
+            else:
+                session.push(encoded, volatile)
+        if ack is not None and packet.id is not None:
+            ack.expect(packet.id, members)
+        if namespace._eavesdroppers:
+            for socket in list(self._members()):
+                socket._notify_outgoing(data)
+
+
+class Socket(Sender):
+    """A client in one namespace: what handlers receive.
+
+    Attributes:
+        id: 20 URL-safe characters; a room of this name reaches it.
+        namespace: the namespace that it has joined.
+        connected: whether it is in it now.
+        session: what carries it; several sockets of one client share it.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_acks",
+        "_auth",
+        "_data",
+        "_ended",
+        "_hub",
+        "_listeners",
+        "_rooms",
+        "connected",
+        "id",
+        "namespace",
+        "session",
+    )
+
+    def __init__(self, hub: Hub, namespace: Namespace, session: Session, auth: dict[str, Any]) -> None:
+        self._hub = hub
+        self.id: str = hub.engine.new_id()
+        self.namespace = namespace
+        self.session = session
+        self.connected = False
+        self._auth = auth
+        self._data: dict[str, Any] | None = None
+        self._rooms: set[str] | None = None
+        self._acks: dict[int, Ack] | None = None
+        self._listeners: SocketListeners | None = None
+        self._ended: str | None = None
+
+    # Who it is
+
+    @property
+    def handshake(self) -> Handshake:
+        """How the client came: auth, query, headers, address."""
+        return Handshake(self.session, self._auth)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """A dict for whatever the program wants to keep with this client."""
+        if self._data is None:
+            self._data = {}
+        return self._data
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        """The rooms that it is in, its own id included; empty after it has left."""
+        return frozenset((self.id, *(self._rooms or ()))) if self.connected else frozenset()
+
+    @property
+    def transport(self) -> str:
+        """The name of the transport that carries it now; changes with an upgrade."""
+        return self.session.transport.name
+
+    # Talking to it
+
+    def _target(self) -> Target:
+        return Target(self.namespace, only=self)
+
+    @property
+    def broadcast(self) -> Target:
+        """Everyone in the namespace but this socket."""
+        return Target(self.namespace, sender=self)
+
+    def emit(self, event: str, *args: Any) -> None:
+        """Send an event to this client. An ordinary function: it writes or queues, and returns.
+
+        To a client that is gone nothing is sent, and nothing is raised: it may go at any moment.
+
+        Args:
+            event: its name.
+            args: its arguments: JSON, with bytes anywhere in them.
+
+        Raises:
+            EncodeError: an argument can't be sent.
+            WrongThreadError: not called where the server runs.
+            LocalProtocolError: the name is reserved.
+
+        Example:
+            ```python
+            socket.emit("photo", {"name": "courtyard.jpg"}, jpeg_bytes)
+            ```
+        """
+        self._hub.guard()
+        _check_event(event)
+        if self.connected:
+            data = [event, *args]
+            session = self.session
+            session.push(Encoded(session.wire.encode(Packet(EVENT, data, self.namespace.name), session.parser)))
+            if self.namespace._eavesdroppers:
+                self._notify_outgoing(data)
+
+    def send(self, *args: Any) -> None:
+        """Send the event "message"."""
+        self.emit("message", *args)
+
+    def call(self, event: str, *args: Any, timeout: float | None = None) -> Ack:
+        """Send an event and await the client's acknowledgement.
+
+        Args:
+            event: its name.
+            args: its arguments.
+            timeout: how long to wait, in seconds; without it the setting `ack_timeout_seconds`.
+
+        Returns:
+            What can be awaited: None, the argument, or a tuple of the arguments of the acknowledgement.
+
+        Raises:
+            AckTimeout: when awaited: no answer came in time.
+            Disconnected: when awaited: the client is gone.
+
+        Example:
+            ```python
+            name = await socket.call("who are you?", timeout=5)
+            ```
+        """
+        return self._target().call(event, *args, timeout=timeout)
+
+    def drain(self) -> Drain:
+        """Await until what was queued for this client has been handed on, so that a producer can keep its pace.
+
+        Like asyncio's `StreamWriter.drain`, it returns once the link's buffer is below its high-water mark; with
+        polling, once a poll has taken all.
+
+        Example:
+            ```python
+            for chunk in film:
+                socket.emit("chunk", chunk)
+                await socket.drain()
+            ```
+        """
+        return Drain(self._hub, self.session)
+
+    # Rooms
+
+    def join(self, *rooms: str) -> None:
+        """Enter rooms. Does nothing for those that it is in.
+
+        Raises:
+            LimitError: it would be in more than `max_rooms_per_socket`.
+        """
+        self._hub.guard()
+        _check_rooms(rooms)
+        if self._ended is not None:
+            return
+        own = self._rooms
+        if own is None:
+            own = self._rooms = set()
+        table = self.namespace._rooms
+        for room in rooms:
+            if room in own:
+                continue
+            if len(own) >= self._hub.engine.config.max_rooms_per_socket:
+                raise LimitError(
+                    f"socket {self.id} is in {len(own)} rooms, as many as the setting max_rooms_per_socket allows"
+                )
+            own.add(room)
+            members = table.get(room)
+            if members is None:
+                table[room] = {self: None}
+            else:
+                members[self] = None
+
+    def leave(self, *rooms: str) -> None:
+        """Leave rooms. Does nothing for those that it isn't in."""
+        self._hub.guard()
+        _check_rooms(rooms)
+        if self._rooms:
+            for room in rooms:
+                if room in self._rooms:
+                    self._rooms.remove(room)
+                    self.namespace._drop(room, self)
+
+    # Listening to it
+
+    @property
+    def listeners(self) -> SocketListeners:
+        """The handlers of this socket alone."""
+        if self._listeners is None:
+            self._listeners = SocketListeners()
+        return self._listeners
+
+    def on(self, event: str, handler: Any = None) -> Any:
+        """Register a handler for this client alone; it goes before the namespace's. See `Server.on`."""
+        return self.listeners.on(event, handler)
+
+    def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
+        """Remove a handler of this client alone."""
+        self.listeners.off(event, handler)
+
+    def on_any(self, handler: Any) -> Any:
+        """Hear every event that comes from this client: the socket, the event and its arguments."""
+        return self.listeners.on_any(handler)
+
+    def on_any_outgoing(self, handler: Any) -> Any:
+        """Hear every event that goes to this client, broadcasts too."""
+        self.namespace._eavesdroppers += not self.listeners.outgoing
+        return self.listeners.on_any_outgoing(handler)
+
+    def use(self, middleware: Any) -> Any:
+        """Run a function before each event of this client; what it raises keeps the event from its handler.
+
+        Example:
+            ```python
+            @socket.use
+            def only_members(event: str, args: list[object]) -> None:
+                if event == "vote" and "member" not in socket.data:
+                    raise PermissionError("members only")
+            ```
+        """
+        return self.listeners.use(middleware)
+
+    def _notify_outgoing(self, data: list[Any]) -> None:
+        handlers = [*self.namespace.listeners.outgoing]
+        if self._listeners is not None:
+            handlers += self._listeners.outgoing
+        if handlers:
+            self._hub.outgoing(self, handlers, data)
+
+    # Its life
+
+    def accept(self) -> None:
+        """The middleware let it in: tell the client, and call the handlers of "connection"."""
+        session = self.session
+        if self._ended is not None or session.state != OPEN_STATE:
+            return
+        self.connected = True
+        self.namespace._sockets[self.id] = self
+        session.joined()
+        session.send(Packet(CONNECT, {"sid": self.id}, self.namespace.name))
+        self._hub.life(self, "connection", ())
+
+    def refuse(self, refusal: ConnectionRefused) -> None:
+        """The middleware turned it away: tell the client why.
+
+        Raises:
+            EncodeError: the refusal's data can't be sent; the client is refused without it.
+        """
+        if self._ended is not None:
+            return
+        self._abandon(Reason.SERVER_DISCONNECT)
+        try:
+            self.session.send(Packet(CONNECT_ERROR, refusal.payload, self.namespace.name))
+        except LocalProtocolError:
+            self.session.send(Packet(CONNECT_ERROR, {"message": refusal.message}, self.namespace.name))
+            raise
+
+    def disconnect(self, close: bool = False) -> None:
+        """Make the client leave.
+
+        Args:
+            close: end the whole connection, with all the client's other namespaces.
+        """
+        self._hub.guard()
+        if self._ended is not None:
+            return
+        if close:
+            self.session.close(Reason.SERVER_DISCONNECT)
+        else:
+            self.session.send(Packet(DISCONNECT, namespace=self.namespace.name))
+            self._leave(Reason.SERVER_DISCONNECT)
+
+    def _leave(self, reason: str) -> None:
+        """It is over, whoever wanted it."""
+        if self._ended is not None:
+            return
+        if not self.connected:
+            self._abandon(reason)
+            return
+        self._hub.life(self, "disconnecting", (reason,))
+        if self._ended is not None:  # its own handler has ended it
+            return
+        namespace = self.namespace
+        for room in self._rooms or ():
+            namespace._drop(room, self)
+        namespace._sockets.pop(self.id, None)
+        if self._listeners is not None and self._listeners.outgoing:
+            namespace._eavesdroppers -= 1
+        self._abandon(reason)
+        self._hub.life(self, "disconnect", (reason,))
+
+    def _abandon(self, reason: str) -> None:
+        self.connected = False
+        self._ended = reason
+        self._rooms = None
+        # None, not absent: packets may still be on their way to this namespace, and are no offence.
+        self.session.sockets[self.namespace.name] = None
+        acks, self._acks = self._acks, None
+        for ack in (acks or {}).values():
+            ack.disconnected(reason)
+
+    # Acknowledgements
+
+    def acknowledge(self, id_: int, value: Any) -> None:
+        """Answer an event of the client: what a handler returned."""
+        if not self.connected:
+            return
+        arguments = list(value) if isinstance(value, tuple) else [] if value is None else [value]
+        session = self.session
+        session.push(Encoded(session.wire.encode(Packet(ACK, arguments, self.namespace.name, id_), session.parser)))
+
+    def _answered(self, packet: Packet) -> None:
+        ack = self._acks.pop(packet.id, None) if self._acks and packet.id is not None else None
+        if ack is not None:  # else it came too late, or twice
+            ack.received(packet.data)
+
+    def __repr__(self) -> str:
+        state = self.transport if self.connected else self._ended or "joining"
+        return f"Socket({self.id}, {self.namespace.name}, {state})"
+
+
+class SocketListeners(Listeners):
+    """Listeners of one socket, whose middleware runs before each event."""
+
+    def use(self, middleware: Any) -> Any:  # noqa: D102
+        self.middleware.append(Handler(middleware, leading=2, what="events"))
+        return middleware
+
+
+class Namespace(Sender):
+    """A part of the server with its own handlers, rooms and clients, over the same connections.
+
+    As an object: `chat = io.of("/chat")`. As a class, whose methods `on_<event>` are the handlers:
+
+    Example:
+        ```python
+        class Chat(Namespace):
+            def on_connection(self, socket: Socket) -> None:
+                self.emit("joined", socket.id)
+
+            async def on_message(self, socket: Socket, text: str) -> None:
+                socket.broadcast.send(text)
+
+
+        io.register(Chat("/chat"))
+        ```
+    """
+
+    def __init__(self, name: str = "/") -> None:
+        self.name = name if name.startswith("/") else "/" + name
+        self.listeners = Listeners()
+        self._hub: Hub | None = None
+        self._sockets: dict[str, Socket] = {}
+        self._rooms: dict[str, dict[Socket, None]] = {}
+        self._last_id = 0
+        self._eavesdroppers = 0  # how many listeners of outgoing events there are
+        for attribute in dir(type(self)):
+            if attribute.startswith("on_") and not hasattr(Namespace, attribute):
+                self.listeners.on(attribute[3:], getattr(self, attribute))
+
+    @property
+    def hub(self) -> Hub:
+        """The hub that it belongs to.
+
+        Raises:
+            LocalProtocolError: it was not registered.
+        """
+        if self._hub is None:
+            raise LocalProtocolError(f"register the namespace {self.name!r} first: io.register(namespace)")
+        return self._hub
+
+    @property
+    def sockets(self) -> Mapping[str, Socket]:
+        """The clients that are in it, by id. Copy it before you iterate and await."""
+        return self._sockets
+
+    @property
+    def rooms(self) -> Mapping[str, Iterable[Socket]]:
+        """The rooms that somebody is in, and who. Each client's own id is a room too, not listed here."""
+        return self._rooms
+
+    # Listening
+
+    def on(self, event: str, handler: Any = None) -> Any:
+        """Register a handler of an event. See `Server.on`."""
+        return self.listeners.on(event, handler)
+
+    def event(self, handler: Any) -> Any:
+        """Register a handler under its own name."""
+        return self.listeners.event(handler)
+
+    def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
+        """Remove a handler."""
+        self.listeners.off(event, handler)
+
+    def on_any(self, handler: Any) -> Any:
+        """Hear every event that comes: the socket, the event and its arguments."""
+        return self.listeners.on_any(handler)
+
+    def on_any_outgoing(self, handler: Any) -> Any:
+        """Hear every event that goes to a client of the namespace, broadcasts too."""
+        self._eavesdroppers += not self.listeners.outgoing
+        return self.listeners.on_any_outgoing(handler)
+
+    def use(self, middleware: Any) -> Any:
+        """Run a function before a client may join. See `Server.use`."""
+        return self.listeners.use(middleware)
+
+    # Talking
+
+    def _target(self) -> Target:
+        return Target(self)
+
+    def emit(self, event: str, *args: Any) -> None:
+        """Send an event to everyone in the namespace. See `Target.emit`."""
+        Target(self).emit(event, *args)
+
+    def send(self, *args: Any) -> None:
+        """Send the event "message" to everyone in the namespace."""
+        Target(self).emit("message", *args)
+
+    def call(self, event: str, *args: Any, timeout: float | None = None) -> Ack:
+        """Ask everyone in the namespace for an acknowledgement. See `Target.call`."""
+        return Target(self).call(event, *args, timeout=timeout)
+
+    # Members
+
+    def _select(self, rooms: tuple[str, ...], excluded: tuple[str, ...], sender: Socket | None) -> Iterable[Socket]:
+        if not rooms:
+            members: Iterable[Socket] = self._sockets.values()
+        elif len(rooms) == 1:
+            members = self._members(rooms[0])
+        else:
+            members = {socket: None for room in rooms for socket in self._members(room)}
+        if excluded:
+            left_out = {socket for room in excluded for socket in self._members(room)}
+            members = [socket for socket in members if socket not in left_out and socket is not sender]
+        elif sender is not None:
+            members = [socket for socket in members if socket is not sender]
+        return members
+
+    def _members(self, room: str) -> Iterable[Socket]:
+        members: Iterable[Socket] | None = self._rooms.get(room)
+        alone = self._sockets.get(room)
+        if alone is None:
+            return members or ()
+        return {**dict.fromkeys(members or ()), alone: None}
+
+    def _drop(self, room: str, socket: Socket) -> None:
+        members = self._rooms[room]
+        del members[socket]
+        if not members:
+            del self._rooms[room]
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    def __repr__(self) -> str:
+        return f"Namespace({self.name!r}, {len(self._sockets)} sockets)"
+
+
+def _check_event(event: object) -> None:
+    if type(event) is not str:
+        raise LocalProtocolError(f"an event's name must be a string, not {event!r}")
+    if event in _RESERVED:
+        raise LocalProtocolError(f"the event name {event!r} is reserved for the libraries; choose another one")
+
+
+def _check_rooms(rooms: tuple[object, ...]) -> None:
+    for room in rooms:
+        if type(room) is not str:
+            hint = "; give rooms one by one: to(*rooms)" if isinstance(room, list | tuple | set | frozenset) else ""
+            raise LocalProtocolError(f"a room's name must be a string, not {room!r:.80}{hint}")

@@ -1,0 +1,201 @@
+"""Who wants to hear what: handlers by event, catch-all listeners and middleware, with their signatures settled.
+
+A signature is looked at once, when a handler is registered, so that calling it costs one look-up.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, overload
+
+from madang.errors import LocalProtocolError
+
+__all__ = ["LIFE_CYCLE", "Handler", "Listeners"]
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
+
+#: Events of a namespace's life, which clients can't send and several handlers may hear.
+LIFE_CYCLE: Final = frozenset({"connection", "disconnecting", "disconnect"})
+#: Names that mean the same.
+_ALIASES: Final = {"connect": "connection"}
+
+
+class Handler:
+    """A function that was registered, and how to call it.
+
+    Attributes:
+        function: the function.
+        is_async: whether calling it makes a coroutine.
+        required: how many arguments it needs at least, the socket not counted.
+        accepted: how many it takes at most; -1 for any number.
+        name: what to call it in messages.
+    """
+
+    __slots__ = ("accepted", "function", "is_async", "name", "required")
+
+    def __init__(self, function: Callable[..., Any], *, leading: int, what: str) -> None:
+        if not callable(function):
+            raise LocalProtocolError(f"the handler of {what} must be a function, not {function!r}")
+        self.function = function
+        target = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
+        self.is_async = inspect.iscoroutinefunction(inspect.unwrap(target)) or inspect.iscoroutinefunction(target)
+        self.name = getattr(function, "__qualname__", repr(function))
+        self.required, self.accepted = _arity(function, leading, what, self.name)
+
+    def fit(self, arguments: list[Any]) -> list[Any]:
+        """Cut arguments that the function doesn't take, as JavaScript would.
+
+        Raises:
+            LocalProtocolError: there are too few; the message tells what came and what is needed.
+        """
+        count = len(arguments)
+        if count < self.required:
+            raise LocalProtocolError(
+                f"{self.name} needs {self.required} argument{'s' if self.required != 1 else ''} besides the socket, "
+                f"but the client sent {count}; give the parameters defaults if clients may leave them out"
+            )
+        return arguments if self.accepted < 0 or count <= self.accepted else arguments[: self.accepted]
+
+
+def _arity(function: Callable[..., Any], leading: int, what: str, name: str) -> tuple[int, int]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return 0, -1  # written in C, without a signature: take it as it is
+    positional = required = 0
+    variadic = False
+    for parameter in parameters:
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            positional += 1
+            required += parameter.default is parameter.empty
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            variadic = True
+        elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+            raise LocalProtocolError(f"{name} can't handle {what}: its parameter {parameter.name!r} is keyword-only")
+    if positional < leading and not variadic:
+        wanted = {1: "the socket", 2: "the socket and the reason or event"}.get(leading, f"{leading} arguments")
+        raise LocalProtocolError(
+            f"{name} can't handle {what}: it must take {wanted} first, as in `def {name.split('.')[-1]}(socket, ...)`"
+        )
+    return max(0, required - leading), -1 if variadic else max(0, positional - leading)
+
+
+class Listeners:
+    """Registration, shared by the server, namespaces and sockets.
+
+    Attributes:
+        events: the handler of each event.
+        life: the handlers of "connection", "disconnecting" and "disconnect".
+        incoming: who hears every event that comes.
+        outgoing: who hears every event that goes.
+        middleware: what runs before: for a namespace before a client joins, for a socket before each event.
+    """
+
+    def __init__(self) -> None:
+        self.events: dict[str, Handler] = {}
+        self.life: dict[str, list[Handler]] = {}
+        self.incoming: list[Handler] = []
+        self.outgoing: list[Handler] = []
+        self.middleware: list[Handler] = []
+
+    @overload
+    def on(self, event: str) -> Callable[[AnyFunction], AnyFunction]: ...
+    @overload
+    def on(self, event: str, handler: AnyFunction) -> AnyFunction: ...
+    def on(self, event: str, handler: Any = None) -> Any:
+        """Register a handler of an event, as a decorator or directly.
+
+        The handler, `def` or `async def`, receives the socket and the event's arguments. What it returns is the
+        acknowledgement, if the client asked for one: a tuple is several arguments, None is none.
+
+        Three events tell of a client's life: "connection" (socket) once it has joined, "disconnecting"
+        (socket, reason) while it still is in its rooms, "disconnect" (socket, reason) after it has left them. They
+        may have several handlers; any other event has one.
+
+        Args:
+            event: its name.
+            handler: the function; without it, `on` is a decorator.
+
+        Raises:
+            LocalProtocolError: the function can't take the arguments, or the event has a handler already.
+
+        Example:
+            ```python
+            @io.on("chat message")
+            async def chat_message(socket: Socket, text: str) -> str:
+                socket.broadcast.emit("chat message", text)
+                return "delivered"
+            ```
+        """
+        if handler is None:
+            if callable(event):
+                raise LocalProtocolError("write @io.on(\"name\"), or @io.event to take the function's own name")
+            return lambda function: self.on(event, function)
+        name = _ALIASES.get(event, event)
+        if name in LIFE_CYCLE:
+            leading = 1 if name == "connection" else 2
+            self.life.setdefault(name, []).append(Handler(handler, leading=leading, what=f'"{name}"'))
+        elif name in self.events:
+            raise LocalProtocolError(
+                f'the event "{name}" is handled by {self.events[name].name} already; remove that with off("{name}")'
+            )
+        else:
+            self.events[name] = Handler(handler, leading=1, what=f'"{name}"')
+        return handler
+
+    def event(self, handler: AnyFunction) -> AnyFunction:
+        """Register a handler under its own name.
+
+        Example:
+            ```python
+            @io.event
+            def typing(socket: Socket, room: str) -> None:
+                socket.to(room).volatile.emit("typing", socket.id)
+            ```
+        """
+        self.on(handler.__name__, handler)
+        return handler
+
+    def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
+        """Remove the handler of an event, or one of several. Does nothing where there is none."""
+        name = _ALIASES.get(event, event)
+        if name in LIFE_CYCLE:
+            keep = [one for one in self.life.get(name, ()) if handler is not None and one.function != handler]
+            self.life[name] = keep
+        elif handler is None or (name in self.events and self.events[name].function == handler):
+            self.events.pop(name, None)
+
+    def on_any(self, handler: AnyFunction) -> AnyFunction:
+        """Hear every event that comes: the handler receives the socket, the event and its arguments.
+
+        Example:
+            ```python
+            @io.on_any
+            def log(socket: Socket, event: str, *args: object) -> None:
+                print(socket.id, event, args)
+            ```
+        """
+        self.incoming.append(Handler(handler, leading=1, what="every event"))
+        return handler
+
+    def on_any_outgoing(self, handler: AnyFunction) -> AnyFunction:
+        """Hear every event that goes to a client, broadcasts too: the socket, the event and its arguments."""
+        self.outgoing.append(Handler(handler, leading=1, what="every outgoing event"))
+        return handler
+
+    def use(self, middleware: AnyFunction) -> AnyFunction:
+        """Run a function before a client may join. It raises `ConnectionRefused` to turn the client away.
+
+        Functions run in the order in which they were registered, `def` or `async def`.
+
+        Example:
+            ```python
+            @io.use
+            async def authenticate(socket: Socket) -> None:
+                if not await token_is_valid(socket.handshake.auth.get("token")):
+                    raise ConnectionRefused("not authorised")
+            ```
+        """
+        self.middleware.append(Handler(middleware, leading=1, what="connections"))
+        return middleware

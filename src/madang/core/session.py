@@ -1,0 +1,525 @@
+"""A session: one client, whatever carries it. Engine.IO calls it a socket.
+
+The life of a session::
+
+    OPEN ──close()──> CLOSING ──next poll, or a while──> CLOSED      (a poll has to fetch the farewell)
+      └────────────────close() over a link─────────────> CLOSED
+
+Frames come in through `receive`, one at a time, and go on as packets to the sink. Packets go out through `push`: at
+once where a link can take them, else into the outbox, which the next poll or the next writable moment empties.
+
+Source: Engine.IO protocol 4.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from madang.core.wheel import Timed
+from madang.errors import BAD_REQUEST, Reason, RemoteProtocolError, RequestRefused
+from madang.packet import CLOSE, CONNECT_ERROR, MESSAGE, NOOP, PING, PONG, UPGRADE, Encoded, Frame, Packet
+from madang.transports import Duplex, Exchange, HttpTransport, Request, Transport
+
+if TYPE_CHECKING:
+    from madang.core.engine import Engine
+    from madang.parsers import Parser
+    from madang.wire import Wire
+
+__all__ = ["CLOSED", "CLOSING", "OPEN_STATE", "Probe", "Session", "Sink"]
+
+OPEN_STATE: Final = 0
+CLOSING: Final = 1
+CLOSED: Final = 2
+
+_CLOSE_PACKET: Final = Packet(CLOSE)
+_NOOP_PACKET: Final = Packet(NOOP)
+_PING_PACKET: Final = Packet(PING)
+
+
+class Sink(Protocol):
+    """Slot: who takes a session's packets."""
+
+    def opened(self, session: Session) -> None:
+        """A session has begun."""
+
+    def received(self, session: Session, packet: Packet) -> None:
+        """A packet came."""
+
+    def closed(self, session: Session, reason: str) -> None:
+        """The session has ended."""
+
+
+class Session(Timed):
+    """One client of the engine.
+
+    Attributes:
+        id: 20 URL-safe characters.
+        wire: the generation that it speaks.
+        parser: how its packets are written.
+        transport: what carries it now; changes with an upgrade.
+        request: the request that opened it.
+        direct: the link, while it can be written to at once; read by broadcasts.
+        sockets: what the hub keeps here: the client's sockets by namespace, None for one that was left.
+        state: `OPEN_STATE`, `CLOSING` or `CLOSED`.
+    """
+
+    __slots__ = (
+        "_buffered",
+        "_connect_by",
+        "_decoder",
+        "_drained",
+        "_duplex",
+        "_engine",
+        "_exchange",
+        "_heard",
+        "_outbox",
+        "_ping_due",
+        "_pinged",
+        "_poll",
+        "_probe",
+        "_upgrade_by",
+        "direct",
+        "id",
+        "overflowed",
+        "parser",
+        "request",
+        "sockets",
+        "state",
+        "transport",
+        "wire",
+    )
+
+    def __init__(
+        self, engine: Engine, id_: str, wire: Wire, parser: Parser, transport: Transport, request: Request
+    ) -> None:
+        super().__init__()
+        self.id = id_
+        self.wire = wire
+        self.parser = parser
+        self.transport = transport
+        self.request = request
+        self.direct: Duplex | None = None
+        self.sockets: dict[str, Any] = {}
+        self.state = OPEN_STATE
+        self.overflowed = False
+        self._engine = engine
+        self._decoder = wire.decoder(parser, engine.config)
+        self._duplex: Duplex | None = None
+        self._exchange: Exchange | None = None
+        self._poll: Request | None = None
+        self._probe: Probe | None = None
+        self._outbox: deque[Encoded] | None = None
+        self._buffered = 0
+        self._drained: list[Any] | None = None
+        self._heard = False
+        self._pinged = False
+        now = engine.clock()
+        self._connect_by = now + engine.config.connect_timeout_seconds
+        self._upgrade_by = 0.0
+        self._ping_due = now + engine.config.ping_interval_seconds
+        self._rearm()
+
+    # Out
+
+    def push(self, encoded: Encoded, volatile: bool = False) -> None:
+        """Send a packet, now or when it becomes possible. Runs no code of the user and changes no room.
+
+        Args:
+            encoded: the packet, in this session's encoding.
+            volatile: drop it rather than let it wait.
+        """
+        direct = self.direct
+        if direct is not None:
+            direct.write(encoded)
+            return
+        if self.state != OPEN_STATE:
+            return
+        if volatile and self._exchange is None:
+            return
+        size = self._buffered + encoded.size
+        if self._outbox is None:
+            self._outbox = deque()
+        elif size > self._engine.config.max_buffered_bytes and self._outbox:
+            # Closing runs the user's handlers, so it waits until the loop that pushes is over.
+            if not self.overflowed:
+                self.overflowed = True
+                self._engine.defer(self)
+            return
+        self._buffered = size
+        self._outbox.append(encoded)
+        if self._exchange is not None:
+            self._engine.defer(self)
+
+    def send(self, packet: Packet) -> None:
+        """Encode a packet for this session alone and push it.
+
+        Raises:
+            EncodeError: its data can't be sent.
+        """
+        self.push(Encoded(self.wire.encode(packet, self.parser)))
+
+    def flush(self) -> None:
+        """Answer the waiting poll with what the outbox holds; called once per turn of the event loop."""
+        if self.overflowed and self.state == OPEN_STATE:
+            limit = self._engine.config.max_buffered_bytes
+            self._engine.on_violation(
+                self, RemoteProtocolError(f"{self._buffered} bytes wait, more than {limit}", rule="max_buffered_bytes")
+            )
+            self.close(Reason.SLOW_CONSUMER, discard=True)
+        elif self._exchange is not None and self._outbox:
+            self._answer(self._take())
+
+    def pause(self) -> None:
+        """The link is full: what comes now waits in the outbox."""
+        self.direct = None
+
+    def resume(self) -> None:
+        """The link can be written to again."""
+        duplex = self._duplex
+        if duplex is None or self.state != OPEN_STATE:
+            return
+        self.direct = duplex
+        outbox = self._outbox
+        while outbox:
+            encoded = outbox.popleft()
+            self._buffered -= encoded.size
+            duplex.write(encoded)
+            if self.direct is None:  # full again: the link called `pause`
+                return
+        self._outbox = None
+        self._notify_drained()
+
+    def when_drained(self, callback: Any) -> bool:
+        """Ask to be called, without arguments, once nothing waits for this client.
+
+        Returns:
+            False where nothing waits now; then the callback is not kept.
+        """
+        if self.state != OPEN_STATE or not (self._outbox or (self._duplex is not None and self.direct is None)):
+            return False
+        if self._drained is None:
+            self._drained = []
+        self._drained.append(callback)
+        return True
+
+    def _notify_drained(self) -> None:
+        callbacks, self._drained = self._drained, None
+        for callback in callbacks or ():
+            callback()
+
+    # In
+
+    def receive(self, frame: Frame) -> None:
+        """A frame came over the session's transport. The one place where protocol errors become a reason."""
+        self._heard = True
+        try:
+            packet = self._decoder.feed(frame)
+        except RemoteProtocolError as error:
+            self.fail(error)
+            return
+        if packet is None or self.state != OPEN_STATE:
+            return
+        kind = packet.kind
+        if kind <= CONNECT_ERROR or kind == MESSAGE:
+            self._engine.sink.received(self, packet)
+        elif kind == PONG:
+            if not self.wire.server_pings:
+                self.fail(RemoteProtocolError("a pong that nobody asked for", rule="heartbeat"))
+                return
+            self._pinged = False
+            self._ping_due = self._engine.clock() + self._engine.config.ping_interval_seconds
+            self._rearm()
+        elif kind == CLOSE:
+            self._leave()
+        elif kind == PING:
+            if self.wire.server_pings:
+                self.fail(RemoteProtocolError("pings are the server's to send", rule="heartbeat"))
+        # UPGRADE and NOOP mean nothing on the transport that is in use.
+
+    def fail(self, error: RemoteProtocolError) -> None:
+        """The client broke a rule: tell the observer, and close."""
+        self._engine.on_violation(self, error)
+        self.close(Reason.PARSE_ERROR, code=error.close_code, discard=True)
+
+    def joined(self) -> None:
+        """The client has joined a namespace in time."""
+        self._connect_by = 0.0
+
+    # HTTP
+
+    def poll(self, request: Request, exchange: Exchange) -> None:
+        """A request asks for what there is, or waits.
+
+        Raises:
+            RequestRefused: another one waits already, or too many wait in this process.
+        """
+        if self.state == CLOSING:
+            frames = [frame for encoded in self._outbox or () for frame in encoded.frames]
+            self._forget()
+            self._respond(request, exchange, [*frames, *self.wire.encode(_CLOSE_PACKET, self.parser)])
+            return
+        if self._exchange is not None:
+            # Two at once would race for the messages: neither could keep their order.
+            self._answer(list(self.wire.encode(_CLOSE_PACKET, self.parser)))
+            self._end(Reason.TRANSPORT_ERROR)
+            raise RequestRefused(*BAD_REQUEST, "overlapping polls")
+        if self._outbox:
+            self._respond(request, exchange, self._take())
+        elif self._probe is not None and self._probe.answered:
+            self._respond(request, exchange, list(self.wire.encode(_NOOP_PACKET, self.parser)))
+        else:
+            self._engine.park(self)
+            self._exchange = exchange
+            self._poll = request
+
+    def abandon(self, exchange: Exchange) -> None:
+        """The connection of a waiting poll broke."""
+        if exchange is self._exchange:
+            self._unpark()
+            self._end(Reason.TRANSPORT_ERROR)
+
+    def post(self, payload: str) -> None:
+        """Take a payload that came by POST.
+
+        Raises:
+            RemoteProtocolError: it is malformed; the session is closed then.
+        """
+        try:
+            frames = self.wire.split(payload, self._engine.config)
+        except RemoteProtocolError as error:
+            self.fail(error)
+            raise
+        for frame in frames:
+            if self.state != OPEN_STATE:
+                return
+            self._heard = True
+            self.receive(frame)
+
+    def _take(self) -> list[Frame]:
+        """Take from the outbox what fits into one payload."""
+        frames: list[Frame] = []
+        room = self._engine.config.max_payload_bytes
+        outbox = self._outbox
+        assert outbox is not None  # callers looked  # noqa: S101
+        while outbox and (not frames or outbox[0].size <= room):
+            encoded = outbox.popleft()
+            self._buffered -= encoded.size
+            room -= encoded.size
+            frames += encoded.frames
+        if not outbox:
+            self._outbox = None
+            self._notify_drained()
+        return frames
+
+    def _answer(self, frames: list[Frame]) -> None:
+        exchange, request = self._unpark()
+        self._respond(request, exchange, frames)
+
+    def _unpark(self) -> tuple[Exchange, Request]:
+        exchange, request = self._exchange, self._poll
+        assert exchange is not None  # noqa: S101
+        assert request is not None  # noqa: S101
+        self._exchange = self._poll = None
+        self._engine.unpark(self)
+        return exchange, request
+
+    def _respond(self, request: Request, exchange: Exchange, frames: list[Frame]) -> None:
+        transport = self.transport
+        assert isinstance(transport, HttpTransport)  # polls reach sessions of HTTP transports only  # noqa: S101
+        self._engine.respond(request, exchange, transport.respond(request, self.wire.join(frames)), compress=True)
+
+    # Links
+
+    def attach(self, duplex: Duplex) -> None:
+        """Let a link carry this session."""
+        self._duplex = duplex
+        duplex.bind(self)
+        self.resume()
+
+    def lost(self, duplex: Duplex, reason: str) -> None:
+        """The link is gone."""
+        if duplex is self._duplex:
+            self._duplex = self.direct = None
+            self._end(reason)
+
+    # Upgrade
+
+    @property
+    def upgrading(self) -> bool:
+        """Whether a better transport is being tried."""
+        return self._probe is not None
+
+    def probe(self, transport: Transport, duplex: Duplex) -> None:
+        """Try a better transport."""
+        self._probe = Probe(self, transport, duplex)
+        duplex.bind(self._probe)
+        self._upgrade_by = self._engine.clock() + self._engine.config.upgrade_timeout_seconds
+        self._rearm()
+
+    def _release_poll(self) -> None:
+        """Let the client finish its poll, so that it can move."""
+        if self._exchange is not None:
+            self._answer(list(self.wire.encode(_NOOP_PACKET, self.parser)))
+
+    def _upgraded(self, probe: Probe) -> None:
+        self._end_probe()
+        self._release_poll()
+        self.transport = probe.transport
+        self.attach(probe.duplex)
+
+    def _end_probe(self) -> None:
+        self._probe = None
+        self._upgrade_by = 0.0
+
+    # Time
+
+    def _rearm(self) -> None:
+        due = self._ping_due
+        if self._connect_by:
+            due = min(due, self._connect_by)
+        if self._upgrade_by:
+            due = min(due, self._upgrade_by)
+        self.due = due
+        self._engine.wheel.add(self)
+
+    def expire(self, now: float) -> None:
+        """Send the ping that is due, or close for what didn't come in time."""
+        if self.state == CLOSING:
+            self._forget()
+            return
+        if self.state == CLOSED:
+            return
+        if self._connect_by and now >= self._connect_by:
+            self.close(Reason.FORCED_SERVER_CLOSE)
+            return
+        if self._upgrade_by and now >= self._upgrade_by and self._probe is not None:
+            probe = self._probe
+            self._end_probe()
+            probe.duplex.close(1000, "upgrade timeout")
+        if now >= self._ping_due:
+            if self._pinged and not self._heard:
+                self.close(Reason.PING_TIMEOUT, discard=True)
+                return
+            if not self._pinged and self.wire.server_pings:
+                self.send(_PING_PACKET)
+                self._pinged = True
+            # Anything that came since the ping shows that the client lives; a pong may wait behind a large upload.
+            self._heard = False
+            self._ping_due = now + self._engine.config.ping_timeout_seconds
+        self._rearm()
+
+    # End
+
+    def close(self, reason: str, *, code: int = 1000, discard: bool = False) -> None:
+        """End the session from our side.
+
+        Args:
+            reason: what handlers are told; one of `Reason`.
+            code: the WebSocket close code, where there is one.
+            discard: throw away what still waits for the client.
+        """
+        if self.state != OPEN_STATE:
+            return
+        if discard:
+            self._outbox = None
+        duplex = self._duplex
+        if duplex is not None:
+            self._duplex = self.direct = None
+            for encoded in self._outbox or ():
+                duplex.write(encoded)
+            duplex.close(code, reason)
+            self._end(reason)
+        elif self._exchange is not None:
+            frames = [frame for encoded in self._outbox or () for frame in encoded.frames]
+            self._answer([*frames, *self.wire.encode(_CLOSE_PACKET, self.parser)])
+            self._end(reason)
+        elif discard:
+            self._end(reason)
+        else:
+            # The client has to come once more to fetch what it has not got.
+            self._end(reason, state=CLOSING)
+
+    def _leave(self) -> None:
+        """The client said good-bye."""
+        self._release_poll()
+        duplex = self._duplex
+        if duplex is not None:
+            self._duplex = self.direct = None
+            duplex.close(1000)
+        self._end(Reason.TRANSPORT_CLOSE)
+
+    def _end(self, reason: str, state: int = CLOSED) -> None:
+        if self.state != OPEN_STATE:
+            return
+        self.state = state
+        if self._exchange is not None:
+            self._answer(list(self.wire.encode(_CLOSE_PACKET, self.parser)))
+        if self._probe is not None:
+            duplex = self._probe.duplex
+            self._end_probe()
+            duplex.close(1000)
+        if state == CLOSING:
+            self.due = self._engine.clock() + self._engine.config.ping_timeout_seconds
+            self._engine.wheel.add(self)
+        else:
+            self._forget()
+        self._notify_drained()
+        self._engine.sink.closed(self, reason)
+
+    def _forget(self) -> None:
+        self.state = CLOSED
+        self.due = 0.0
+        self._outbox = None
+        self._engine.forget(self)
+
+    def __repr__(self) -> str:
+        return f"Session({self.id}, {self.transport.name}, {('open', 'closing', 'closed')[self.state]})"
+
+
+class Probe:
+    """A better transport on trial: takes the link's frames until the client decides to move.
+
+    Source: Engine.IO protocol 4, "upgrade".
+    """
+
+    __slots__ = ("_decoder", "_session", "answered", "duplex", "transport")
+
+    def __init__(self, session: Session, transport: Transport, duplex: Duplex) -> None:
+        self._session = session
+        self._decoder = session.wire.decoder(session.parser, session._engine.config)
+        self.transport = transport
+        self.duplex = duplex
+        #: Whether the client's ping was answered, so that its poll should be let go.
+        self.answered = False
+
+    def receive(self, frame: Frame) -> None:
+        """A frame came over the link on trial."""
+        session = self._session
+        if session._probe is not self:
+            return
+        try:
+            packet = self._decoder.feed(frame)
+        except RemoteProtocolError as error:
+            session._engine.on_violation(session, error)
+            packet = None
+        if packet is not None and packet.kind == PING and packet.data == "probe":
+            self.duplex.write(Encoded(session.wire.encode(Packet(PONG, "probe"), session.parser)))
+            self.answered = True
+            session._release_poll()
+        elif packet is not None and packet.kind == UPGRADE:
+            session._upgraded(self)
+        else:
+            session._end_probe()
+            self.duplex.close(1002, "bad probe")
+
+    def lost(self, duplex: Duplex, reason: str) -> None:
+        """The link on trial is gone; the session goes on as it was."""
+        if self._session._probe is self:
+            self._session._end_probe()
+
+    def pause(self) -> None:
+        """A probe is too small to fill a link."""
+
+    def resume(self) -> None:
+        """Nothing waits."""

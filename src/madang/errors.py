@@ -1,0 +1,195 @@
+"""Every exception that Madang raises, and the tables of reasons. Imports nothing.
+
+The tree is split by who must act::
+
+    MadangError
+    ├── ConfigError            whoever wrote the settings
+    ├── LocalProtocolError     you: the program asked for something that can't be done
+    │   ├── EncodeError        ... a value that can't be put on the wire
+    │   ├── WrongThreadError   ... a call from a thread or an event loop that doesn't own the server
+    │   └── LimitError         ... more rooms than a socket may join
+    ├── RemoteProtocolError    the peer: it broke a rule of the protocol or a limit
+    ├── RequestRefused         the peer: its HTTP request is answered with an error
+    ├── ConnectionRefused      raised by your middleware to turn a client away
+    ├── Disconnected           nobody: the client is gone
+    └── AckTimeout             nobody: the acknowledgement did not come in time
+
+Slow consumers, ping timeouts and lost transports are no exceptions: they are a `Reason`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+__all__ = [
+    "AckTimeout",
+    "ConfigError",
+    "ConnectionRefused",
+    "Disconnected",
+    "EncodeError",
+    "LimitError",
+    "LocalProtocolError",
+    "MadangError",
+    "Reason",
+    "RemoteProtocolError",
+    "RequestRefused",
+    "WrongThreadError",
+]
+
+
+class Reason:
+    """Why a client left: the strings that a `disconnect` handler receives.
+
+    The first group are Socket.IO's own (server API, event "disconnect"); the second group is ours, for
+    ends that the reference server doesn't know.
+    """
+
+    TRANSPORT_CLOSE: Final = "transport close"  #: the connection was closed by the client
+    TRANSPORT_ERROR: Final = "transport error"  #: the connection broke
+    PING_TIMEOUT: Final = "ping timeout"  #: no pong came within `ping_timeout_seconds`
+    PARSE_ERROR: Final = "parse error"  #: the client broke a rule of the protocol or a limit
+    FORCED_CLOSE: Final = "forced close"  #: the connection was closed by the server
+    FORCED_SERVER_CLOSE: Final = "forced server close"  #: no namespace was joined in time
+    CLIENT_DISCONNECT: Final = "client namespace disconnect"  #: the client left the namespace
+    SERVER_DISCONNECT: Final = "server namespace disconnect"  #: `socket.disconnect()`
+    SHUTTING_DOWN: Final = "server shutting down"  #: `await io.close()`
+
+    SLOW_CONSUMER: Final = "slow consumer"  #: more than `max_buffered_bytes` waited for this client
+
+
+class MadangError(Exception):
+    """The root of all exceptions of this package."""
+
+
+class ConfigError(MadangError, ValueError):
+    """A setting has a value that makes no sense. The message names the setting, the value and what is allowed."""
+
+
+class LocalProtocolError(MadangError):
+    """The program asked for something that can't be done. The message says what to do instead."""
+
+
+class EncodeError(LocalProtocolError, TypeError):
+    """A value that was emitted or acknowledged can't be put on the wire.
+
+    Allowed are None, bool, int, float, str, bytes, lists, tuples, dicts, dataclasses, enums, dates, UUIDs,
+    `msgspec.Struct` and pydantic models.
+    """
+
+
+class WrongThreadError(LocalProtocolError, RuntimeError):
+    """The server was used from a thread or event loop other than the one that it runs in."""
+
+
+class LimitError(LocalProtocolError):
+    """A limit of the settings would be passed, as by a socket that joins too many rooms."""
+
+
+class RemoteProtocolError(MadangError):
+    """The peer broke a rule of the protocol, or a limit.
+
+    Attributes:
+        rule: the paragraph or the setting that was broken, as "RFC 6455 5.1" or "max_event_args".
+        close_code: the WebSocket close code that tells the peer (RFC 6455, 7.4.1).
+        http_status: the HTTP status that tells the peer, where there is a response to send.
+    """
+
+    def __init__(self, message: str, *, rule: str, close_code: int = 1002, http_status: int = 400) -> None:
+        super().__init__(message)
+        self.rule = rule
+        self.close_code = close_code
+        self.http_status = http_status
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} [{self.rule}]"
+
+
+class RequestRefused(MadangError):
+    """An HTTP request that is answered with an error.
+
+    The table of Engine.IO's codes is in its protocol document, revision 4 ("error codes"). Use the named
+    constructors of the codes, as in `raise RequestRefused(*UNKNOWN_SID)`.
+
+    Attributes:
+        code: Engine.IO's error code, 0 to 5.
+        message: Engine.IO's words for the code, which clients may look at.
+        status: the HTTP status.
+        detail: what exactly was wrong, for the log.
+    """
+
+    def __init__(self, code: int, message: str, status: int = 400, detail: str = "") -> None:
+        super().__init__(f"{message} ({detail})" if detail else message)
+        self.code = code
+        self.message = message
+        self.status = status
+        self.detail = detail
+
+
+UNKNOWN_TRANSPORT: Final = (0, "Transport unknown", 400)
+UNKNOWN_SID: Final = (1, "Session ID unknown", 400)
+BAD_METHOD: Final = (2, "Bad handshake method", 400)
+BAD_REQUEST: Final = (3, "Bad request", 400)
+FORBIDDEN: Final = (4, "Forbidden", 403)
+UNSUPPORTED_VERSION: Final = (5, "Unsupported protocol version", 400)
+# Not in the protocol's table, which has no word for them: the nearest code, the right HTTP status.
+SERVER_FULL: Final = (4, "Server is full", 503)
+TOO_LARGE: Final = (3, "Payload too large", 413)
+
+
+class ConnectionRefused(MadangError):
+    """Raised in a middleware to turn a client away; it receives `connect_error`.
+
+    Args:
+        message: what the client finds in `error.message`.
+        data: what it finds in `error.data`: anything that can be put into JSON.
+
+    Example:
+        ```python
+        @io.use
+        def authenticate(socket: Socket) -> None:
+            if socket.handshake.auth.get("token") != "secret":
+                raise ConnectionRefused("not authorised", {"code": 401})
+        ```
+
+    Source: Socket.IO protocol 5, CONNECT_ERROR.
+    """
+
+    def __init__(self, message: str = "Connection refused", data: Any = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The body of the CONNECT_ERROR packet."""
+        if self.data is None:
+            return {"message": self.message}
+        return {"message": self.message, "data": self.data}
+
+
+class Disconnected(MadangError):
+    """The client is gone, or went while something was awaited from it.
+
+    Attributes:
+        reason: one of the strings of `Reason`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the client is disconnected: {reason}")
+        self.reason = reason
+
+
+class AckTimeout(MadangError, TimeoutError):
+    """The acknowledgement did not come in time.
+
+    Attributes:
+        received: for a broadcast, the answers that did come; else empty.
+        expected: how many answers were expected.
+    """
+
+    def __init__(self, seconds: float, received: Sequence[Any] = (), expected: int = 1) -> None:
+        got = f"{len(received)} of {expected} acknowledgements" if expected != 1 else "no acknowledgement"
+        super().__init__(f"{got} came within {seconds:g} s")
+        self.received = list(received)
+        self.expected = expected

@@ -1,0 +1,371 @@
+"""The portable face: the engine as an ASGI application, beside or under any other, on any ASGI server.
+
+Source: ASGI 3.0, HTTP and WebSocket message format 2.3 to 2.5, lifespan 2.0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, Final
+
+from madang.errors import Reason, RequestRefused
+from madang.packet import Encoded, Frame
+from madang.transports import Duplex, Exchange, Receiver, Request, Response
+
+if TYPE_CHECKING:
+    from madang.server import Server
+
+__all__ = ["ASGIApplication", "ASGIFace"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+#: How many bytes may wait in a link before it calls itself full; asyncio's own high-water mark.
+_HIGH_WATER: Final = 65_536
+
+
+class ASGIFace:
+    """A server as an ASGI application. Made by `Server.asgi`.
+
+    Args:
+        io: the server.
+        other: the application that gets all requests that aren't ours.
+
+    Attributes:
+        io: the server.
+        other: the other application, or None.
+    """
+
+    def __init__(self, io: Server, other: ASGIApplication | None = None) -> None:
+        self.io = io
+        self.other = other
+        self._path = io.config.path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._lifespan(scope, receive, send)
+        elif kind in ("http", "websocket") and self.owns(scope):
+            self.io.bind()
+            if kind == "http":
+                await self._http(scope, receive, send)
+            else:
+                await self._websocket(scope, receive, send)
+        elif self.other is not None:
+            await self.other(scope, receive, send)
+        elif kind == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        elif kind == "http":
+            body = f"Nothing here. Socket.IO clients find this server at {self._path}\n".encode()
+            await _answer(send, Response(404, [("Content-Type", "text/plain; charset=UTF-8")], body))
+
+    def owns(self, scope: Scope) -> bool:
+        """Whether a request is for us: its path is ours, or we are mounted there and nobody else is asked."""
+        path: str = scope["path"]
+        root: str = scope.get("root_path", "")
+        inner = path[len(root) :] if root and path.startswith(root) else path
+        if _closed(inner) == self._path:
+            return True
+        if self.other is not None:
+            return False
+        # Mounted under another application. Frameworks differ in what they leave of the path.
+        mounted = root != "" or b"transport=" in scope.get("query_string", b"")
+        return mounted and (inner in ("", "/") or _closed(path).endswith(self._path))
+
+    # HTTP
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        engine = self.io.engine
+        request = _request(scope, scope["method"])
+        exchange = _Exchange()
+        wanted = engine.begin(request, exchange)
+        if wanted:
+            body = await self._body(receive, wanted)
+            if body is None:
+                engine.abort(request)
+                return
+            engine.finish(request, exchange, body)
+        if exchange.response is None:
+            await self._hold(request, exchange, receive)
+        if exchange.response is not None:
+            await _answer(send, exchange.response)
+
+    async def _body(self, receive: Receive, wanted: int) -> bytearray | None:
+        """The body, one byte more than wanted at most; None where the connection broke or the time ran out."""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self.io.config.request_timeout_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    body += message.get("body", b"")
+                    if len(body) > wanted or not message.get("more_body", False):
+                        return body
+        except TimeoutError:
+            return None
+
+    async def _hold(self, request: Request, exchange: _Exchange, receive: Receive) -> None:
+        """Wait until a poll is answered, or its connection breaks."""
+        loop = asyncio.get_running_loop()
+        exchange.waiter = loop.create_future()
+        watch = loop.create_task(_until_disconnect(receive, exchange.waiter))
+        try:
+            await exchange.waiter
+        finally:
+            watch.cancel()
+            if exchange.response is None:
+                sid = request.query.get("sid", "")
+                session = self.io.engine.sessions.get(sid)
+                if session is not None:
+                    session.abandon(exchange)
+
+    # WebSocket
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()  # websocket.connect
+        engine = self.io.engine
+        request = _request(scope, "GET")
+        try:
+            engine.admit(request)
+        except RequestRefused as refusal:
+            engine.on_refused(request, refusal)
+            await _deny(scope, send, refusal, engine.error_body(refusal))
+            return
+        await send({"type": "websocket.accept"})
+        loop = asyncio.get_running_loop()
+        link = _Link(loop)
+        writer = loop.create_task(link.pump(send))
+        try:
+            engine.link(request, link)
+            await self._read(receive, link)
+        finally:
+            link.end()
+            await asyncio.wait([writer])
+            if not writer.cancelled() and (error := writer.exception()) is not None and not _is_gone(error):
+                raise error
+
+    async def _read(self, receive: Receive, link: _Link) -> None:
+        limit = self.io.config.max_payload_bytes
+        while True:
+            message = await receive()
+            if message["type"] != "websocket.receive":
+                return
+            text: str | None = message.get("text")
+            frame: Frame = text if text is not None else message["bytes"]
+            if len(frame) > limit or (text is not None and len(text) * 4 > limit and len(text.encode()) > limit):
+                link.lost(Reason.TRANSPORT_ERROR)
+                link.close(1009, "message too big")
+                return
+            link.receive(frame)
+
+    # Lifespan
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start with the application beside us, before it, and end after our clients have left, before it."""
+        if self.other is None:
+            await self._own_lifespan(receive, send)
+            return
+
+        async def receive_for_other() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.io.start()
+            elif message["type"] == "lifespan.shutdown":
+                await self.io.close()
+            return message
+
+        answered = False
+
+        async def send_for_other(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        try:
+            await self.other(scope, receive_for_other, send_for_other)
+        except Exception:
+            if answered:
+                raise
+            # The other application knows no lifespan, which ASGI allows it to show by raising.
+            if self.io.started:
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+                await self.io.close()
+                await send({"type": "lifespan.shutdown.complete"})
+            else:
+                await self._own_lifespan(receive, send)
+
+    async def _own_lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.io.start()
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self.io.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+class _Exchange(Exchange):
+    """Keeps the response until the task of the request sends it."""
+
+    __slots__ = ("response", "waiter")
+
+    def __init__(self) -> None:
+        self.response: Response | None = None
+        self.waiter: asyncio.Future[None] | None = None
+
+    def respond(self, response: Response) -> None:
+        self.response = response
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+
+class _Link(Duplex):
+    """A WebSocket of the ASGI server. Writing is queued, because ASGI's `send` has to be awaited."""
+
+    __slots__ = ("_closing", "_full", "_loop", "_queue", "_receiver", "_size", "_waiter")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._receiver: Receiver | None = None
+        self._queue: deque[Encoded] = deque()
+        self._size = 0
+        self._full = False
+        self._closing: tuple[int, str] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    # The port
+
+    def bind(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+
+    def write(self, encoded: Encoded) -> None:
+        if self._closing is not None:
+            return
+        self._queue.append(encoded)
+        self._size += encoded.size
+        self._wake()
+        if self._size > _HIGH_WATER and not self._full:
+            self._full = True
+            if self._receiver is not None:
+                self._receiver.pause()
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        if self._closing is None:
+            self._closing = (code, reason)
+            self._receiver = None
+            self._wake()
+
+    # The connection
+
+    def receive(self, frame: Frame) -> None:
+        if self._receiver is not None:
+            self._receiver.receive(frame)
+
+    def lost(self, reason: str) -> None:
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.lost(self, reason)
+
+    def end(self) -> None:
+        """The client is gone: nothing more can be sent."""
+        self.lost(Reason.TRANSPORT_CLOSE)
+        if self._closing is None:
+            self._queue.clear()
+            self._closing = (0, "")
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def pump(self, send: Send) -> None:
+        """Send what is written, until the link closes."""
+        queue = self._queue
+        try:
+            while True:
+                while queue:
+                    encoded = queue.popleft()
+                    for frame in encoded.frames:
+                        key = "text" if isinstance(frame, str) else "bytes"
+                        await send({"type": "websocket.send", key: frame})
+                    self._size -= encoded.size
+                if self._full:
+                    self._full = False
+                    if self._receiver is not None:
+                        self._receiver.resume()
+                    continue
+                if self._closing is not None:
+                    break
+                self._waiter = self._loop.create_future()
+                await self._waiter
+            code, reason = self._closing
+            if code:
+                await send({"type": "websocket.close", "code": code, "reason": reason})
+        finally:
+            # A send that failed means that the connection is gone.
+            self._queue.clear()
+            self.lost(Reason.TRANSPORT_CLOSE)
+            self._closing = self._closing or (0, "")
+
+
+async def _until_disconnect(receive: Receive, waiter: asyncio.Future[None]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+async def _answer(send: Send, response: Response) -> None:
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+async def _deny(scope: Scope, send: Send, refusal: RequestRefused, body: bytes) -> None:
+    """Refuse a WebSocket with its status and body where the ASGI server can, else by closing, which is a 403."""
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "websocket.http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})
+
+
+def _request(scope: Scope, method: str) -> Request:
+    client = scope.get("client")
+    return Request(
+        method,
+        scope["path"],
+        scope.get("query_string", b"").decode("latin-1"),
+        list(scope["headers"]),
+        address=client[0] if client else "",
+        secure=scope.get("scheme") in ("https", "wss"),
+        received=time.time(),
+        root_path=scope.get("root_path", ""),
+    )
+
+
+def _closed(path: str) -> str:
+    return path if path.endswith("/") else path + "/"
+
+
+def _is_gone(error: BaseException) -> bool:
+    """Whether an ASGI server's exception says that the client is gone. ASGI 2.4 asks for OSError; some have their own."""
+    return isinstance(error, OSError) or type(error).__name__ in (
+        "ClientDisconnected",
+        "ConnectionClosed",
+        "ConnectionClosedOK",
+        "ConnectionClosedError",
+        "LocalProtocolError",
+        "RuntimeError",
+    )

@@ -1,0 +1,211 @@
+"""The default parser: packets as text with a JSON body, bytes as attachments in frames of their own.
+
+A packet is `<kind>[<attachments>-][<namespace>,][<acknowledgement id>][<JSON>]`.
+
+Two JSON libraries stand behind it. `orjson` does nearly all the work, straight from and to UTF-8. What it refuses
+and JavaScript clients accept (integers over 64 bits, lone surrogates, keys that are no strings) goes to the
+standard library.
+
+Source: Socket.IO protocol 5, "packet encoding".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import accumulate
+from typing import Any, ClassVar, Final
+
+import msgspec
+import orjson
+
+from madang.config import Config
+from madang.errors import EncodeError, RemoteProtocolError
+from madang.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, NOTHING, Frame, Packet
+from madang.parsers import Parser
+
+__all__ = ["PARSER", "JsonParser"]
+
+_RULE = "Socket.IO protocol 5, packet encoding"
+_BINARY_EVENT: Final = 5
+_BINARY_ACK: Final = 6
+_KINDS: Final = {
+    "0": CONNECT,
+    "1": DISCONNECT,
+    "2": EVENT,
+    "3": ACK,
+    "4": CONNECT_ERROR,
+    "5": EVENT,
+    "6": ACK,
+}
+#: Names that the client library uses for itself; the reference decoder refuses them too.
+RESERVED_EVENTS: Final = frozenset(
+    {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
+)
+
+# ASCII digits only: `str.isdigit` knows many more. Ids are bounded so that `int` stays cheap.
+_HEAD = re.compile(r"(?:(?P<count>[0-9]{1,9})-)?(?:(?P<namespace>/[^,]*)(?:,|$))?(?P<id>[0-9]{1,15})?", re.ASCII)
+_STRINGS = re.compile(rb'"[^"\\]*(?:\\.?[^"\\]*)*"?', re.DOTALL)
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"\\'))
+_STEP: Final = {91: 1, 123: 1, 93: -1, 125: -1, 34: 0, 92: 0}
+
+
+class JsonParser(Parser):
+    """JSON text and binary attachments, as `socket.io-parser` writes them."""
+
+    name: ClassVar[str] = "json"
+
+    def encode(self, packet: Packet, prefix: str) -> tuple[Frame, ...]:  # noqa: D102
+        kind = packet.kind
+        attachments: list[bytes] | None = None
+        if packet.data is NOTHING:
+            body = ""
+        else:
+            try:
+                body = orjson.dumps(packet.data).decode()
+            except TypeError:
+                attachments = []
+                body = _dump_thoroughly(packet.data, attachments)
+        namespace = "" if packet.namespace == "/" else packet.namespace + ","
+        id_ = "" if packet.id is None else packet.id
+        if not attachments:
+            return (f"{prefix}{kind}{namespace}{id_}{body}",)
+        if kind not in (EVENT, ACK):
+            raise EncodeError("bytes can be sent with events and acknowledgements only, not in a CONNECT packet")
+        kind = _BINARY_EVENT if kind == EVENT else _BINARY_ACK
+        return (f"{prefix}{kind}{len(attachments)}-{namespace}{id_}{body}", *attachments)
+
+    def decode(self, content: Frame, start: int, limits: Config) -> Packet:  # noqa: D102
+        if isinstance(content, bytes):
+            raise RemoteProtocolError("a binary frame came where none was announced", rule=_RULE)
+        kind = _KINDS.get(content[start : start + 1])
+        if kind is None:
+            raise RemoteProtocolError(f"unknown packet type {content[start : start + 1]!r}", rule=_RULE)
+        body = start + 1
+        if kind == EVENT and content[body : body + 1] == "[" and content[start] == "2":
+            # By far the most common packet: an event of the main namespace without acknowledgement.
+            packet = Packet(EVENT, _load(content[body:], limits))
+            _check_event(packet, limits)
+            return packet
+        return _decode_any(content, start, kind, limits)
+
+
+def _decode_any(content: str, start: int, kind: int, limits: Config) -> Packet:
+    head = _HEAD.match(content, start + 1)
+    assert head is not None  # every part of the pattern may be empty  # noqa: S101
+    count, namespace, id_ = head.groups()
+    missing = 0
+    if content[start] in "56":
+        if count is None:
+            raise RemoteProtocolError("a binary packet does not tell how many attachments it has", rule=_RULE)
+        missing = int(count)
+        if missing > limits.max_attachments:
+            raise RemoteProtocolError(
+                f"a packet with {missing} attachments; {limits.max_attachments} are allowed", rule="max_attachments"
+            )
+    elif count is not None:
+        raise RemoteProtocolError("only binary packets have attachments", rule=_RULE)
+    text = content[head.end() :]
+    data = _load(text, limits) if text else NOTHING
+    packet = Packet(kind, data, _namespace(namespace), None if id_ is None else int(id_), missing)
+    if kind == EVENT:
+        _check_event(packet, limits)
+    elif kind == ACK:
+        if packet.id is None or type(data) is not list:
+            raise RemoteProtocolError("an acknowledgement needs an id and a list of arguments", rule=_RULE)
+        if len(data) > limits.max_event_args:
+            raise RemoteProtocolError(
+                f"{len(data)} arguments; {limits.max_event_args} are allowed", rule="max_event_args"
+            )
+    elif kind == CONNECT:
+        if data is NOTHING or data is None:
+            packet.data = {}
+        elif type(data) is not dict:
+            raise RemoteProtocolError("the body of CONNECT must be an object", rule=_RULE)
+    elif kind == DISCONNECT:
+        if data is not NOTHING:
+            raise RemoteProtocolError("DISCONNECT has no body", rule=_RULE)
+    elif type(data) not in (dict, str):
+        raise RemoteProtocolError("the body of CONNECT_ERROR must be an object or a string", rule=_RULE)
+    return packet
+
+
+def _namespace(name: str | None) -> str:
+    if not name:
+        return "/"
+    # Old clients put their query behind the name: "/chat?token=1".
+    return name.partition("?")[0] or "/"
+
+
+def _check_event(packet: Packet, limits: Config) -> None:
+    data = packet.data
+    if type(data) is not list or not data:
+        raise RemoteProtocolError("the body of an event must be a list that starts with its name", rule=_RULE)
+    name = data[0]
+    if type(name) is not str and type(name) is not int:
+        raise RemoteProtocolError("the name of an event must be a string", rule=_RULE)
+    if name in RESERVED_EVENTS:
+        raise RemoteProtocolError(f"the event name {name!r} is reserved", rule=_RULE)
+    if len(data) - 1 > limits.max_event_args:
+        raise RemoteProtocolError(
+            f"an event with {len(data) - 1} arguments; {limits.max_event_args} are allowed", rule="max_event_args"
+        )
+
+
+def _load(text: str, limits: Config) -> Any:
+    # Nesting of depth n takes 2n characters, so short messages need no look.
+    depth = limits.max_json_depth
+    if len(text) > 2 * depth and text.count("[") + text.count("{") > depth and _deeper_than(text, depth):
+        raise RemoteProtocolError(f"JSON is nested deeper than {depth} levels", rule="max_json_depth")
+    try:
+        return orjson.loads(text)
+    except (orjson.JSONDecodeError, UnicodeEncodeError) as first:
+        if "surrogate" not in str(first):
+            raise RemoteProtocolError("a packet's body is not JSON", rule=_RULE) from None
+    # JavaScript escapes half of a surrogate pair, as of text that was cut, and so can our users' users.
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise RemoteProtocolError("a packet's body is not JSON", rule=_RULE) from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _deeper_than(text: str, depth: int) -> bool:
+    """Tell whether JSON text is nested deeper than a limit, without building anything."""
+    structure = text.encode("utf-8", "surrogatepass").translate(None, _NOT_STRUCTURE)
+    brackets = _STRINGS.sub(b"", structure)
+    return max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > depth
+
+
+def _dump_thoroughly(data: Any, attachments: list[bytes]) -> str:
+    """Encode what the fast path refused: bytes become attachments, our own types become JSON."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, bytes | bytearray | memoryview):
+            attachments.append(bytes(value))
+            return {"_placeholder": True, "num": len(attachments) - 1}
+        if isinstance(value, msgspec.Struct):
+            return msgspec.structs.asdict(value)
+        if hasattr(value, "model_dump"):  # pydantic, which need not be installed
+            return value.model_dump()
+        raise TypeError(
+            f"{type(value).__name__} can't be sent ({value!r:.80}); turn it into a dict, list, str, number or bytes first"
+        )
+
+    try:
+        return orjson.dumps(data, plain, orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError as refused:
+        cause = refused.__cause__ or refused
+        if isinstance(cause, RecursionError) or "ecursion" in str(refused):
+            raise EncodeError("this value is nested too deeply to be sent, or contains itself") from None
+    attachments.clear()
+    try:
+        return json.dumps(data, default=plain, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as refused:
+        raise EncodeError(f"this value can't be sent: {refused}") from None
+
+
+PARSER: Final = JsonParser()

@@ -1,0 +1,27 @@
+"""No packets at all: each message of Engine.IO is delivered as it came. For use of the engine without Socket.IO."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from madang.config import Config
+from madang.packet import MESSAGE, Frame, Packet
+from madang.parsers import Parser
+
+__all__ = ["PARSER", "RawParser"]
+
+
+class RawParser(Parser):
+    """A message is a packet of the kind MESSAGE whose data is text or bytes."""
+
+    name: ClassVar[str] = "raw"
+
+    def encode(self, packet: Packet, prefix: str) -> tuple[Frame, ...]:  # noqa: D102
+        data = packet.data
+        return (data,) if isinstance(data, bytes) else (prefix + data,)
+
+    def decode(self, content: Frame, start: int, limits: Config) -> Packet:  # noqa: D102
+        return Packet(MESSAGE, content if isinstance(content, bytes) else content[start:])
+
+
+PARSER: Final = RawParser()

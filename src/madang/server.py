@@ -1,0 +1,575 @@
+"""The server: what a program is written with. Registration, middleware, the running of handlers, life and death."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from types import CoroutineType, TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+
+from madang.config import Config
+from madang.core.ack import Ack
+from madang.core.engine import Engine
+from madang.core.hub import Hub, Namespace, Sender, Socket, Target
+from madang.core.listeners import Handler
+from madang.core.session import Session
+from madang.errors import (
+    FORBIDDEN,
+    ConfigError,
+    ConnectionRefused,
+    LocalProtocolError,
+    Reason,
+    RemoteProtocolError,
+    RequestRefused,
+    WrongThreadError,
+)
+from madang.tasks import start
+from madang.transports import Request
+
+if TYPE_CHECKING:
+    from madang.faces.asgi import ASGIApplication, ASGIFace
+
+__all__ = ["Server"]
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
+ErrorHandler = Callable[[BaseException, Socket, str, list[Any]], Any]
+
+logger = logging.getLogger("madang")
+
+
+class Server(Sender):
+    """A Socket.IO server.
+
+    Args:
+        config: the settings; without it, the defaults.
+        settings: single settings by name, in place of those of `config`. See `Config`.
+
+    Raises:
+        ConfigError: a setting that doesn't exist, or makes no sense.
+
+    Attributes:
+        config: the settings.
+        engine: all connections. For faces and observers.
+        hub: all namespaces. For faces and observers.
+
+    Example:
+        ```python
+        from madang import Server, Socket
+
+        io = Server()
+
+
+        @io.on("chat message")
+        def chat_message(socket: Socket, text: str) -> str:
+            socket.broadcast.emit("chat message", text)
+            return "delivered"
+        ```
+
+        Run it with `madang serve module:io`, or put it beside an ASGI application: `app = io.asgi(fastapi_app)`.
+    """
+
+    def __init__(self, config: Config | None = None, **settings: Any) -> None:
+        if config is not None and settings:
+            raise ConfigError("give either a Config or single settings, not both")
+        try:
+            self.config = config or Config(**settings)
+        except TypeError as error:
+            raise ConfigError(f"there is no such setting: {error}") from None
+        self.hub = Hub()
+        self.engine = Engine(self.config, self.hub)
+        self._root = self.hub.of("/")
+        self._on_error: ErrorHandler | None = None
+        self._on_start: list[Callable[[], Any]] = []
+        self._on_stop: list[Callable[[], Any]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._started = False
+        self._closing: asyncio.Task[None] | None = None
+        self._fill_slots()
+
+    def _fill_slots(self) -> None:
+        engine, hub = self.engine, self.hub
+        hub.engine = engine
+        hub.admit = self._admit
+        hub.dispatch = self._dispatch
+        hub.life = self._live
+        hub.outgoing = self._eavesdrop
+        hub.guard = self._guard
+        hub.shield = asyncio.shield
+        engine.new_id = lambda: secrets.token_urlsafe(15)
+        engine.on_violation = _log_violation
+        engine.on_refused = _log_refusal
+
+    # Listening: the main namespace's handlers
+
+    @overload
+    def on(self, event: str, *, namespace: str = "/") -> Callable[[AnyFunction], AnyFunction]: ...
+    @overload
+    def on(self, event: str, handler: AnyFunction, *, namespace: str = "/") -> AnyFunction: ...
+    def on(self, event: str, handler: Any = None, *, namespace: str = "/") -> Any:
+        """Register a handler of an event, as a decorator or directly.
+
+        The handler, `def` or `async def`, receives the socket and the event's arguments. What it returns is the
+        acknowledgement, if the client asked for one: a tuple is several arguments, None is none.
+
+        Events of one socket start in the order in which they came. A `def` handler runs to its end at once and must
+        not block; an `async def` handler runs to its first wait at once, and others go on while it waits.
+
+        Three events tell of a client's life: "connection" (socket) once it has joined, "disconnecting"
+        (socket, reason) while it still is in its rooms, "disconnect" (socket, reason) after it has left them.
+
+        Args:
+            event: its name.
+            handler: the function; without it, `on` is a decorator.
+            namespace: where.
+
+        Raises:
+            LocalProtocolError: the function can't take the arguments, or the event has a handler already.
+
+        Example:
+            ```python
+            @io.on("chat message")
+            async def chat_message(socket: Socket, text: str) -> str:
+                socket.broadcast.emit("chat message", text)
+                return "delivered"
+            ```
+        """
+        listeners = self.hub.of(namespace).listeners
+        return listeners.on(event) if handler is None else listeners.on(event, handler)
+
+    def event(self, handler: AnyFunction) -> AnyFunction:
+        """Register a handler under its own name."""
+        return self._root.listeners.event(handler)
+
+    def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
+        """Remove the handler of an event."""
+        self._root.off(event, handler)
+
+    def on_any(self, handler: AnyFunction) -> AnyFunction:
+        """Hear every event that comes: the socket, the event and its arguments."""
+        return self._root.listeners.on_any(handler)
+
+    def on_any_outgoing(self, handler: AnyFunction) -> AnyFunction:
+        """Hear every event that goes to a client, broadcasts too: the socket, the event and its arguments."""
+        self._root.on_any_outgoing(handler)
+        return handler
+
+    def use(self, middleware: AnyFunction) -> AnyFunction:
+        """Run a function before a client may join. It raises `ConnectionRefused` to turn the client away.
+
+        Functions run in the order in which they were registered, `def` or `async def`. Any other exception refuses
+        the client too, with the message "Internal server error", and is logged.
+
+        Example:
+            ```python
+            @io.use
+            async def authenticate(socket: Socket) -> None:
+                if not await token_is_valid(socket.handshake.auth.get("token")):
+                    raise ConnectionRefused("not authorised", {"code": 401})
+            ```
+        """
+        return self._root.listeners.use(middleware)
+
+    def on_error(self, handler: Any) -> Any:
+        """Be told when a handler fails: the exception, the socket, the event and its arguments.
+
+        What it returns, unless None, is sent as the acknowledgement. Without it the exception is logged, and the
+        client gets no acknowledgement.
+
+        Example:
+            ```python
+            @io.on_error
+            def failed(error: BaseException, socket: Socket, event: str, args: list[object]) -> dict[str, str]:
+                report(error)
+                return {"error": "something went wrong"}
+            ```
+        """
+        self._on_error = handler
+        return handler
+
+    def on_start(self, function: AnyFunction) -> AnyFunction:
+        """Run a function, `def` or `async def` without parameters, when the server starts."""
+        self._on_start.append(function)
+        return function
+
+    def on_stop(self, function: AnyFunction) -> AnyFunction:
+        """Run a function when the server stops: after the clients have left and their handlers have ended."""
+        self._on_stop.append(function)
+        return function
+
+    # Namespaces and rooms
+
+    def of(self, name: str) -> Namespace:
+        """The namespace of this name, made if there is none yet."""
+        return self.hub.of(name)
+
+    def register(self, namespace: Namespace) -> Namespace:
+        """Take in a namespace that was written as a class.
+
+        Raises:
+            LocalProtocolError: there is one of this name already; register before anything calls `of(name)`.
+        """
+        if namespace.name == "/" and not self._root.sockets:
+            # The main namespace always exists; a class for it takes its place before anyone has come.
+            if self._root.listeners.events or self._root.listeners.life or self._root.listeners.middleware:
+                raise LocalProtocolError("the main namespace has handlers already; register its class before them")
+            del self.hub.namespaces["/"]
+            self._root = namespace
+        self.hub.add(namespace)
+        return namespace
+
+    @property
+    def sockets(self) -> Any:
+        """The clients of the main namespace, by id."""
+        return self._root.sockets
+
+    def _target(self) -> Target:
+        return Target(self._root)
+
+    def emit(self, event: str, *args: Any) -> None:
+        """Send an event to everyone in the main namespace. See `Target.emit`.
+
+        Example:
+            ```python
+            io.emit("tick", 42)
+            io.to("news").emit("headline", "Courtyard opens")
+            ```
+        """
+        Target(self._root).emit(event, *args)
+
+    def send(self, *args: Any) -> None:
+        """Send the event "message" to everyone in the main namespace."""
+        Target(self._root).emit("message", *args)
+
+    def call(self, event: str, *args: Any, timeout: float | None = None) -> Ack:
+        """Ask everyone in the main namespace for an acknowledgement. See `Target.call`."""
+        return Target(self._root).call(event, *args, timeout=timeout)
+
+    # Running
+
+    def asgi(self, other: ASGIApplication | None = None) -> ASGIFace:
+        """The server as an ASGI application.
+
+        Args:
+            other: an application to stand beside: it gets every request that isn't ours, and the lifespan events.
+
+        Example:
+            ```python
+            app = io.asgi(FastAPI())               # beside: ours is /socket.io/
+            fastapi_app.mount("/socket.io", io.asgi())  # or under it
+            ```
+
+        Source: ASGI 3.0.
+        """
+        from madang.faces.asgi import ASGIFace
+
+        return ASGIFace(self, other)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that the server runs in, or None before it runs.
+
+        Example:
+            ```python
+            io.loop.call_soon_threadsafe(io.emit, "tick", 42)     # from another thread
+            ```
+        """
+        return self._loop
+
+    def bind(self) -> None:
+        """Belong to the running event loop from now on. Called by faces.
+
+        Raises:
+            WrongThreadError: the server runs in another event loop, which is still open.
+        """
+        loop = asyncio.get_running_loop()
+        if loop is self._loop:
+            return
+        if self._loop is not None and not self._loop.is_closed() and self.engine.sessions:
+            raise WrongThreadError("this server runs in another event loop already; make a Server for each loop")
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._tasks = set()
+        self._timer = None
+        engine = self.engine
+        engine.sessions.clear()
+        engine.clock = loop.time
+        engine.call_soon = loop.call_soon
+        engine.wheel.wake = self._wake
+        self.hub.new_future = loop.create_future
+
+    def _wake(self, when: float) -> None:
+        assert self._loop is not None  # bind comes first  # noqa: S101
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._tick)
+
+    def _tick(self) -> None:
+        assert self._loop is not None  # noqa: S101
+        self._timer = None
+        wheel = self.engine.wheel
+        try:
+            wheel.advance(self._loop.time())
+        finally:
+            when = wheel.next
+            if when is not None and self._timer is None:
+                self._wake(when)
+
+    def _guard(self) -> None:
+        if self._loop is not None and asyncio._get_running_loop() is not self._loop:
+            self._complain()
+
+    def _complain(self) -> None:
+        if threading.get_ident() == self._thread:
+            if self._loop is not None and not self._loop.is_running():
+                raise WrongThreadError("the server's event loop doesn't run any more")
+            raise WrongThreadError("the server was used from another event loop than the one that it runs in")
+        raise WrongThreadError(
+            f"the server was used from the thread {threading.current_thread().name!r}, but it runs in the event loop "
+            "of another thread; call it there: io.loop.call_soon_threadsafe(io.emit, event, ...)"
+        )
+
+    @property
+    def started(self) -> bool:
+        """Whether `start` was called, and `close` not yet."""
+        return self._started
+
+    async def start(self) -> None:
+        """Start: belong to the running event loop, and run the functions of `on_start`. A second call does nothing."""
+        self.bind()
+        if not self._started:
+            self._started = True
+            self._closing = None
+            self.engine.reopen()
+            for function in self._on_start:
+                result = function()
+                if isinstance(result, Awaitable):
+                    await result
+
+    def disconnect_all(self) -> None:
+        """Take no new clients, and disconnect all with the reason "server shutting down"."""
+        self.engine.close(Reason.SHUTTING_DOWN)
+
+    async def close(self) -> None:
+        """Stop: disconnect all clients, let their handlers end, run the functions of `on_stop`.
+
+        Handlers that still run after `shutdown_timeout_seconds` are cancelled. A second call waits for the first.
+        """
+        if self._closing is None:
+            if self._loop is None:
+                return
+            self._closing = self._loop.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        self.disconnect_all()
+        tasks = self._tasks - {task for task in (asyncio.current_task(),) if task is not None}
+        if tasks:
+            _, running = await asyncio.wait(tasks, timeout=self.config.shutdown_timeout_seconds)
+            for task in running:
+                logger.warning("%s still ran at the end and was cancelled", task.get_name())
+                task.cancel()
+            if running:
+                await asyncio.wait(running, timeout=1.0)
+        if self._started:
+            self._started = False
+            for function in self._on_stop:
+                result = function()
+                if isinstance(result, Awaitable):
+                    await result
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine beside the handlers. An error is logged; at `close` it may end, and is cancelled then.
+
+        Returns:
+            The task, which need not be kept.
+
+        Raises:
+            WrongThreadError: not called where the server runs.
+        """
+        if self._loop is None:
+            coroutine.close()
+            raise WrongThreadError("spawn needs a running server; call it in on_start or in a handler")
+        self._guard()
+        task = start(coroutine, self._loop)
+        self._watch(task, lambda error: logger.error("a spawned task failed", exc_info=error))
+        return task
+
+    def _watch(self, task: asyncio.Task[Any], failed: Callable[[BaseException], None]) -> None:
+        """Keep a task until it has ended, and tell of its exception."""
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                failed(error)
+
+        if task.done():
+            ended(task)
+        else:
+            self._tasks.add(task)
+            task.add_done_callback(ended)
+
+    # Handlers
+
+    def _dispatch(self, socket: Socket, data: list[Any], id_: int | None) -> None:
+        """An event came: find its handler, and run it."""
+        listeners = socket.namespace.listeners
+        own = socket._listeners
+        event = data[0]
+        if own is not None and own.middleware:
+            self._launch(self._dispatch_guarded(socket, own.middleware, data, id_), socket, event, data, None)
+            return
+        if listeners.incoming or own is not None:
+            self._eavesdrop(socket, [*listeners.incoming, *(own.incoming if own is not None else ())], data)
+        handler = own.events.get(event) if own is not None else None
+        if handler is None:
+            handler = listeners.events.get(event)
+            if handler is None:
+                logger.debug("nobody handles %r of %s", event, socket)
+                return
+        self._run(handler, socket, event, data, id_)
+
+    def _run(self, handler: Handler, socket: Socket, event: str, data: list[Any], id_: int | None) -> None:
+        try:
+            result = handler.function(socket, *handler.fit(data[1:]))
+            if result.__class__ is CoroutineType:
+                self._launch(result, socket, event, data, id_)
+            elif id_ is not None:
+                socket.acknowledge(id_, result)
+        except Exception as error:
+            self._failed(error, socket, event, data, id_)
+
+    def _launch(
+        self, coroutine: Coroutine[Any, Any, Any], socket: Socket, event: str, data: list[Any], id_: int | None
+    ) -> None:
+        """Run a handler's coroutine up to its first wait, and see to its end."""
+        assert self._loop is not None  # packets come in a running loop only  # noqa: S101
+        task = start(coroutine, self._loop)
+        if task.done():
+            self._settle(task, socket, event, data, id_)
+            return
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            self._tasks.discard(task)
+            self._settle(task, socket, event, data, id_)
+
+        self._tasks.add(task)
+        task.add_done_callback(ended)
+
+    def _settle(
+        self, task: asyncio.Task[Any], socket: Socket, event: str, data: list[Any], id_: int | None
+    ) -> None:
+        if task.cancelled():
+            logger.info("the handler of %r for %s was cancelled", event, socket)
+            return
+        error = task.exception()
+        if error is None:
+            if id_ is None:
+                return
+            try:
+                socket.acknowledge(id_, task.result())
+                return
+            except LocalProtocolError as unsendable:
+                error = unsendable
+        self._failed(error, socket, event, data, id_)
+
+    async def _dispatch_guarded(
+        self, socket: Socket, middleware: list[Handler], data: list[Any], id_: int | None
+    ) -> None:
+        """An event of a socket that has middleware of its own."""
+        for handler in tuple(middleware):
+            result = handler.function(data[0], data[1:])
+            if isinstance(result, Awaitable):
+                await result
+        listeners, own = socket.namespace.listeners, socket.listeners
+        self._eavesdrop(socket, [*listeners.incoming, *own.incoming], data)
+        found = own.events.get(data[0]) or listeners.events.get(data[0])
+        if found is not None:
+            self._run(found, socket, data[0], data, id_)
+
+    def _failed(self, error: BaseException, socket: Socket, event: str, data: list[Any], id_: int | None) -> None:
+        """A handler has failed: never silent, and never the end of anything else."""
+        answer = None
+        if self._on_error is not None:
+            try:
+                answer = self._on_error(error, socket, event, data[1:])
+                if answer is not None and id_ is not None:
+                    socket.acknowledge(id_, answer)
+                return
+            except Exception:
+                logger.exception("the on_error handler failed")
+        if isinstance(error, LocalProtocolError) and error.__traceback__ is not None:
+            logger.error("the handler of %r for %s: %s", event, socket, error, exc_info=error)
+        else:
+            logger.error("the handler of %r for %s failed", event, socket, exc_info=error)
+
+    def _eavesdrop(self, socket: Socket, handlers: list[Handler], data: list[Any]) -> None:
+        for handler in handlers:
+            self._run(handler, socket, data[0], [None, *data], None)
+
+    def _live(self, socket: Socket, event: str, args: tuple[Any, ...]) -> None:
+        """Run the handlers of a client's life."""
+        handlers = list(socket.namespace.listeners.life.get(event, ()))
+        if socket._listeners is not None:
+            handlers += socket._listeners.life.get(event, ())
+        for handler in handlers:
+            self._run_life(handler, socket, event, args)
+
+    def _run_life(self, handler: Handler, socket: Socket, event: str, args: tuple[Any, ...]) -> None:
+        data = [event, *args]
+        try:
+            result = handler.function(socket, *args)
+            if result.__class__ is CoroutineType:
+                self._launch(result, socket, event, data, None)
+        except Exception as error:
+            self._failed(error, socket, event, data, None)
+
+    # Middleware
+
+    def _admit(self, socket: Socket) -> None:
+        middleware = socket.namespace.listeners.middleware
+        if middleware:
+            self._launch(self._examine(socket, tuple(middleware)), socket, "connection", ["connection"], None)
+        else:
+            socket.accept()
+
+    async def _examine(self, socket: Socket, middleware: tuple[Handler, ...]) -> None:
+        try:
+            for handler in middleware:
+                result = handler.function(socket)
+                if isinstance(result, Awaitable):
+                    await result
+        except ConnectionRefused as refusal:
+            socket.refuse(refusal)
+        except Exception:
+            logger.exception("the middleware of %s failed; the client is refused", socket)
+            socket.refuse(ConnectionRefused("Internal server error"))
+        else:
+            socket.accept()
+
+
+def _log_violation(session: Session, error: RemoteProtocolError) -> None:
+    logger.warning("client %s at %s is closed: %s", session.id, session.request.address or "unknown", error)
+
+
+def _log_refusal(request: Request, refusal: RequestRefused) -> None:
+    # Strangers' mistakes are no news; an origin that is turned away mostly is a setting that is missing.
+    level = logging.WARNING if refusal.code == FORBIDDEN[0] else logging.INFO
+    logger.log(level, "%s %s from %s: %s", request.method, request.path, request.address or "unknown", refusal)
