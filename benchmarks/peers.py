@@ -131,6 +131,12 @@ PEERS: dict[str, Peer] = {
         ),
         prepare=need_modules("import socketio", "import uvicorn", "import uvloop"),
     ),
+    "python-socketio-aiohttp": Peer(
+        title="python-socketio, aiohttp",
+        command=lambda port: [sys.executable, str(SERVERS / "python_socketio_aiohttp.py"), str(port)],
+        versions=python_packages("python-socketio", "python-engineio", "aiohttp", "uvloop"),
+        prepare=need_modules("import socketio", "import aiohttp", "import uvloop"),
+    ),
 }
 # What runs when --peers does not say otherwise; the others are there to be asked for.
 DEFAULT_PEERS = ("madang", "node-ws", "python-socketio")
