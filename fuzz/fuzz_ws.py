@@ -84,9 +84,7 @@ def headers(text: str) -> None:
         ws.negotiate(response, ws.Deflate())
         assert inflater.window_bits in range(8, 16)
         payload = text.encode()
-        assert (
-            ws.Inflater(deflater.window_bits).decompress(deflater.compress(payload), len(payload)) == payload
-        )
+        assert ws.Inflater(deflater.window_bits).decompress(deflater.compress(payload), len(payload)) == payload
 
 
 def seeds() -> list[bytes]:

@@ -33,9 +33,7 @@ LONGEST = 4096  # bytes: inputs are cut to this
 INTERESTING = [0, 1, 0x7D, 0x7E, 0x7F, 0x80, 0x81, 0x82, 0xC0, 0xC1, 0xED, 0xF0, 0xFE, 0xFF]
 
 
-def run(
-    target: Callable[[bytes], None], seeds: list[bytes], allowed: tuple[type[BaseException], ...] = ()
-) -> None:
+def run(target: Callable[[bytes], None], seeds: list[bytes], allowed: tuple[type[BaseException], ...] = ()) -> None:
     """Fuzz `target` as the command line says, then exit: 0 if nothing was found, 1 with a finding.
 
     Args:

@@ -188,9 +188,7 @@ class Inflater:
     def __init__(self, window_bits: int = 15, context_takeover: bool = True) -> None:
         self.window_bits = window_bits
         self.context_takeover = context_takeover
-        self._wbits = -max(
-            window_bits, 9
-        )  # some encoders mean 9 when they say 8; reading with more is always right
+        self._wbits = -max(window_bits, 9)  # some encoders mean 9 when they say 8; reading with more is always right
         self._stream: zlib._Decompress | None = None
 
     def decompress(self, data: bytes, max_bytes: int, last: bool = True) -> bytes:
@@ -275,9 +273,7 @@ class Deflater:
         self.level = level
         self.memory_level = memory_level
         self.threshold_bytes = threshold_bytes
-        self.key: tuple[int, int, int] | None = (
-            None if context_takeover else (window_bits, level, memory_level)
-        )
+        self.key: tuple[int, int, int] | None = None if context_takeover else (window_bits, level, memory_level)
         self._stream: zlib._Compress | None = None
 
     def compress(self, payload: bytes) -> bytes:
@@ -342,9 +338,7 @@ class Deflate:
 _TCHARS: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # RFC 9110 5.6.2
 _IS_TOKEN: Final = re.compile(_TCHARS)
 _EXTENSION: Final = re.compile(rf"[ \t]*(?:({_TCHARS})[ \t]*)?")  # matches everywhere, maybe nothing
-_PARAMETER: Final = re.compile(
-    rf';[ \t]*({_TCHARS})[ \t]*(?:=[ \t]*(?:({_TCHARS})|"((?:[^"\\]|\\.)*)")[ \t]*)?'
-)
+_PARAMETER: Final = re.compile(rf';[ \t]*({_TCHARS})[ \t]*(?:=[ \t]*(?:({_TCHARS})|"((?:[^"\\]|\\.)*)")[ \t]*)?')
 _WINDOW_BITS: Final = {str(bits): bits for bits in range(8, 16)}
 
 Extension = tuple[str, list[tuple[str, str | None]]]  # its name; the parameters with their values, in order
@@ -531,7 +525,7 @@ class FrameReader:
     compressed data inflate to. The work is linear in what arrives, in whatever pieces.
 
     Args:
-        on_message: called with each message.
+        on_message: called with each message; the attribute of this name may be set anew at any time.
         on_control: called with each control frame's opcode and payload.
         masked: `True` on the server's side: frames must be masked. `False` on the client's: they must not
             (5.1).
@@ -567,12 +561,12 @@ class FrameReader:
         "_message_opcode",
         "_missing",
         "_on_control",
-        "on_message",
         "_opcode",
         "_payload",
         "_rsv1",
         "_stopped",
         "_wire_bytes",
+        "on_message",
     )
 
     def __init__(
@@ -1057,9 +1051,7 @@ def check_handshake(method: str, http_version: str, headers: Mapping[str, str]) 
     if version is None:
         raise RemoteProtocolError("no Sec-WebSocket-Version", rule=rule)
     if version.strip(" \t") != VERSION_HEADER[1]:
-        raise RemoteProtocolError(
-            f"Sec-WebSocket-Version is {version}, not 13", rule="RFC 6455 4.4", http_status=426
-        )
+        raise RemoteProtocolError(f"Sec-WebSocket-Version is {version}, not 13", rule="RFC 6455 4.4", http_status=426)
     key = headers.get("sec-websocket-key", "").strip(" \t")
     try:
         nonce = base64.b64decode(key, validate=True)
