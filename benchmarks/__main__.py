@@ -93,9 +93,7 @@ def least_disturbed(peer: str, work: str, options: argparse.Namespace) -> dict[s
     """The same rule for every peer: strangers on the server's core spoil a run, so it is run again."""
     best: dict[str, Any] = {}
     for attempt in range(1, options.retry + 2):
-        result = runner.run_step(
-            PEERS[peer], WORKS[work], QUICK if options.quick else FULL, quick=options.quick
-        )
+        result = runner.run_step(PEERS[peer], WORKS[work], QUICK if options.quick else FULL, quick=options.quick)
         if not best or result["strangers_share"] < best["strangers_share"]:
             best = result
         best["attempts"] = attempt
@@ -154,9 +152,7 @@ def main() -> int:
     return 1 if failures or any(peer not in peers for peer in wanted) else 0
 
 
-def write(
-    options: argparse.Namespace, results: report.Results, meta: dict[str, Any], problems: list[str]
-) -> None:
+def write(options: argparse.Namespace, results: report.Results, meta: dict[str, Any], problems: list[str]) -> None:
     print(report.text_report(results, meta))
     document = {"about": meta, "results": results, "ratios": report.ratios(results), "problems": problems}
     options.json.parent.mkdir(parents=True, exist_ok=True)

@@ -61,7 +61,10 @@ def need_modules(*statements: str) -> Callable[[], None]:
 def madang_serve(port: int) -> list[str]:
     """What its user types. One worker, uvloop, Madang's own WebSocket protocol class."""
     script = Path(sys.executable).with_name("madang")
-    return [str(script), "serve", "madang_app:io", "--host", "127.0.0.1", "--port", str(port)]
+    return [
+        *(str(script), "serve", "madang_app:io", "--host", "127.0.0.1", "--port", str(port)),
+        *("--log-level", "warning"),
+    ]
 
 
 def python_socketio_on_uvicorn(port: int) -> list[str]:
@@ -110,9 +113,7 @@ PEERS: dict[str, Peer] = {
     "madang": Peer(
         title="Madang",
         command=madang_serve,
-        versions=python_packages(
-            "madang", "uvicorn", "uvloop", "websockets", "httptools", "orjson", "msgspec"
-        ),
+        versions=python_packages("madang", "uvicorn", "uvloop", "websockets", "httptools", "orjson", "msgspec"),
         prepare=need_modules("import madang.cli", "import uvloop", "from madang import Server"),
     ),
     "node-ws": Peer(
@@ -126,9 +127,7 @@ PEERS: dict[str, Peer] = {
     "python-socketio": Peer(
         title="python-socketio, uvicorn",
         command=python_socketio_on_uvicorn,
-        versions=python_packages(
-            "python-socketio", "python-engineio", "uvicorn", "uvloop", "websockets", "httptools"
-        ),
+        versions=python_packages("python-socketio", "python-engineio", "uvicorn", "uvloop", "websockets", "httptools"),
         prepare=need_modules("import socketio", "import uvicorn", "import uvloop"),
     ),
     "python-socketio-aiohttp": Peer(

@@ -45,9 +45,7 @@ class Metric:
 CPU = Metric("CPU per operation", ("cpu_us_per_operation",), "µs")
 RATE = Metric("Throughput", ("per_second",), "/s", higher_is_better=True, decimals=0)
 MEMORY = Metric("Memory per client", ("bytes_per_client",), "KiB", scale=1 / 1024)
-LATENCIES = tuple(
-    Metric(name, ("latency_us", name), "ms", scale=1 / 1000) for name in ("p50", "p95", "p99", "max")
-)
+LATENCIES = tuple(Metric(name, ("latency_us", name), "ms", scale=1 / 1000) for name in ("p50", "p95", "p99", "max"))
 BUSY = Metric("Server busy", ("server_share",), "%", scale=100, decimals=0)
 STRANGERS = Metric("Strangers", ("strangers_share",), "%", scale=100, decimals=0)
 
@@ -101,6 +99,14 @@ def verdict(metric: Metric, ours: Spread, theirs: Spread) -> tuple[float, str]:
     return ratio, f"{ratio:.2f}x BETTER" if ratio > 1 else f"{1 / ratio:.2f}x WORSE"
 
 
+def disturbed(work: str, results: Sequence[Mapping[str, Any]]) -> bool:
+    """Other processes took so much of the server's core that its figures are not its own."""
+    if WORKS[work].kind == "idle":
+        return False  # memory does not depend on it
+    found = spread(STRANGERS, results)
+    return found is not None and found.median > DISTURBED * 100
+
+
 def ratios(results: Results) -> list[dict[str, Any]]:
     rows = []
     for work, by_peer in results.items():
@@ -112,8 +118,16 @@ def ratios(results: Results) -> list[dict[str, Any]]:
                 if ours is None or theirs is None:
                     continue
                 ratio, words = verdict(metric, ours, theirs)
+                doubtful = disturbed(work, by_peer[OURS]) or disturbed(work, by_peer[peer])
                 rows.append(
-                    {"work": work, "peer": peer, "metric": metric.name, "times_better": ratio, "words": words}
+                    {
+                        "work": work,
+                        "peer": peer,
+                        "metric": metric.name,
+                        "times_better": ratio,
+                        "disturbed": doubtful,
+                        "words": words + (" ?" if doubtful else ""),
+                    }
                 )
     return rows
 
@@ -197,7 +211,7 @@ def tables(results: Results) -> Iterable[tuple[str, list[str], list[list[str]]]]
             if words:
                 rows.append([work, metric.name, *(words.get(peer, "-") for peer in others)])
     head = ["work", "figure", *(f"than {PEERS[peer].title}" for peer in others)]
-    yield f"Madang is (closer than {EQUAL_WITHIN:.0%}: equal)", head, rows
+    yield f"Madang is (closer than {EQUAL_WITHIN:.0%}: equal; ?: disturbed, see strangers)", head, rows
 
 
 def as_text(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -235,20 +249,24 @@ def circumstances(meta: Mapping[str, Any]) -> list[str]:
 
 
 def warnings(results: Results) -> list[str]:
-    found = []
+    """What a reader must know before believing the figures; one line per kind."""
+    limited, spoilt, spoke = [], [], []
     for work, by_peer in results.items():
         for peer, steps in by_peer.items():
+            name = f"{work} {peer}"
             if max(step["load_share"] for step in steps) > BUSY_LOAD:
-                found.append(f"{work}, {peer}: the load generator was the limit; throughput is a lower bound")
-            strangers = spread(STRANGERS, steps)
-            if strangers is not None and WORKS[work].kind != "idle" and strangers.median > DISTURBED * 100:
-                found.append(
-                    f"{work}, {peer}: other processes took {strangers.median:.0f} % of the server's core: "
-                    "repeat it on a quiet machine"
-                )
+                limited.append(name)
+            if disturbed(work, steps):
+                spoilt.append(name)
             if any("server_said" in step for step in steps):
-                found.append(f"{work}, {peer}: the server wrote to its log (see the JSON)")
-    return found
+                spoke.append(name)
+    lines = {
+        "the load generator was the limit, throughput is a lower bound": limited,
+        f"DISTURBED: other processes took more than {DISTURBED:.0%} of the server's core; "
+        "repeat it on a quiet machine": spoilt,
+        "the server wrote to its log (server_said in the JSON)": spoke,
+    }
+    return [f"{text}: {', '.join(where)}" for text, where in lines.items() if where]
 
 
 def text_report(results: Results, meta: Mapping[str, Any]) -> str:

@@ -35,9 +35,7 @@ ECHO = "from event to acknowledgement"
 FANOUT = "from the publisher's event to the last recipient"
 
 WORKS: dict[str, Work] = {
-    "echo-1": Work(
-        "Acknowledged events, 1 client, 1 in flight", "echo", "acks", ECHO, {"clients": 1, "in-flight": 1}
-    ),
+    "echo-1": Work("Acknowledged events, 1 client, 1 in flight", "echo", "acks", ECHO, {"clients": 1, "in-flight": 1}),
     "echo-50": Work(
         "Acknowledged events, 50 clients, 1 in flight", "echo", "acks", ECHO, {"clients": 50, "in-flight": 1}
     ),

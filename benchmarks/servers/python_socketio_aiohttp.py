@@ -38,6 +38,4 @@ if __name__ == "__main__":
     app = web.Application()
     sio.attach(app)
     loop = uvloop.new_event_loop()
-    web.run_app(
-        app, host="127.0.0.1", port=int(sys.argv[1]), loop=loop, access_log=None, print=None, backlog=2048
-    )
+    web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), loop=loop, access_log=None, print=None, backlog=2048)
