@@ -7,9 +7,9 @@
 ``GET /api/files/{id}``                                     the bytes
 ==========================================================  ======================================================
 
-A post is a JSON object ``{"nick": "Weather", "text": "Rain at four", "key": "optional-0001"}``; its content type must be
-``application/json``, which no other web site's form can send. Repeating a post with the same nick and key answers 200 and
-the message that was stored. An error is ``{"error": {"code", "message"}}`` with a fitting status.
+A post is a JSON object ``{"nick": "Weather", "text": "Rain at four", "key": "optional-0001"}``; its content type must
+be ``application/json``, which no other web site's form can send. Repeating a post with the same nick and key answers
+200 and the message that was stored. An error is ``{"error": {"code", "message"}}`` with a fitting status.
 """
 
 import secrets
@@ -37,9 +37,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class Api:
     """The endpoints, on the same store as the events, telling the same rooms."""
 
-    def __init__(
-        self, store: Store, uploads: Uploads, people: People, tell: Callable[[p.Message], None]
-    ) -> None:
+    def __init__(self, store: Store, uploads: Uploads, people: People, tell: Callable[[p.Message], None]) -> None:
         self._store = store
         self._uploads = uploads
         self._people = people
@@ -53,18 +51,13 @@ class Api:
             Route("/rooms/{room}/messages", _answers(self.messages), methods=["GET"]),
             Route("/rooms/{room}/messages", _answers(self.post), methods=["POST"]),
             Route("/files/{file}", _answers(self.file)),
-            Route(
-                "/{nothing:path}", _answers(self.nothing), methods=["GET", "POST", "PUT", "PATCH", "DELETE"]
-            ),
+            Route("/{nothing:path}", _answers(self.nothing), methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
         ]
 
     async def rooms(self, request: Request) -> Response:
         """List the rooms, with how many people are in each now."""
         counts = self._people.counts()
-        rooms = [
-            {**msgspec.to_builtins(room), "here": counts.get(room.id, 0)}
-            for room in await self._store.rooms()
-        ]
+        rooms = [{**msgspec.to_builtins(room), "here": counts.get(room.id, 0)} for room in await self._store.rooms()]
         return _json({"rooms": rooms})
 
     async def messages(self, request: Request) -> Response:

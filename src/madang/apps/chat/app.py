@@ -33,9 +33,7 @@ class AssetsMissingError(RuntimeError):
 def create_app(data_dir: Path, *, static: Path = STATIC) -> Any:
     """Return the chat, an ASGI application which keeps its database and files in `data_dir`."""
     if not (static / "index.html").is_file():
-        raise AssetsMissingError(
-            f"The chat's page is not in {static}: run `make assets` to build it (needs Node.js)."
-        )
+        raise AssetsMissingError(f"The chat's page is not in {static}: run `make assets` to build it (needs Node.js).")
     io = Server()
     store = Store(data_dir / "chat.db")
     uploads = Uploads(data_dir / "files", store)
@@ -48,9 +46,7 @@ def create_app(data_dir: Path, *, static: Path = STATIC) -> Any:
     def tell(message: p.Message) -> None:
         io.to(channel(message.room)).emit("message", msgspec.to_builtins(message))
 
-    api = Starlette(
-        routes=Api(store, uploads, people, tell).routes(), exception_handlers={HTTPException: http_error}
-    )
+    api = Starlette(routes=Api(store, uploads, people, tell).routes(), exception_handlers={HTTPException: http_error})
     site = Starlette(routes=[Mount("/api", api), Mount("/", Page(directory=static, html=True))])
     return io.asgi(SafeHeaders(site))
 

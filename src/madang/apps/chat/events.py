@@ -2,21 +2,21 @@
 
 Each request is one JSON object and is acknowledged with one: the answer, or ``{"error": {"code", "message"}}``.
 
-=================  ================================================================================
-ask                answer; what others hear
-=================  ================================================================================
-``hello``          who you are, all rooms, yours with what you missed
-``create``         the room; everybody hears ``room``
-``join``, `leave`  the room as you find it; its people hear ``arrived`` or ``departed``
-``history``        a page of messages
-``say``            the message, once it is stored; the room hears ``message``
-``typing``         nothing; the room hears ``typing``, unless it is busy (volatile)
-``read``           nothing; the room hears ``seen``
-``rename``         you; your rooms hear ``renamed``
-``upload_start``   the upload and its chunk size
-``upload_chunk``   bytes received, and the file when it is whole
-``ping``           nothing: it measures the round trip
-=================  ================================================================================
+=====================  ==========================================================================================
+ask                    answer; what others hear
+=====================  ==========================================================================================
+``hello``              who you are, all rooms, yours with what you missed
+``create``             the room; everybody hears ``room``
+``join``, ``leave``    the room as you find it; its people hear ``arrived`` or ``departed``
+``history``            a page of messages
+``say``                the message, once it is stored; the room hears ``message``
+``typing``             nothing; the room hears ``typing``, unless it is busy (volatile)
+``read``               nothing; the room hears ``seen``
+``rename``             you; your rooms hear ``renamed``
+``upload_start``       the upload and its chunk size
+``upload_chunk``       bytes received, and the file when it is whole
+``ping``               nothing: it measures the round trip
+=====================  ==========================================================================================
 """
 
 import functools
@@ -53,7 +53,7 @@ def request(
         except p.ChatError as error:
             return error.as_answer()
 
-    del handler.__wrapped__  # type: ignore[attr-defined]  # its signature is (self, socket, raw)
+    del handler.__wrapped__  # its signature is (self, socket, raw)
     return handler
 
 
@@ -94,26 +94,16 @@ class Chat(Namespace):
     @request
     async def on_hello(self, socket: Socket, person: Person, ask: p.Hello) -> Answer:
         """Put a tab into its person's rooms, then catch up: in this order nothing falls between the two."""
-        joined = await self.store.joined(person.id)
-        for room in joined:
-            socket.join(channel(room))
-        for room in joined - person.rooms:
-            self._arrive(person, room)
+        for room in await self.store.joined(person.id):
+            self._enter(person, room)
         visits = await self.store.visits(person.id, ask.rooms)
-        return _plain(
-            {
-                "me": person.who,
-                "limits": {
-                    "text": p.MAX_TEXT,
-                    "file": p.MAX_FILE_BYTES,
-                    "chunk": p.CHUNK_BYTES,
-                    "nick": p.MAX_NICK,
-                },
-                "rooms": await self.store.rooms(),
-                "counts": self.people.counts(),
-                "visits": visits,
-                "here": {visit.room.id: self.people.here(visit.room.id) for visit in visits},
-            }
+        return _answer(
+            me=person.who,
+            limits={"text": p.MAX_TEXT, "file": p.MAX_FILE_BYTES, "chunk": p.CHUNK_BYTES, "nick": p.MAX_NICK},
+            rooms=await self.store.rooms(),
+            counts=self.people.counts(),
+            visits=visits,
+            here={visit.room.id: self.people.here(visit.room.id) for visit in visits},
         )
 
     @request
@@ -127,7 +117,7 @@ class Chat(Namespace):
             tab.emit("renamed", _plain(person.who))
         for room in person.rooms:
             self._tell(room, "renamed", person.who)
-        return {"me": _plain(person.who)}
+        return _answer(me=person.who)
 
     # --- rooms --------------------------------------------------------------------------------------------
 
@@ -161,8 +151,8 @@ class Chat(Namespace):
     @request
     async def on_history(self, socket: Socket, person: Person, ask: p.History) -> Answer:
         """Answer a page of a room's messages."""
-        page: Answer = _plain(await self.store.page(ask.room, ask.before, ask.limit))
-        return page
+        page = await self.store.page(ask.room, ask.before, ask.limit)
+        return _answer(messages=page.messages, more=page.more)
 
     # --- messages -----------------------------------------------------------------------------------------
 
@@ -178,7 +168,7 @@ class Chat(Namespace):
         message, new = await self.store.add_message(ask.room, person.who, ask.key, text, ask.file)
         if new:
             socket.to(channel(ask.room)).emit("message", _plain(message))
-        return {"message": _plain(message)}
+        return _answer(message=message)
 
     @request
     async def on_typing(self, socket: Socket, person: Person, ask: p.Typing) -> Answer:
@@ -192,9 +182,7 @@ class Chat(Namespace):
     async def on_read(self, socket: Socket, person: Person, ask: p.Read) -> Answer:
         """Move a read mark, for the reader's own unread counts and for the authors' second tick."""
         if await self.store.mark_read(ask.room, person.id, ask.upto):
-            socket.to(channel(ask.room)).emit(
-                "seen", _plain({"room": ask.room, "who": person.who, "upto": ask.upto})
-            )
+            socket.to(channel(ask.room)).emit("seen", _plain({"room": ask.room, "who": person.who, "upto": ask.upto}))
         return {}
 
     @request
@@ -207,7 +195,7 @@ class Chat(Namespace):
     async def on_upload_chunk(self, socket: Socket, person: Person, ask: p.UploadChunk) -> Answer:
         """Take the next bytes of a file: a binary attachment of the packet."""
         received, file = await self.uploads.add(person.id, ask)
-        return {"received": received, "file": _plain(file)}
+        return _answer(received=received, file=file)
 
     def on_ping(self, socket: Socket) -> None:
         """Answer at once with an empty acknowledgement."""
@@ -217,18 +205,19 @@ class Chat(Namespace):
     def _tell(self, room: str, event: str, news: object) -> None:
         self.to(channel(room)).emit(event, _plain(news))
 
-    def _arrive(self, person: Person, room: str) -> None:
-        person.rooms.add(room)
+    def _enter(self, person: Person, room: str) -> None:
+        """Put all tabs of a person into a room, and tell the room if they are new there."""
         for tab in person.tabs.values():
             tab.join(channel(room))
-        self._tell(room, "arrived", {"room": room, "who": person.who})
+        if room not in person.rooms and person.tabs:  # without tabs they went while we asked the store
+            person.rooms.add(room)
+            self._tell(room, "arrived", {"room": room, "who": person.who})
 
     async def _join(self, person: Person, room: str) -> Answer:
         await self.store.join(room, person.who)
-        if room not in person.rooms:
-            self._arrive(person, room)
+        self._enter(person, room)
         visit = next(v for v in await self.store.visits(person.id, {}) if v.room.id == room)
-        return _plain({"visit": visit, "here": self.people.here(room)})  # type: ignore[no-any-return]
+        return _answer(visit=visit, here=self.people.here(room))
 
 
 def channel(room: str) -> str:
@@ -238,3 +227,7 @@ def channel(room: str) -> str:
 
 def _plain(value: object) -> Any:
     return msgspec.to_builtins(value)
+
+
+def _answer(**parts: object) -> Answer:
+    return {name: msgspec.to_builtins(part) for name, part in parts.items()}

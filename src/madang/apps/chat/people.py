@@ -78,9 +78,7 @@ class People:
 
     def here(self, room: str) -> list[Who]:
         """Return everybody who is in a room, by nickname."""
-        return sorted(
-            (p.who for p in self._by_id.values() if room in p.rooms), key=lambda who: who.nick.casefold()
-        )
+        return sorted((p.who for p in self._by_id.values() if room in p.rooms), key=lambda who: who.nick.casefold())
 
     def counts(self) -> dict[str, int]:
         """Return how many people are in each room that is not empty."""

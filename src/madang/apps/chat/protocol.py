@@ -244,9 +244,7 @@ def room_id(name: str) -> str:
     >>> room_id("Lunch & Coffee"), room_id("점심 메뉴")
     ('lunch-coffee', '점심-메뉴')
     """
-    slug = "-".join(re.findall(r"\w+", unicodedata.normalize("NFKC", name).casefold()))[:MAX_ROOM_NAME].strip(
-        "-"
-    )
+    slug = "-".join(re.findall(r"\w+", unicodedata.normalize("NFKC", name).casefold()))[:MAX_ROOM_NAME].strip("-")
     if not slug:
         raise ChatError("invalid", "The name of a room needs letters or digits.", field="name")
     return slug

@@ -113,9 +113,7 @@ class Store:
                 raise ChatError("too_many_rooms", f"There are {MAX_ROOMS} rooms already.", status=409)
             values = (room.id, room.name, room.topic, creator, _now())
             if not db.execute("INSERT OR IGNORE INTO rooms VALUES (?, ?, ?, ?, ?)", values).rowcount:
-                raise ChatError(
-                    "room_exists", "There is a room of that name already.", status=409, room=room.id
-                )
+                raise ChatError("room_exists", "There is a room of that name already.", status=409, room=room.id)
 
         await self._write(work)
 
@@ -137,9 +135,7 @@ class Store:
     async def leave(self, room: str, person: str) -> None:
         """End a membership."""
         await self._write(
-            lambda db: (
-                db.execute("DELETE FROM members WHERE room = ? AND person = ?", (room, person)).rowcount
-            )
+            lambda db: db.execute("DELETE FROM members WHERE room = ? AND person = ?", (room, person)).rowcount
         )
 
     async def rename(self, who: Who) -> None:
@@ -171,19 +167,12 @@ class Store:
 
     # --- messages -----------------------------------------------------------------------------------------
 
-    async def add_message(
-        self, room: str, author: Who, key: str, text: str, file: str | None
-    ) -> tuple[Message, bool]:
+    async def add_message(self, room: str, author: Who, key: str, text: str, file: str | None) -> tuple[Message, bool]:
         """Store a message and return it, with true if it is new; the same author and key store nothing twice."""
 
         def work(db: sqlite3.Connection) -> tuple[Message, bool]:
             _room(db, room)
-            if (
-                file
-                and not db.execute(
-                    "SELECT 1 FROM files WHERE id = ? AND owner = ?", (file, author.id)
-                ).fetchone()
-            ):
+            if file and not db.execute("SELECT 1 FROM files WHERE id = ? AND owner = ?", (file, author.id)).fetchone():
                 raise ChatError("no_such_file", "That file was never uploaded.", status=404)
             new = db.execute(
                 "INSERT OR IGNORE INTO messages (room, author, nick, key, text, file, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -211,9 +200,7 @@ class Store:
     async def add_file(self, file: File, owner: str) -> None:
         """Remember a file whose bytes are on disk."""
         values = (file.id, owner, file.name, file.type, file.size, file.width, file.height, _now())
-        await self._write(
-            lambda db: db.execute("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values).rowcount
-        )
+        await self._write(lambda db: db.execute("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values).rowcount)
 
     async def file(self, file_id: str) -> File:
         """Return what is known of a file."""
@@ -296,9 +283,7 @@ def _migrate(path: Path) -> None:
     try:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):
-            raise SchemaError(
-                f"{path} has schema version {version}; this chat knows {len(MIGRATIONS)}: update it."
-            )
+            raise SchemaError(f"{path} has schema version {version}; this chat knows {len(MIGRATIONS)}: update it.")
         for number, script in enumerate(MIGRATIONS[version:], version + 1):
             db.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
         values = (DEFAULT_ROOM.id, DEFAULT_ROOM.name, DEFAULT_ROOM.topic, "", _now())
@@ -320,9 +305,7 @@ def _room(db: sqlite3.Connection, room: str) -> Room:
 
 def _message(row: tuple[Any, ...]) -> Message:
     number, room, key, author, nick, text, at, *file = row
-    return Message(
-        number, room, key, Who(author, nick), text, File(*file) if file[0] is not None else None, at
-    )
+    return Message(number, room, key, Who(author, nick), text, File(*file) if file[0] is not None else None, at)
 
 
 def _page(db: sqlite3.Connection, room: str, before: int | None, limit: int) -> Page:
@@ -336,9 +319,7 @@ def _visit(db: sqlite3.Connection, room: str, person: str, known: int | None) ->
     unread_sql = "SELECT 1 FROM messages WHERE room = ? AND id > ? AND author <> ? LIMIT ?"
     unread = len(db.execute(unread_sql, (room, upto, person, MAX_UNREAD)).fetchall())
     last = _page(db, room, None, 1).messages
-    marks_sql = (
-        "SELECT person, nick, upto FROM members WHERE room = ? AND person <> ? ORDER BY upto DESC LIMIT 50"
-    )
+    marks_sql = "SELECT person, nick, upto FROM members WHERE room = ? AND person <> ? ORDER BY upto DESC LIMIT 50"
     seen = [Mark(Who(who, nick), mark) for who, nick, mark in db.execute(marks_sql, (room, person))]
     page, reset = Page([], more=False), False
     if known is not None:
@@ -346,6 +327,4 @@ def _visit(db: sqlite3.Connection, room: str, person: str, known: int | None) ->
         missed = [_message(row) for row in db.execute(missed_sql, (room, known, MAX_PAGE + 1))]
         reset = len(missed) > MAX_PAGE
         page = _page(db, room, None, PAGE) if reset else Page(missed, more=False)
-    return Visit(
-        _room(db, room), last[0] if last else None, unread, upto, seen, page.messages, page.more, reset
-    )
+    return Visit(_room(db, room), last[0] if last else None, unread, upto, seen, page.messages, page.more, reset)

@@ -53,17 +53,13 @@ class Uploads:
         """Make room for a file; `ChatError` if it is too large or there are too many."""
         if ask.size > MAX_FILE_BYTES:
             megabytes = MAX_FILE_BYTES // 1_000_000
-            raise ChatError(
-                "file_too_large", f"Files may have {megabytes} MB.", status=413, limit=MAX_FILE_BYTES
-            )
+            raise ChatError("file_too_large", f"Files may have {megabytes} MB.", status=413, limit=MAX_FILE_BYTES)
         self._forget_idle()
         if sum(u.owner == owner and u.done is None for u in self._open.values()) >= MAX_OPEN:
             raise ChatError("too_many_uploads", f"{MAX_OPEN} files at once are enough.", status=429)
         if await self._store.bytes_stored() + ask.size > MAX_STORED_BYTES:
             raise ChatError("storage_full", "The server has no room for more files.", status=507)
-        name = clean_line(
-            PurePosixPath(ask.name.replace("\\", "/")).name or "file", 1_000, "name of the file"
-        )
+        name = clean_line(PurePosixPath(ask.name.replace("\\", "/")).name or "file", 1_000, "name of the file")
         file = File(secrets.token_urlsafe(15), _shorten(name), OTHER, ask.size, ask.width, ask.height)
         upload = Upload(file, owner, self._folder / f"{file.id}.part", 0, time.monotonic())
         self._open[file.id] = upload
@@ -91,9 +87,7 @@ class Uploads:
             await asyncio.to_thread(_append, upload.path, ask.data)
             upload.received += len(ask.data)
             upload.at = time.monotonic()
-            return upload.received, await self._finish(
-                upload
-            ) if upload.received == upload.file.size else None
+            return upload.received, await self._finish(upload) if upload.received == upload.file.size else None
         finally:
             upload.busy = False
 
@@ -145,8 +139,4 @@ def _shorten(name: str, limit: int = 120) -> str:
     stem, dot, ending = name.rpartition(".")
     if len(name) <= limit:
         return name
-    return (
-        f"{stem[: limit - len(ending) - 2]}….{ending}"
-        if dot and len(ending) < 12
-        else name[: limit - 1] + "…"
-    )
+    return f"{stem[: limit - len(ending) - 2]}….{ending}" if dot and len(ending) < 12 else name[: limit - 1] + "…"
