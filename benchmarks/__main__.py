@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import report, runner
+from .compile import NotBuiltError, built
 from .peers import DEFAULT_PEERS, HERE, OURS, PEERS, UnavailableError
 from .works import FULL, QUICK, WORKS
 
@@ -111,32 +112,39 @@ def main() -> int:
     signal.signal(signal.SIGTERM, interrupt)  # so that servers are stopped on the way out
     peers, problems = usable_peers(options.peers)
     works = [name for name in WORKS if options.only is None or name in options.only]
+    try:
+        built(runner.LOAD_SOURCE)
+    except NotBuiltError as error:
+        print(f"the load generator is missing: {error}", file=sys.stderr)
+        return 1
     for problem in problems:
         print(problem, file=sys.stderr)
     if not peers:
         return 1
+    steps = [(work, peer) for work in works for peer in peers if work not in PEERS[peer].lacks]
+    if not steps:
+        print("nothing to run: these peers can do none of these works", file=sys.stderr)
+        return 1
     if runner.cores()[0] == runner.cores()[1]:
         problems.append("only one core: server and load generator share it; the figures mean little")
-    runner.build_load()
     meta = report.about(peers, repeat=options.repeat, quick=options.quick)
     results: report.Results = {}
     failures: list[str] = []
-    progress = Progress(options.repeat * len(works) * len(peers))
+    progress = Progress(options.repeat * len(steps))
     interrupted = False
     try:
         for repetition in range(1, options.repeat + 1):
-            for work in works:
-                for peer in peers:  # A B C, A B C: a slow moment of the machine hits all alike
-                    label = f"{work} {peer}" + (f" #{repetition}" if options.repeat > 1 else "")
-                    progress.step(label)
-                    try:
-                        result = least_disturbed(peer, work, options)
-                    except runner.StepFailedError as error:
-                        failures.append(f"{label} FAILED: {error}")
-                        progress.finished(label, f"FAILED: {error}")
-                        continue
-                    results.setdefault(work, {}).setdefault(peer, []).append(result)
-                    progress.finished(label, brief(result))
+            for work, peer in steps:  # A B C, A B C: a slow moment of the machine hits all alike
+                label = f"{work} {peer}" + (f" #{repetition}" if options.repeat > 1 else "")
+                progress.step(label)
+                try:
+                    result = least_disturbed(peer, work, options)
+                except runner.StepFailedError as error:
+                    failures.append(f"{label} FAILED: {error}")
+                    progress.finished(label, f"FAILED: {error}")
+                    continue
+                results.setdefault(work, {}).setdefault(peer, []).append(result)
+                progress.finished(label, brief(result))
     except KeyboardInterrupt:
         interrupted = True
         problems.append("INTERRUPTED: not all steps ran")

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+from .compile import NotBuiltError, built, compiler_version
+
 HERE = Path(__file__).resolve().parent
 SERVERS = HERE / "servers"
 NODE = HERE / "node"
@@ -31,6 +33,7 @@ class Peer:
     environment: Mapping[str, str] = field(default_factory=dict)
     # Just-in-time compilers need a longer warm-up before their figures are their own; times the usual length.
     warmup: float = 1.0
+    lacks: frozenset[str] = frozenset()  # works that it cannot do
 
 
 # ---------------------------------------------------------------- Python
@@ -107,6 +110,16 @@ def node_packages(*names: str) -> Callable[[], dict[str, str]]:
     return versions
 
 
+# ---------------------------------------------------------------- C
+
+
+def floor_prepare() -> None:
+    try:
+        built(SERVERS / "floor.c")
+    except NotBuiltError as error:
+        raise UnavailableError(str(error)) from error
+
+
 # ---------------------------------------------------------------- the table
 
 PEERS: dict[str, Peer] = {
@@ -135,6 +148,13 @@ PEERS: dict[str, Peer] = {
         command=lambda port: [sys.executable, str(SERVERS / "python_socketio_aiohttp.py"), str(port)],
         versions=python_packages("python-socketio", "python-engineio", "aiohttp", "uvloop"),
         prepare=need_modules("import socketio", "import aiohttp", "import uvloop"),
+    ),
+    "floor": Peer(
+        title="the floor (C, epoll)",
+        command=lambda port: [str(built(SERVERS / "floor.c")), str(port)],
+        versions=compiler_version,
+        prepare=floor_prepare,
+        lacks=frozenset({"polling-echo"}),
     ),
 }
 # What runs when --peers does not say otherwise; the others are there to be asked for.

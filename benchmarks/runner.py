@@ -7,7 +7,6 @@ import ctypes
 import json
 import os
 import resource
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,11 +16,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from .compile import built
 from .peers import HERE, SERVERS, Peer
 from .works import Pace, Work
 
 LOAD_SOURCE = HERE / "load" / "load.c"
-BUILD = HERE / ".build"
 START_SECONDS = 15.0
 STOP_SECONDS = 0.5  # the figures are taken; a parked poll may keep a server from stopping in grace
 
@@ -36,22 +35,6 @@ def cores() -> tuple[int, int]:
     """The server's core and the load generator's; the same one if there is only one."""
     usable = sorted(os.sched_getaffinity(0))
     return usable[-1], usable[0]
-
-
-def build_load() -> Path:
-    """Compiles the load generator if its source is newer."""
-    program = BUILD / "load"
-    if program.exists() and program.stat().st_mtime >= LOAD_SOURCE.stat().st_mtime:
-        return program
-    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        raise StepFailedError("no C compiler (gcc, cc or $CC) to build the load generator with")
-    BUILD.mkdir(exist_ok=True)
-    fresh = BUILD / f"load.{os.getpid()}"
-    command = [compiler, "-O2", "-std=gnu11", "-Wall", "-Wextra", "-o", str(fresh), str(LOAD_SOURCE)]
-    subprocess.run(command, check=True)
-    fresh.replace(program)  # at once: another run may be using the old one
-    return program
 
 
 def in_child(core: int) -> Callable[[], None]:
@@ -136,7 +119,7 @@ def tail(log: Path, lines: int = 15) -> str:
 
 def run_step(peer: Peer, work: Work, pace: Pace, *, quick: bool) -> dict[str, Any]:
     """One work on one freshly started server. Returns the load generator's figures."""
-    program = build_load()
+    program = built(LOAD_SOURCE)
     with running(peer) as (port, pids, log):
         options: dict[str, float] = {
             "port": port,
