@@ -83,7 +83,7 @@ export function duration(ms: number): string {
 export function hue(nick: string): number {
   let hash = 2166136261;
   for (const char of nick.normalize("NFC").toLowerCase()) hash = Math.imul(hash ^ char.codePointAt(0)!, 16777619);
-  return ((hash >>> 0) ^ ((hash >>> 0) >>> 15)) % 12;
+  return ((hash ^ (hash >>> 15)) >>> 0) % 12;
 }
 
 const segmenter = new Intl.Segmenter();

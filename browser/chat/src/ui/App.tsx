@@ -17,7 +17,9 @@ export function App() {
         event.preventDefault();
         if (dialog.peek() || pictures.peek()) return;
         if (narrow.matches) drawer.value = "rooms";
-        requestAnimationFrame(() => document.querySelector<HTMLInputElement>("#room-search")?.select());
+        const focusSearch = () => document.querySelector<HTMLInputElement>("#room-search")?.select();
+        if (narrow.matches) setTimeout(focusSearch);
+        else focusSearch();
       } else if (event.altKey && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
         event.preventDefault();
         step(event.key === "ArrowUp" ? -1 : 1);

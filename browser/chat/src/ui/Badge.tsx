@@ -68,12 +68,13 @@ function Details() {
   const name = link.transport.value === "websocket" ? words.websocket : words.polling;
   const note = link.upgrading.value
     ? words.upgrading
-    : link.transport.value === "websocket" && link.upgradeMs.value !== null
+    : link.upgradeMs.value !== null
       ? words.upgradedAfter(link.upgradeMs.value)
-      : "";
+      : words.notUpgraded;
   const facts: [string, string][] = [
     [words.state, online ? words.stateOn : words.stateOff],
-    [words.transport, online ? name + (note ? ` · ${note}` : "") : "–"],
+    [words.transport, online ? name : "–"],
+    [words.upgrade, online ? note : "–"],
     [
       words.roundTrip,
       median === undefined ? words.noRoundTrip : `${milliseconds(trips.at(-1)!)} · ${words.median(milliseconds(median))}`,
@@ -108,12 +109,11 @@ function Details() {
 function Spark({ values }: { values: number[] }) {
   const [width, height] = [280, 44];
   const top = Math.max(10, ...values) * 1.15;
-  const step = width / 39;
-  const left = width - (values.length - 1) * step;
-  const points = values.map((value, i) => `${(left + i * step).toFixed(1)},${(height - (value / top) * height).toFixed(1)}`);
+  const step = width / Math.max(12, values.length - 1);
+  const points = values.map((value, i) => `${(i * step).toFixed(1)},${(height - (value / top) * height).toFixed(1)}`);
   return (
     <svg class="spark" viewBox={`0 0 ${width} ${height}`} preserveAspectRatio="none" aria-hidden="true">
-      {points.length > 1 && <polygon points={`${left},${height} ${points.join(" ")} ${width},${height}`} />}
+      {points.length > 1 && <polygon points={`0,${height} ${points.join(" ")} ${(values.length - 1) * step},${height}`} />}
       {points.length > 1 && <polyline points={points.join(" ")} />}
     </svg>
   );

@@ -119,7 +119,7 @@ export function Messages({ state }: { state: RoomState }) {
           <div class="empty">
             <Logo />
             <p>{words.emptyRoom}</p>
-            <p class="quiet">{words.emptyRoomHint}</p>
+            {state.joined.value && <p class="quiet">{words.emptyRoomHint}</p>}
           </div>
         )}
         <ol ref={list} data-testid="messages">

@@ -1,7 +1,17 @@
-import { active, me } from "../chat.ts";
+import { active, leave, me, type RoomState } from "../chat.ts";
+import { Refused, status, Unanswered } from "../connection.ts";
 import { t } from "../i18n.ts";
-import { Avatar, IconButton } from "./bits.tsx";
+import { Avatar, Icon, IconButton } from "./bits.tsx";
 import { drawer } from "./view.ts";
+
+async function go(state: RoomState): Promise<void> {
+  try {
+    await leave(state);
+    drawer.value = "";
+  } catch (error) {
+    if (!(error instanceof Unanswered || error instanceof Refused)) throw error;
+  }
+}
 
 export function People() {
   const state = active.value;
@@ -10,7 +20,7 @@ export function People() {
     <aside class="people" aria-label={t().here}>
       <header class="people-head">
         <h2>
-          {t().here} <span class="count">{here.length}</span>
+          {t().here} <span class="count">{state?.count.value ?? 0}</span>
         </h2>
         <IconButton icon="close" label={t().close} class="only-drawer" onClick={() => (drawer.value = "")} />
       </header>
@@ -24,6 +34,14 @@ export function People() {
           </li>
         ))}
       </ul>
+      {state?.joined.value && (
+        <footer class="people-foot">
+          <button type="button" class="leave" disabled={status.value !== "online"} onClick={() => void go(state)}>
+            <Icon name="leave" />
+            {t().leave}
+          </button>
+        </footer>
+      )}
     </aside>
   );
 }

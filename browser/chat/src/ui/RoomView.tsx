@@ -1,6 +1,6 @@
 import { useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
-import { active, join, leave, ready, totalUnread, type RoomState } from "../chat.ts";
+import { active, join, ready, totalUnread, type RoomState } from "../chat.ts";
 import { connect, Refused, status, Unanswered } from "../connection.ts";
 import { problem, t } from "../i18n.ts";
 import { drafts, sendFile } from "../outbox.ts";
@@ -93,9 +93,6 @@ function Head({ state }: { state: RoomState | null }) {
         </button>
       )}
       <Badge />
-      {state?.joined.value && (
-        <IconButton icon="leave" label={words.leave} class="leave" onClick={() => void leave(state).catch(unlessOffline)} />
-      )}
     </header>
   );
 }

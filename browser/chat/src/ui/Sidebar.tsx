@@ -15,6 +15,16 @@ function preview(message: Message | null): string {
   return t().said(message.author.id === me.value.id ? t().you : message.author.nick, what);
 }
 
+/** How well a room fits the words searched for: 0 its name begins so, 1 a word of it, 2 it has them somewhere, 3 not. */
+function rank(state: RoomState, words: string[]): number {
+  const room = state.room.value;
+  const name = fold(room.name);
+  const all = `${name} ${fold(room.topic)} ${room.id}`;
+  if (!words.every((word) => all.includes(word))) return 3;
+  if (name.startsWith(words.join(" "))) return 0;
+  return words.every((word) => name.split(/[\s-]+/).some((part) => part.startsWith(word))) ? 1 : 2;
+}
+
 function go(id: string): void {
   open(id);
   query.value = "";
@@ -27,11 +37,12 @@ function Row({ state, marked }: { state: RoomState; marked: boolean }) {
   const current = activeId.value === room.id;
   const unread = state.joined.value ? state.unread.value : 0;
   const last = state.last.value;
+  const about = preview(last) || room.topic;
   return (
     <li>
       <button
         type="button"
-        class={`room-row ${marked ? "marked" : ""} ${unread ? "has-unread" : ""}`}
+        class={`room-row ${marked ? "marked" : ""} ${unread ? "has-unread" : ""} ${about ? "" : "lone"}`}
         aria-current={current ? "page" : undefined}
         onClick={() => go(room.id)}
       >
@@ -40,7 +51,7 @@ function Row({ state, marked }: { state: RoomState; marked: boolean }) {
         </span>
         <span class="room-name">{room.name}</span>
         {last && <span class="room-time">{brief(last.at, t())}</span>}
-        <span class="room-last">{preview(last) || room.topic || " "}</span>
+        {about && <span class="room-last">{about}</span>}
         {unread > 0 ? (
           <span class="pill">
             <span aria-hidden="true">{unread > 99 ? "99+" : unread}</span>
@@ -64,15 +75,19 @@ export function Sidebar() {
   const wanted = query.value.trim();
   const found = useComputed(() => {
     const words = fold(query.value.trim()).split(/\s+/);
-    const fits = (state: RoomState) => {
-      const room = state.room.value;
-      const hay = fold(`${room.name} ${room.topic} ${room.id}`);
-      return words.every((word) => hay.includes(word));
-    };
-    return { mine: joinedRooms.value.filter(fits), others: otherRooms.value.filter(fits) };
+    return [...joinedRooms.value, ...otherRooms.value]
+      .map((state) => ({ state, rank: rank(state, words) }))
+      .filter(({ rank }) => rank < 3)
+      .sort((a, b) => a.rank - b.rank)
+      .map(({ state }) => state);
   });
-  const { mine, others } = found.value;
-  const all = [...mine, ...others];
+  const all = wanted ? found.value : [...joinedRooms.value, ...otherRooms.value];
+  const sections: [string, RoomState[]][] = wanted
+    ? [[t().rooms, all]]
+    : [
+        [t().yourRooms, joinedRooms.value],
+        [t().otherRooms, otherRooms.value],
+      ];
   const exact = all.some((state) => fold(state.room.value.name) === fold(wanted));
   const offers = wanted && !exact ? 1 : 0;
   const create = (name: string) => {
@@ -144,21 +159,18 @@ export function Sidebar() {
         )}
       </div>
       <nav id="room-lists" class="room-lists" ref={lists} aria-label={t().rooms} onKeyDown={onListKey}>
-        {mine.length > 0 && (
-          <>
-            <h2>{t().yourRooms}</h2>
-            <ul>{mine.map((state, i) => <Row key={state.id} state={state} marked={Boolean(wanted) && i === 0} />)}</ul>
-          </>
-        )}
-        {others.length > 0 && (
-          <>
-            <h2>{t().otherRooms}</h2>
-            <ul>
-              {others.map((state, i) => (
-                <Row key={state.id} state={state} marked={Boolean(wanted) && mine.length + i === 0} />
-              ))}
-            </ul>
-          </>
+        {sections.map(
+          ([heading, list]) =>
+            list.length > 0 && (
+              <section key={heading} aria-label={heading}>
+                <h2>{heading}</h2>
+                <ul>
+                  {list.map((state, i) => (
+                    <Row key={state.id} state={state} marked={Boolean(wanted) && i === 0} />
+                  ))}
+                </ul>
+              </section>
+            ),
         )}
         {wanted && !all.length && <p class="hint">{t().noRooms}</p>}
         {offers > 0 && (

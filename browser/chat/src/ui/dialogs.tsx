@@ -57,7 +57,7 @@ export function WelcomeDialog() {
         <p id="welcome-problem" class="problem" role="alert">
           {refused ? problem(refused.code) : ""}
         </p>
-        <button class="button primary" disabled={!wanted.value.trim()}>
+        <button class="button primary">
           {words.enter}
         </button>
         <div class="welcome-language" role="group" aria-label={words.languageLabel}>
