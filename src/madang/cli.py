@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -14,6 +15,8 @@ import madang
 from madang.errors import ConfigError
 
 __all__ = ["main"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Read by glibc when a process starts: without them it gives the top of the heap back after each large message, and
 # asks for it again with the next one. At 16 kB messages that is most of the cost.
@@ -26,8 +29,8 @@ def main() -> None:
     """Real-time data between a server and all its clients."""
 
 
-def _options(default_port: int) -> Any:
-    def decorate(function: Any) -> Any:
+def _options(default_port: int) -> Callable[[Function], Function]:
+    def decorate(function: Function) -> Function:
         for option in (
             click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at."),
             click.option("--port", default=default_port, show_default=True, help="TCP port; 0 for a free one."),
@@ -49,7 +52,7 @@ def _options(default_port: int) -> Any:
 @click.option("--ssl-keyfile", type=click.Path(exists=True), help="Its key.")
 @click.option("--access-log", is_flag=True, help="Log each HTTP request.")
 def serve(target: str, host: str, port: int, log_level: str, app_dir: str, proxies: str | None, **options: Any) -> None:
-    """Serve MODULE:APP, where APP is a Server, io.asgi(...), or any ASGI application.
+    r"""Serve MODULE:APP, where APP is a Server, io.asgi(...), or any ASGI application.
 
     \b
     Example: madang serve chat:io --port 8000

@@ -141,7 +141,7 @@ class Config:
     max_connections: int = 100_000
     max_unanswered_polls: int = 50_000
     max_header_bytes: int = 65_536
-    max_websocket_fragments: int = 1024
+    max_websocket_fragments: int = 131_072
 
     http_compression_threshold_bytes: int | None = 1024
     websocket_compression: bool = False

@@ -81,7 +81,12 @@ class Packet:
     __slots__ = ("data", "id", "kind", "missing", "namespace")
 
     def __init__(
-        self, kind: int, data: Any = NOTHING, namespace: str = "/", id: int | None = None, missing: int = 0
+        self,
+        kind: int,
+        data: Any = NOTHING,
+        namespace: str = "/",
+        id: int | None = None,  # noqa: A002  # the protocol's own word
+        missing: int = 0,
     ) -> None:
         self.kind = kind
         self.data = data
@@ -108,7 +113,7 @@ class Encoded:
         size: about how many bytes it takes, for the limits.
         compress: whether compression is worth trying.
         link_bytes: what a face keeps here when its links all send the same bytes for these frames.
-        link_deflated: the same, compressed.
+        link_deflated: the same, compressed, by the settings of the compression.
     """
 
     __slots__ = ("compress", "frames", "link_bytes", "link_deflated", "size")
@@ -118,7 +123,7 @@ class Encoded:
         self.size = len(frames[0]) if len(frames) == 1 else sum(map(len, frames))
         self.compress = compress
         self.link_bytes: bytes | None = None
-        self.link_deflated: bytes | None = None
+        self.link_deflated: dict[object, bytes] | None = None
 
 
 def restore_attachments(data: Any, buffers: list[bytes]) -> Any:

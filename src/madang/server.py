@@ -473,9 +473,7 @@ class Server(Sender):
         self._tasks.add(task)
         task.add_done_callback(ended)
 
-    def _settle(
-        self, task: asyncio.Task[Any], socket: Socket, event: str, data: list[Any], id_: int | None
-    ) -> None:
+    def _settle(self, task: asyncio.Task[Any], socket: Socket, event: str, data: list[Any], id_: int | None) -> None:
         if task.cancelled():
             logger.info("the handler of %r for %s was cancelled", event, socket)
             return

@@ -183,7 +183,9 @@ class Engine:
         id_ = self.new_id()
         session = Session(self, id_, generation, self._parser, transport, request)
         self.sessions[id_] = session
-        upgrades = [name for name in transport.upgrades if name in self._transports] if self.config.allow_upgrades else []
+        upgrades = (
+            [name for name in transport.upgrades if name in self._transports] if self.config.allow_upgrades else []
+        )
         config = self.config
         hello = generation.open(
             Open(
@@ -233,6 +235,9 @@ class Engine:
         try:
             transport, session = self._link_target(request)
             if session is not None:
+                if session.upgrading or transport.name not in session.transport.upgrades:
+                    # The handshake has to succeed all the same: clients take its failure for a broken network.
+                    raise RequestRefused(*BAD_REQUEST, "the session can't be upgraded now")
                 session.probe(transport, duplex)
                 return
             session, hello = self._open(request, transport)
@@ -260,8 +265,8 @@ class Engine:
         session = self.sessions.get(sid)
         if session is None or session.state == CLOSING:
             raise RequestRefused(*UNKNOWN_SID, f"sid {sid[:40]!r}")
-        if session.upgrading or name not in session.transport.upgrades or not self.config.allow_upgrades:
-            raise RequestRefused(*BAD_REQUEST, "the session can't be upgraded now")
+        if not self.config.allow_upgrades:
+            raise RequestRefused(*BAD_REQUEST, "allow_upgrades is off")
         return transport, session
 
     # Origins

@@ -1,8 +1,8 @@
 """The hub: all namespaces, their sockets and rooms, and what is said between them.
 
 `Socket` is what handlers receive; `Namespace` is what it is in; `Target` is what `.to().except_().volatile` builds.
-They are one module because each makes the others. Rooms and sockets mirror each other, so that leaving costs the socket's own
-rooms and nothing else.
+They are one module because each makes the others. Rooms and sockets mirror each other, so that leaving costs the
+socket's own rooms and nothing else.
 
 Source: Socket.IO protocol 5; the names are those of Socket.IO's server API.
 """
@@ -385,9 +385,10 @@ class Target(Sender):
         _check_event(data[0])
         packet = Packet(EVENT, data, namespace.name)
         members = self._members()
+        asked: list[Socket] = []
         if ack is not None:
             packet.id = namespace._next_id()
-            members = list(members)
+            members = asked = list(members)
         prepared = Prepared(packet, self._compress)
         volatile = self._volatile
         wire = parser = encoded = None
@@ -402,7 +403,7 @@ class Target(Sender):
             else:
                 session.push(encoded, volatile)
         if ack is not None and packet.id is not None:
-            ack.expect(packet.id, members)
+            ack.expect(packet.id, asked)
         if namespace._eavesdroppers:
             for socket in list(self._members()):
                 socket._notify_outgoing(data)
@@ -685,8 +686,11 @@ class Socket(Sender):
         if not self.connected:
             self._abandon(reason)
             return
+        self._leaving(reason)
+
+    def _leaving(self, reason: str) -> None:
         self._hub.life(self, "disconnecting", (reason,))
-        if self._ended is not None:  # its own handler has ended it
+        if not self.connected:  # its own handler has ended it
             return
         namespace = self.namespace
         for room in self._rooms or ():
@@ -730,7 +734,7 @@ class Socket(Sender):
 class SocketListeners(Listeners):
     """Listeners of one socket, whose middleware runs before each event."""
 
-    def use(self, middleware: Any) -> Any:  # noqa: D102
+    def use(self, middleware: Any) -> Any:
         self.middleware.append(Handler(middleware, leading=2, what="events"))
         return middleware
 
@@ -868,15 +872,15 @@ class Namespace(Sender):
         return f"Namespace({self.name!r}, {len(self._sockets)} sockets)"
 
 
-def _check_event(event: object) -> None:
-    if type(event) is not str:
+def _check_event(event: Any) -> None:
+    if not isinstance(event, str):
         raise LocalProtocolError(f"an event's name must be a string, not {event!r}")
     if event in _RESERVED:
         raise LocalProtocolError(f"the event name {event!r} is reserved for the libraries; choose another one")
 
 
-def _check_rooms(rooms: tuple[object, ...]) -> None:
+def _check_rooms(rooms: tuple[Any, ...]) -> None:
     for room in rooms:
-        if type(room) is not str:
+        if not isinstance(room, str):
             hint = "; give rooms one by one: to(*rooms)" if isinstance(room, list | tuple | set | frozenset) else ""
             raise LocalProtocolError(f"a room's name must be a string, not {room!r:.80}{hint}")

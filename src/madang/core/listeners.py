@@ -130,7 +130,7 @@ class Listeners:
         """
         if handler is None:
             if callable(event):
-                raise LocalProtocolError("write @io.on(\"name\"), or @io.event to take the function's own name")
+                raise LocalProtocolError('write @io.on("name"), or @io.event to take the function\'s own name')
             return lambda function: self.on(event, function)
         name = _ALIASES.get(event, event)
         if name in LIFE_CYCLE:

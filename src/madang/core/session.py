@@ -181,12 +181,12 @@ class Session(Timed):
             return
         self.direct = duplex
         outbox = self._outbox
-        while outbox:
+        while outbox and self.direct is duplex:  # until it is full again: then the link calls `pause`
             encoded = outbox.popleft()
             self._buffered -= encoded.size
             duplex.write(encoded)
-            if self.direct is None:  # full again: the link called `pause`
-                return
+        if outbox:
+            return
         self._outbox = None
         self._notify_drained()
 
@@ -232,9 +232,8 @@ class Session(Timed):
             self._rearm()
         elif kind == CLOSE:
             self._leave()
-        elif kind == PING:
-            if self.wire.server_pings:
-                self.fail(RemoteProtocolError("pings are the server's to send", rule="heartbeat"))
+        elif kind == PING and self.wire.server_pings:
+            self.fail(RemoteProtocolError("pings are the server's to send", rule="heartbeat"))
         # UPGRADE and NOOP mean nothing on the transport that is in use.
 
     def fail(self, error: RemoteProtocolError) -> None:

@@ -48,6 +48,7 @@ class ASGIFace:
         self._path = io.config.path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request, or the lifespan."""
         kind = scope["type"]
         if kind == "lifespan":
             await self._lifespan(scope, receive, send)
@@ -360,7 +361,7 @@ def _closed(path: str) -> str:
 
 
 def _is_gone(error: BaseException) -> bool:
-    """Whether an ASGI server's exception says that the client is gone. ASGI 2.4 asks for OSError; some have their own."""
+    """Whether an ASGI server's exception says that the client is gone: OSError in ASGI 2.4, else its own."""
     return isinstance(error, OSError) or type(error).__name__ in (
         "ClientDisconnected",
         "ConnectionClosed",

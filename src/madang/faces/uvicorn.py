@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import unquote
 
 import uvicorn
@@ -63,7 +63,7 @@ class WebSocketLink(asyncio.Protocol, Duplex):
     """One WebSocket: the protocol of its connection once the HTTP request is answered, and a link of the engine.
 
     The first write of a turn of the event loop goes straight to the transport; later ones are joined at its end. While
-    data that came are handled, all writes are joined.
+    several messages that came at once are handled, all writes are joined.
     """
 
     __slots__ = (
@@ -132,10 +132,9 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         elif data is None:
             frames = encoded.frames
             if len(frames) == 1 and isinstance(frames[0], str):
-                data = ws.text_frame(frames[0])
+                encoded.link_bytes = data = ws.text_frame(frames[0])
             else:
-                data = _framed(encoded)
-            encoded.link_bytes = data
+                encoded.link_bytes = data = _framed(encoded)
         if self._corked:
             if self._buffer is None:
                 self._buffer = [data]
@@ -166,14 +165,16 @@ class WebSocketLink(asyncio.Protocol, Duplex):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        corked = self._corked
-        self._corked = True
+        # One small message fills the chunk, as nearly always: its answer is best written at once.
+        alone = self._corked or (len(data) > 6 and data[1] == len(data) + 122)
+        if not alone:
+            self._corked = True
         try:
             self._reader.feed(data)
         except RemoteProtocolError as error:
             self._violated(error)
         finally:
-            if not corked:
+            if not alone:
                 self._corked = False
                 if self._buffer is not None:
                     self._flush()
@@ -251,8 +252,12 @@ class WebSocketLink(asyncio.Protocol, Duplex):
             if encoded.link_bytes is None:
                 encoded.link_bytes = _framed(encoded)
             return encoded.link_bytes
-        # All our deflaters forget between messages and are alike, so one compression serves a whole broadcast.
-        if encoded.link_deflated is None:
+        # Our deflaters forget between messages, so one compression serves all links that agreed on the same window.
+        known = encoded.link_deflated
+        if known is None:
+            known = encoded.link_deflated = {}
+        data = known.get(deflater.key)
+        if data is None:
             parts = []
             for frame in encoded.frames:
                 opcode, payload = (ws.TEXT, frame.encode()) if isinstance(frame, str) else (ws.BINARY, frame)
@@ -260,8 +265,8 @@ class WebSocketLink(asyncio.Protocol, Duplex):
                     parts.append(ws.frame(opcode, payload))
                 else:
                     parts.append(ws.frame(opcode, deflater.compress(payload), rsv1=True))
-            encoded.link_deflated = b"".join(parts)
-        return encoded.link_deflated
+            data = known[deflater.key] = b"".join(parts)
+        return data
 
 
 def _ignore(message: str | bytes) -> None:
@@ -394,7 +399,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Its head is whole. Only our own requests have a limit for the rest: others' uploads may take their time."""
         self._head_done = True
         super().on_headers_complete()
-        if "path" not in self.scope or not self.face.owns(self.scope):
+        scope = cast("dict[str, Any]", self.scope)
+        if "path" not in scope or not self.face.owns(scope):
             self._ground.unfinished.discard(self)
 
     def on_message_complete(self) -> None:
@@ -484,9 +490,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.connections,
             ground.io.disconnect_all,
         )
-        transport.write(
-            ws.handshake_response(handshake.key, extensions=agreed[0] if agreed is not None else None)
-        )
+        transport.write(ws.handshake_response(handshake.key, extensions=agreed[0] if agreed is not None else None))
         transport.set_protocol(link)
         engine.link(request, link)
 
@@ -519,7 +523,7 @@ def make_config(app: Server | ASGIApplication, **options: Any) -> uvicorn.Config
         logger.info("this application is no Server and not made by io.asgi(app): its WebSockets go through ASGI")
         return uvicorn.Config(app, **options)  # type: ignore[arg-type]
     options.setdefault("lifespan", "on")
-    return uvicorn.Config(face, http=_http_protocol(face), **options)  # type: ignore[arg-type]
+    return uvicorn.Config(face, http=_http_protocol(face), **options)
 
 
 class _UvicornServer(uvicorn.Server):
@@ -563,9 +567,7 @@ def serve(app: Server | ASGIApplication, host: str = "127.0.0.1", port: int = 80
 
 
 @contextlib.asynccontextmanager
-async def serve_async(
-    app: Server | ASGIApplication, host: str = "127.0.0.1", port: int = 0, **options: Any
-) -> Any:
+async def serve_async(app: Server | ASGIApplication, host: str = "127.0.0.1", port: int = 0, **options: Any) -> Any:
     """Serve inside a running event loop, as in tests; gives the port.
 
     Example:

@@ -192,7 +192,8 @@ def _dump_thoroughly(data: Any, attachments: list[bytes]) -> str:
         if hasattr(value, "model_dump"):  # pydantic, which need not be installed
             return value.model_dump()
         raise TypeError(
-            f"{type(value).__name__} can't be sent ({value!r:.80}); turn it into a dict, list, str, number or bytes first"
+            f"{type(value).__name__} can't be sent ({value!r:.80}); "
+            "turn it into a dict, list, str, number or bytes first"
         )
 
     try:

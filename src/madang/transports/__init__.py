@@ -18,7 +18,17 @@ from urllib.parse import parse_qsl
 from madang import registry
 from madang.packet import Encoded, Frame
 
-__all__ = ["Duplex", "Exchange", "HttpTransport", "LinkTransport", "Receiver", "Request", "Response", "Transport", "load"]
+__all__ = [
+    "Duplex",
+    "Exchange",
+    "HttpTransport",
+    "LinkTransport",
+    "Receiver",
+    "Request",
+    "Response",
+    "Transport",
+    "load",
+]
 
 Headers = Sequence[tuple[str, str]]
 
@@ -207,4 +217,4 @@ def load(name: str) -> Transport:
     Raises:
         ConfigError: there is none.
     """
-    return registry.load("transports", name, "TRANSPORT", Transport)  # type: ignore[type-abstract]
+    return registry.load("transports", name, "TRANSPORT", Transport)
