@@ -448,7 +448,10 @@ class Server(Sender):
 
     def _run(self, handler: Handler, socket: Socket, event: str, data: list[Any], id_: int | None) -> None:
         try:
-            result = handler.function(socket, *handler.fit(data[1:]))
+            args = data[1:]
+            if not handler.required <= len(args) <= handler.accepted:
+                args = handler.fit(args)
+            result = handler.function(socket, *args)
             if result.__class__ is CoroutineType:
                 self._launch(result, socket, event, data, id_)
             elif id_ is not None:
@@ -474,19 +477,14 @@ class Server(Sender):
         task.add_done_callback(ended)
 
     def _settle(self, task: asyncio.Task[Any], socket: Socket, event: str, data: list[Any], id_: int | None) -> None:
-        if task.cancelled():
+        try:
+            result = task.result()
+            if id_ is not None:
+                socket.acknowledge(id_, result)
+        except asyncio.CancelledError:
             logger.info("the handler of %r for %s was cancelled", event, socket)
-            return
-        error = task.exception()
-        if error is None:
-            if id_ is None:
-                return
-            try:
-                socket.acknowledge(id_, task.result())
-                return
-            except LocalProtocolError as unsendable:
-                error = unsendable
-        self._failed(error, socket, event, data, id_)
+        except Exception as error:
+            self._failed(error, socket, event, data, id_)
 
     async def _dispatch_guarded(
         self, socket: Socket, middleware: list[Handler], data: list[Any], id_: int | None

@@ -32,7 +32,7 @@ def who(socket: Socket) -> dict[str, object]:
         "id": socket.id,
         "namespace": socket.namespace if isinstance(socket.namespace, str) else socket.namespace.name,
         "transport": socket.transport,
-        "first": handshake.transport,
+        "first": handshake.query["transport"],
         "auth": handshake.auth,
         "query": dict(handshake.query),
         "marker": handshake.headers.get("x-marker"),
@@ -40,6 +40,26 @@ def who(socket: Socket) -> dict[str, object]:
         "secure": handshake.secure,
         "connected": socket.connected,
     }
+
+
+# ---- a namespace in the class style ----
+
+
+class Custom(Namespace):
+    def on_connection(self, socket: Socket) -> None:
+        socket.emit("welcome", who(socket))
+
+    async def on_echo(self, socket: Socket, *args: object) -> tuple[object, ...]:
+        return args
+
+    def on_everyone(self, socket: Socket, event: str, *args: object) -> None:
+        io.of("/custom").emit(event, *args)
+
+    def on_leave_me(self, socket: Socket, close: bool) -> None:
+        socket.disconnect(close)
+
+
+io.register(Custom("/custom"))
 
 
 # ---- the life of a connection: the room "watch:<id>" is told how the client with that id went ----
@@ -64,8 +84,8 @@ async def connected(socket: Socket) -> None:
     seen: dict[str, list[object]] = {"in": [], "out": []}
     socket.data["any"] = seen
     socket.data["counted"] = []
-    socket.on_any(lambda event, *args: seen["in"].append(event))
-    socket.on_any_outgoing(lambda event, *args: seen["out"].append(event))
+    socket.on_any(lambda socket, event, *args: seen["in"].append(event))
+    socket.on_any_outgoing(lambda socket, event, *args: seen["out"].append(event))
 
 
 @io.on("watch")
@@ -221,24 +241,6 @@ async def ask_room_in_vain(socket: Socket, room: str, event: str, *args: object)
 # ---- namespaces ----
 
 
-class Custom(Namespace):
-    """The class style."""
-
-    def on_connection(self, socket: Socket) -> None:
-        socket.emit("welcome", who(socket))
-
-    async def on_echo(self, socket: Socket, *args: object) -> tuple[object, ...]:
-        return args
-
-    def on_everyone(self, socket: Socket, event: str, *args: object) -> None:
-        io.of("/custom").emit(event, *args)
-
-    def on_leave_me(self, socket: Socket, close: bool) -> None:
-        socket.disconnect(close)
-
-
-io.register(Custom("/custom"))
-
 private = io.of("/private")
 
 
@@ -279,8 +281,6 @@ async def page(request: Request) -> HTMLResponse:
     return HTMLResponse("<!doctype html><meta charset=utf-8><title>Madang</title><body>Madang</body>")
 
 
-pages = Starlette(
-    routes=[Route("/", page), Mount("/client", StaticFiles(directory=CLIENT_BUILD, check_dir=False))]
-)
+pages = Starlette(routes=[Route("/", page), Mount("/client", StaticFiles(directory=CLIENT_BUILD, check_dir=False))])
 
 app = io.asgi(pages)

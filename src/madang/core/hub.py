@@ -717,9 +717,14 @@ class Socket(Sender):
         """Answer an event of the client: what a handler returned."""
         if not self.connected:
             return
-        arguments = list(value) if isinstance(value, tuple) else [] if value is None else [value]
+        arguments = list(value) if type(value) is tuple else [] if value is None else [value]
         session = self.session
-        session.push(Encoded(session.wire.encode(Packet(ACK, arguments, self.namespace.name, id_), session.parser)))
+        encoded = Encoded(session.wire.encode(Packet(ACK, arguments, self.namespace.name, id_), session.parser))
+        direct = session.direct
+        if direct is not None:
+            direct.write(encoded)
+        else:
+            session.push(encoded)
 
     def _answered(self, packet: Packet) -> None:
         ack = self._acks.pop(packet.id, None) if self._acks and packet.id is not None else None

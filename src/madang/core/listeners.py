@@ -17,6 +17,8 @@ AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 #: Events of a namespace's life, which clients can't send and several handlers may hear.
 LIFE_CYCLE: Final = frozenset({"connection", "disconnecting", "disconnect"})
+#: As many arguments as there may be.
+_ANY: Final = 1 << 62
 #: Names that mean the same.
 _ALIASES: Final = {"connect": "connection"}
 
@@ -28,7 +30,7 @@ class Handler:
         function: the function.
         is_async: whether calling it makes a coroutine.
         required: how many arguments it needs at least, the socket not counted.
-        accepted: how many it takes at most; -1 for any number.
+        accepted: how many it takes at most.
         name: what to call it in messages.
     """
 
@@ -55,14 +57,14 @@ class Handler:
                 f"{self.name} needs {self.required} argument{'s' if self.required != 1 else ''} besides the socket, "
                 f"but the client sent {count}; give the parameters defaults if clients may leave them out"
             )
-        return arguments if self.accepted < 0 or count <= self.accepted else arguments[: self.accepted]
+        return arguments[: self.accepted]
 
 
 def _arity(function: Callable[..., Any], leading: int, what: str, name: str) -> tuple[int, int]:
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        return 0, -1  # written in C, without a signature: take it as it is
+        return 0, _ANY  # written in C, without a signature: take it as it is
     positional = required = 0
     variadic = False
     for parameter in parameters:
@@ -78,7 +80,7 @@ def _arity(function: Callable[..., Any], leading: int, what: str, name: str) -> 
         raise LocalProtocolError(
             f"{name} can't handle {what}: it must take {wanted} first, as in `def {name.split('.')[-1]}(socket, ...)`"
         )
-    return max(0, required - leading), -1 if variadic else max(0, positional - leading)
+    return max(0, required - leading), _ANY if variadic else max(0, positional - leading)
 
 
 class Listeners:

@@ -62,8 +62,8 @@ class _Cork:
 class WebSocketLink(asyncio.Protocol, Duplex):
     """One WebSocket: the protocol of its connection once the HTTP request is answered, and a link of the engine.
 
-    The first write of a turn of the event loop goes straight to the transport; later ones are joined at its end. While
-    several messages that came at once are handled, all writes are joined.
+    While messages that came are handled, what is written is joined, and goes when they all are. Of other writes the
+    first one in a turn of the event loop goes straight to the transport, and later ones are joined at its end.
     """
 
     __slots__ = (
@@ -165,16 +165,14 @@ class WebSocketLink(asyncio.Protocol, Duplex):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        # One small message fills the chunk, as nearly always: its answer is best written at once.
-        alone = self._corked or (len(data) > 6 and data[1] == len(data) + 122)
-        if not alone:
-            self._corked = True
+        corked = self._corked
+        self._corked = True
         try:
             self._reader.feed(data)
         except RemoteProtocolError as error:
             self._violated(error)
         finally:
-            if not alone:
+            if not corked:
                 self._corked = False
                 if self._buffer is not None:
                     self._flush()

@@ -57,14 +57,13 @@ class JsonParser(Parser):
 
     def encode(self, packet: Packet, prefix: str) -> tuple[Frame, ...]:  # noqa: D102
         kind = packet.kind
-        attachments: list[bytes] | None = None
+        attachments: list[bytes] = []
         if packet.data is NOTHING:
             body = ""
         else:
             try:
                 body = orjson.dumps(packet.data).decode()
             except TypeError:
-                attachments = []
                 body = _dump_thoroughly(packet.data, attachments)
         namespace = "" if packet.namespace == "/" else packet.namespace + ","
         id_ = "" if packet.id is None else packet.id
@@ -81,12 +80,14 @@ class JsonParser(Parser):
         kind = _KINDS.get(content[start : start + 1])
         if kind is None:
             raise RemoteProtocolError(f"unknown packet type {content[start : start + 1]!r}", rule=_RULE)
-        body = start + 1
-        if kind == EVENT and content[body : body + 1] == "[" and content[start] == "2":
-            # By far the most common packet: an event of the main namespace without acknowledgement.
-            packet = Packet(EVENT, _load(content[body:], limits))
-            _check_event(packet, limits)
-            return packet
+        if content[start] == "2":
+            # By far the most common packet: an event of the main namespace, perhaps with a number.
+            body = content.find("[", start)
+            head = content[start + 1 : body]
+            if not head or (head.isdecimal() and head.isascii() and len(head) < 16):
+                data = _load(content[body:], limits)
+                _check_event(data, limits)
+                return Packet(EVENT, data, "/", int(head) if head else None)
         return _decode_any(content, start, kind, limits)
 
 
@@ -109,7 +110,7 @@ def _decode_any(content: str, start: int, kind: int, limits: Config) -> Packet:
     data = _load(text, limits) if text else NOTHING
     packet = Packet(kind, data, _namespace(namespace), None if id_ is None else int(id_), missing)
     if kind == EVENT:
-        _check_event(packet, limits)
+        _check_event(data, limits)
     elif kind == ACK:
         if packet.id is None or type(data) is not list:
             raise RemoteProtocolError("an acknowledgement needs an id and a list of arguments", rule=_RULE)
@@ -137,8 +138,7 @@ def _namespace(name: str | None) -> str:
     return name.partition("?")[0] or "/"
 
 
-def _check_event(packet: Packet, limits: Config) -> None:
-    data = packet.data
+def _check_event(data: Any, limits: Config) -> None:
     if type(data) is not list or not data:
         raise RemoteProtocolError("the body of an event must be a list that starts with its name", rule=_RULE)
     name = data[0]

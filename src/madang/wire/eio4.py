@@ -19,6 +19,8 @@ from madang.config import Config
 from madang.errors import RemoteProtocolError
 from madang.packet import (
     CLOSE,
+    CONNECT_ERROR,
+    MESSAGE,
     NOOP,
     PING,
     PONG,
@@ -54,7 +56,16 @@ class _Decoder(Decoder):
     def feed(self, frame: Frame) -> Packet | None:
         if isinstance(frame, str):
             if frame[:1] == "4":
-                return self._message(frame, 1)
+                if self._packet is None:
+                    packet = self._parser.decode(frame, 1, self._limits)
+                    if packet.missing:
+                        self._begin(packet, frame)
+                        return None
+                    return packet
+                raise RemoteProtocolError(
+                    f"{self._packet.missing} attachments were still to come",
+                    rule="Socket.IO protocol 5, binary attachments",
+                )
             plain = _PLAIN.get(frame)
             if plain is not None:
                 return plain
@@ -63,22 +74,17 @@ class _Decoder(Decoder):
                 raise RemoteProtocolError(f"unknown packet type {frame[:1]!r}", rule=_RULE)
             return Packet(kind, frame[1:])
         if self._packet is None:
-            return self._message(frame, 0)
+            packet = self._parser.decode(frame, 0, self._limits)
+            if packet.missing:
+                self._begin(packet, frame)
+                return None
+            return packet
         return self._attachment(self._packet, frame)
 
-    def _message(self, frame: Frame, start: int) -> Packet | None:
-        if self._packet is not None:
-            raise RemoteProtocolError(
-                f"{self._packet.missing} attachments were still to come",
-                rule="Socket.IO protocol 5, binary attachments",
-            )
-        packet = self._parser.decode(frame, start, self._limits)
-        if packet.missing == 0:
-            return packet
+    def _begin(self, packet: Packet, frame: Frame) -> None:
         self._packet = packet
         self._buffers = []
         self._size = len(frame)
-        return None
 
     def _attachment(self, packet: Packet, frame: bytes) -> Packet | None:
         assert self._buffers is not None  # set together with the packet  # noqa: S101
@@ -112,9 +118,10 @@ class EngineIO4(Wire):
         return _Decoder(parser, limits)
 
     def encode(self, packet: Packet, parser: Parser) -> tuple[Frame, ...]:  # noqa: D102
-        digit = _DIGITS.get(packet.kind)
-        if digit is None:
+        kind = packet.kind
+        if kind <= CONNECT_ERROR or kind == MESSAGE:
             return parser.encode(packet, "4")
+        digit = _DIGITS[kind]
         return (digit + packet.data if isinstance(packet.data, str) else digit,)
 
     def open(self, hello: Open) -> Frame:  # noqa: D102

@@ -11,7 +11,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from madang import Server
+from madang import ConfigError, Server
 from madang.apps.chat import protocol as p
 from madang.apps.chat.api import Api, http_error
 from madang.apps.chat.events import Chat, channel
@@ -26,7 +26,7 @@ PAGE_POLICY = (
 )
 
 
-class AssetsMissingError(RuntimeError):
+class AssetsMissingError(ConfigError):
     """The page was never built. Wheels carry it; a checkout has to make it."""
 
 

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from madang import ConfigError
 from madang.apps.chat.protocol import (
     MAX_JOINED,
     MAX_PAGE,
@@ -67,7 +68,7 @@ _MESSAGE = (
 )
 
 
-class SchemaError(RuntimeError):
+class SchemaError(ConfigError):
     """The database was written by a newer version of the chat."""
 
 
