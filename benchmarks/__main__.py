@@ -149,6 +149,8 @@ def main() -> int:
         interrupted = True
         problems.append("INTERRUPTED: not all steps ran")
 
+    if OURS in peers and report.fingerprint() != meta["source"]:
+        problems.append("Madang's source CHANGED while this ran: its figures are a mixture")
     problems += report.warnings(results)
     if results:
         write(options, results, meta, problems + failures)
