@@ -38,12 +38,12 @@ Answer = dict[str, Any]
 
 def request(
     method: Callable[["Chat", Socket, Person, Ask], Awaitable[Answer]],
-) -> Callable[["Chat", Socket, object], Awaitable[Answer]]:
+) -> Callable[..., Awaitable[Answer]]:
     """Make an event handler of a method: its request is validated, its errors become answers."""
     kind: type[Ask] = get_type_hints(method)["ask"]
 
     @functools.wraps(method)
-    async def handler(self: "Chat", socket: Socket, raw: object) -> Answer:
+    async def handler(self: "Chat", socket: Socket, raw: object = None) -> Answer:
         try:
             person: Person = socket.data["person"]
             person.asking.spend(time.monotonic())
@@ -53,7 +53,7 @@ def request(
         except p.ChatError as error:
             return error.as_answer()
 
-    del handler.__wrapped__  # its signature is (self, socket, raw)
+    del handler.__wrapped__  # its signature is its own
     return handler
 
 
