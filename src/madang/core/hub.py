@@ -673,7 +673,10 @@ class Socket(Sender):
         self._hub.guard()
         if self._ended is not None:
             return
-        if close:
+        if close:  # each namespace is told, as the reference does: the client shall know that the server meant it
+            for socket in list(self.session.sockets.values()):
+                if socket is not None:
+                    socket.disconnect()
             self.session.close(Reason.SERVER_DISCONNECT)
         else:
             self.session.send(Packet(DISCONNECT, namespace=self.namespace.name))
