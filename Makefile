@@ -1,0 +1,92 @@
+# One word for each chore. `make chat` and `make test` set up all that they need.
+
+PYTHONS := $(shell scripts/pythons)
+PYTHON ?= $(lastword $(PYTHONS))
+VENV := .venv
+BIN := $(VENV)/bin
+CHAT := browser/chat
+STATIC := src/madang/apps/chat/static/index.html
+PORT ?= 8000
+
+.DEFAULT_GOAL := test
+.PHONY: all setup assets npm browser chat test lint types unit pythons fix bench bench-quick fuzz wheel clean help
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+setup: $(VENV)/.ready ## the Python environment
+
+$(VENV)/.ready: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, with venv (Debian: apt-get install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $@
+
+assets: $(STATIC) ## the chat's page, built from pinned npm packages
+
+$(STATIC): $(CHAT)/package-lock.json $(shell find $(CHAT)/src $(CHAT)/public $(CHAT)/styles $(CHAT)/*.html $(CHAT)/*.mjs -type f 2>/dev/null)
+	@command -v npm >/dev/null || { echo "Node.js with npm is needed to build the chat's page"; exit 1; }
+	npm ci --prefix $(CHAT) --no-audit --no-fund --loglevel=error
+	npm run --silent --prefix $(CHAT) build
+	touch $@
+
+npm: ## the clients that the tests drive
+	@for folder in tests/clients/node benchmarks/node; do \
+	    test -f $$folder/node_modules/.package-lock.json -a ! $$folder/package-lock.json -nt $$folder/node_modules/.package-lock.json \
+	    || npm ci --prefix $$folder --no-audit --no-fund --loglevel=error || exit 1; done
+
+browser: ## Chromium, from Debian's packages
+	@command -v chromium >/dev/null || { echo "installing Chromium"; \
+	    $$([ "$$(id -u)" = 0 ] || echo sudo) sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null'; }
+
+chat: setup assets ## run the chat
+	$(BIN)/madang chat --port $(PORT)
+
+test: setup assets npm browser lint types ## lint, types and all tests, on each Python of this machine
+	$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory pythons
+
+pythons: ## the suites that need no browser, on the other Pythons of this machine
+	@set -e; for python in $(PYTHONS); do \
+	    version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	    test "$$version" != "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" || continue; \
+	    venv=.venv-$$version; \
+	    if [ pyproject.toml -nt $$venv/.ready ]; then \
+	        $$python -m venv $$venv; \
+	        $$venv/bin/python -m pip install --quiet --upgrade "pip>=25.1"; \
+	        $$venv/bin/python -m pip install --quiet --editable . --group dev; \
+	        touch $$venv/.ready; fi; \
+	    echo "== Python $$version"; \
+	    $$venv/bin/python -m pytest -q -m "not node and not browser and not slow"; done
+
+lint: setup assets ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	npm run --silent --prefix $(CHAT) check
+
+types: setup ## strict types of the whole package, and of the public API as programs see it
+	$(BIN)/mypy
+
+unit: setup ## the tests that take seconds
+	$(BIN)/python -m pytest -q tests/unit
+
+fix: setup ## mend style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## Madang beside its peers, in one run
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-quick: setup ## the same in about a minute
+	$(BIN)/python -m benchmarks --quick $(BENCH)
+
+fuzz: setup ## a minute for each decoder
+	@set -e; for target in fuzz/fuzz_*.py; do $(BIN)/python $$target --seconds 60; done
+
+wheel: setup assets ## dist/madang-*.whl, with the chat's page in it
+	$(BIN)/python -m build --no-isolation --wheel
+
+clean: ## all that was made
+	rm -rf $(VENV) .venv-3.* dist build src/madang/apps/*/static .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(CHAT)/node_modules tests/clients/node/node_modules benchmarks/node/node_modules benchmarks/.build
