@@ -254,9 +254,11 @@ class Session(Timed):
             RequestRefused: another one waits already, or too many wait in this process.
         """
         if self.state == CLOSING:
-            frames = [frame for encoded in self._outbox or () for frame in encoded.frames]
-            self._forget()
-            self._respond(request, exchange, [*frames, *self.wire.encode(_CLOSE_PACKET, self.parser)])
+            if self._outbox:
+                self._respond(request, exchange, self._take())
+            else:
+                self._forget()
+                self._respond(request, exchange, list(self.wire.encode(_CLOSE_PACKET, self.parser)))
             return
         if self._exchange is not None:
             # Two at once would race for the messages: neither could keep their order.
@@ -429,14 +431,13 @@ class Session(Timed):
                 duplex.write(encoded)
             duplex.close(code, reason)
             self._end(reason)
-        elif self._exchange is not None:
-            frames = [frame for encoded in self._outbox or () for frame in encoded.frames]
-            self._answer([*frames, *self.wire.encode(_CLOSE_PACKET, self.parser)])
-            self._end(reason)
-        elif discard:
-            self._end(reason)
+        elif discard or (self._exchange is not None and not self._outbox):
+            self._end(reason)  # answers the poll that waits
         else:
-            # The client has to come once more to fetch what it has not got.
+            # The client has to come once more to fetch what it has not got. What waits and the farewell go in two
+            # answers: of one, the official client would take the farewell before the packets.
+            if self._exchange is not None:
+                self._answer(self._take())
             self._end(reason, state=CLOSING)
 
     def _leave(self) -> None:
