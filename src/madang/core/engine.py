@@ -369,6 +369,12 @@ class Engine:
         """A session is over."""
         self.sessions.pop(session.id, None)
 
+    def abandon(self, request: Request, exchange: Exchange) -> None:
+        """The connection of a poll that waited broke."""
+        session = self.sessions.get(request.query.get("sid", ""))
+        if session is not None:
+            session.abandon(exchange)
+
     def abort(self, request: Request) -> None:
         """The connection of a POST broke before its body was whole."""
         sid = request.query.get("sid")

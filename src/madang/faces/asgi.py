@@ -122,10 +122,7 @@ class ASGIFace:
         finally:
             watch.cancel()
             if exchange.response is None:
-                sid = request.query.get("sid", "")
-                session = self.io.engine.sessions.get(sid)
-                if session is not None:
-                    session.abandon(exchange)
+                self.io.engine.abandon(request, exchange)
 
     # WebSocket
 

@@ -1,8 +1,8 @@
-"""The fast face: uvicorn, with WebSockets of ours that ASGI doesn't stand between.
+"""The fast face: uvicorn, with no ASGI between its connections and the engine.
 
 uvicorn accepts, parses HTTP, does TLS and signals, and hosts whatever ASGI application stands beside us. Its HTTP
-protocol class is extended in three places: a request for a WebSocket at our path is taken over, a request that never
-gets whole is ended, and at the shutdown our clients are disconnected first.
+protocol class is extended: a request at our path, for a WebSocket or not, goes to the engine straight away; a request
+that never gets whole is ended; and at the shutdown our clients are disconnected first.
 """
 
 from __future__ import annotations
@@ -11,270 +11,27 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final, cast
 from urllib.parse import unquote
 
 import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from madang.core.engine import Engine
-from madang.errors import Reason, RemoteProtocolError, RequestRefused
+from madang.errors import RemoteProtocolError, RequestRefused
 from madang.faces.asgi import ASGIApplication, ASGIFace
-from madang.packet import Encoded
+from madang.faces.link import Cork, WebSocketLink
 from madang.rfc import ws
 from madang.server import Server
-from madang.transports import Duplex, Receiver, Request
+from madang.transports import Exchange, Request, Response
 
-__all__ = ["WebSocketLink", "face_of", "make_config", "serve", "serve_async"]
+__all__ = ["face_of", "make_config", "serve", "serve_async"]
 
 logger = logging.getLogger("madang")
 
-#: How many corked bytes go to the transport before the turn of the event loop ends, so that it can say it is full.
-_CORK_BYTES: Final = 65_536
-#: How long we wait for the client's close frame before we cut the connection.
-_CLOSE_TIMEOUT_SECONDS: Final = 2.0
 #: How often requests are looked at that aren't whole yet.
 _SWEEP_SECONDS: Final = 1.0
-
-
-class _Cork:
-    """Collects the links that were written to in this turn of the event loop, and flushes them at its end."""
-
-    __slots__ = ("_links", "_loop")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._links: list[WebSocketLink] = []
-
-    def add(self, link: WebSocketLink) -> None:
-        if not self._links:
-            self._loop.call_soon(self._flush)
-        self._links.append(link)
-
-    def _flush(self) -> None:
-        links, self._links = self._links, []
-        for link in links:
-            link.uncork()
-
-
-class WebSocketLink(asyncio.Protocol, Duplex):
-    """One WebSocket: the protocol of its connection once the HTTP request is answered, and a link of the engine.
-
-    While messages that came are handled, what is written is joined, and goes when they all are. Of other writes the
-    first one in a turn of the event loop goes straight to the transport, and later ones are joined at its end.
-    """
-
-    __slots__ = (
-        "_buffer",
-        "_buffered",
-        "_closing",
-        "_connections",
-        "_cork",
-        "_corked",
-        "_deflater",
-        "_full",
-        "_loop",
-        "_on_shutdown",
-        "_reader",
-        "_receiver",
-        "_timer",
-        "_transport",
-    )
-
-    def __init__(
-        self,
-        transport: asyncio.Transport,
-        loop: asyncio.AbstractEventLoop,
-        cork: _Cork,
-        engine: Engine,
-        compression: tuple[ws.Inflater, ws.Deflater] | None,
-        connections: set[Any],
-        on_shutdown: Callable[[], None],
-    ) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._cork = cork
-        self._corked = False
-        self._buffer: list[bytes] | None = None
-        self._buffered = 0
-        self._closing = False
-        self._full = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._receiver: Receiver | None = None
-        self._deflater = compression[1] if compression is not None else None
-        self._reader = ws.FrameReader(
-            _ignore,
-            self._control,
-            max_message_bytes=engine.config.max_payload_bytes,
-            inflater=compression[0] if compression is not None else None,
-            max_fragments=engine.config.max_websocket_fragments,
-        )
-        self._connections = connections
-        self._on_shutdown = on_shutdown
-        connections.add(self)
-
-    # The port of the engine
-
-    def bind(self, receiver: Receiver) -> None:
-        """Give the link to whom it belongs from now on."""
-        self._receiver = receiver
-        self._reader.on_message = receiver.receive
-
-    def write(self, encoded: Encoded) -> None:
-        """Send the frames of a packet, now or at the end of this turn of the event loop."""
-        if self._closing:
-            return
-        data = encoded.link_bytes
-        if self._deflater is not None:
-            data = self._deflated(encoded, self._deflater)
-        elif data is None:
-            frames = encoded.frames
-            if len(frames) == 1 and isinstance(frames[0], str):
-                encoded.link_bytes = data = ws.text_frame(frames[0])
-            else:
-                encoded.link_bytes = data = _framed(encoded)
-        if self._corked:
-            if self._buffer is None:
-                self._buffer = [data]
-                self._buffered = len(data)
-            else:
-                self._buffer.append(data)
-                self._buffered += len(data)
-            if self._buffered > _CORK_BYTES:
-                self._flush()
-        else:
-            self._corked = True
-            self._cork.add(self)
-            self._transport.write(data)
-
-    def close(self, code: int = 1000, reason: str = "") -> None:
-        """Send what was written, then a close frame, and wait a little for the client's."""
-        if self._closing:
-            return
-        self._closing = True
-        self._receiver = None
-        self._reader.on_message = _ignore
-        self._flush()
-        if not self._transport.is_closing():
-            self._transport.write(ws.frame(ws.CLOSE, ws.close_payload(code, reason)))
-            self._timer = self._loop.call_later(_CLOSE_TIMEOUT_SECONDS, self._transport.abort)
-
-    # The protocol of the connection
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes came."""
-        corked = self._corked
-        self._corked = True
-        try:
-            self._reader.feed(data)
-        except RemoteProtocolError as error:
-            self._violated(error)
-        finally:
-            if not corked:
-                self._corked = False
-                if self._buffer is not None:
-                    self._flush()
-
-    def _violated(self, error: RemoteProtocolError) -> None:
-        logger.info("a WebSocket is closed: %s", error)
-        receiver = self._receiver
-        self.close(error.close_code, str(error))
-        if receiver is not None:
-            receiver.lost(self, Reason.TRANSPORT_ERROR)
-
-    def _control(self, opcode: int, payload: bytes) -> None:
-        if opcode == ws.PING:
-            # Who pings and doesn't read gets no pongs piled up for it.
-            if not self._full and not self._closing:
-                self._flush()
-                self._transport.write(ws.frame(ws.PONG, payload))
-        elif opcode == ws.CLOSE:
-            if self._closing:
-                self._transport.close()
-                return
-            code, _ = ws.parse_close(payload)
-            receiver = self._receiver
-            self.close(code if code != ws.NO_STATUS else 1000)
-            self._transport.close()
-            if receiver is not None:
-                receiver.lost(self, Reason.TRANSPORT_CLOSE)
-
-    def uncork(self) -> None:
-        """The turn of the event loop is over."""
-        self._corked = False
-        if self._buffer is not None:
-            self._flush()
-
-    def _flush(self) -> None:
-        buffer = self._buffer
-        if buffer is not None:
-            self._buffer = None
-            self._buffered = 0
-            self._transport.write(buffer[0] if len(buffer) == 1 else b"".join(buffer))
-
-    def pause_writing(self) -> None:
-        """The transport's buffer is full."""
-        self._full = True
-        if self._receiver is not None:
-            self._receiver.pause()
-
-    def resume_writing(self) -> None:
-        """It is empty enough again."""
-        self._full = False
-        if self._receiver is not None:
-            self._receiver.resume()
-
-    def eof_received(self) -> None:
-        """The client has ended its half; the transport closes."""
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
-        self._closing = True
-        self._connections.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._reader.stop()
-        receiver, self._receiver = self._receiver, None
-        if receiver is not None:
-            receiver.lost(self, Reason.TRANSPORT_CLOSE)
-
-    def shutdown(self) -> None:
-        """uvicorn ends: so do all clients."""
-        self._on_shutdown()
-
-    def _deflated(self, encoded: Encoded, deflater: ws.Deflater) -> bytes:
-        if not encoded.compress or encoded.size < deflater.threshold_bytes:
-            if encoded.link_bytes is None:
-                encoded.link_bytes = _framed(encoded)
-            return encoded.link_bytes
-        # Our deflaters forget between messages, so one compression serves all links that agreed on the same window.
-        known = encoded.link_deflated
-        if known is None:
-            known = encoded.link_deflated = {}
-        data = known.get(deflater.key)
-        if data is None:
-            parts = []
-            for frame in encoded.frames:
-                opcode, payload = (ws.TEXT, frame.encode()) if isinstance(frame, str) else (ws.BINARY, frame)
-                if len(payload) < deflater.threshold_bytes:
-                    parts.append(ws.frame(opcode, payload))
-                else:
-                    parts.append(ws.frame(opcode, deflater.compress(payload), rsv1=True))
-            data = known[deflater.key] = b"".join(parts)
-        return data
-
-
-def _ignore(message: str | bytes) -> None:
-    """What comes after the end means nothing."""
-
-
-def _framed(encoded: Encoded) -> bytes:
-    return b"".join(
-        [ws.text_frame(frame) if isinstance(frame, str) else ws.binary_frame(frame) for frame in encoded.frames]
-    )
 
 
 class _Ground:
@@ -290,7 +47,7 @@ class _Ground:
         self.face = face
         self.io = face.io
         self.loop = loop
-        self.cork = _Cork(loop)
+        self.cork = Cork(loop)
         settings = self.io.config
         self.deflate = (
             ws.Deflate(
@@ -307,14 +64,17 @@ class _Ground:
         self.unfinished: set[HttpProtocol] = set()
         self._sweeper: asyncio.TimerHandle | None = None
 
-    def client_of(self, scope: dict[str, Any]) -> tuple[str, bool]:
+    def client_of(
+        self, client: tuple[str, int] | None, scheme: str | None, headers: list[tuple[bytes, bytes]]
+    ) -> tuple[str, bool]:
         """The client's address and whether it used TLS, as trusted proxies tell."""
-        if self._proxy is not None:
+        if self._proxy is not None and any(name.startswith(b"x-forwarded-") for name, _ in headers):
+            scope: dict[str, Any] = {"type": "http", "client": client, "scheme": scheme, "headers": headers}
             # The middleware waits for nothing but the application inside it, which is ours and returns at once.
             with contextlib.suppress(StopIteration):
                 self._proxy(scope, None, None).send(None)
-        client = scope["client"]
-        return client[0] if client else "", scope["scheme"] in ("https", "wss")
+            client, scheme = scope["client"], scope["scheme"]
+        return client[0] if client else "", scheme == "https"
 
     def watch(self, protocol: HttpProtocol) -> None:
         """A request has begun to come."""
@@ -394,12 +154,52 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Its head is whole. Only our own requests have a limit for the rest: others' uploads may take their time."""
+        """The head of a request is whole: if it is ours, the engine gets it now."""
         self._head_done = True
-        super().on_headers_complete()
-        scope = cast("dict[str, Any]", self.scope)
-        if "path" not in scope or not self.face.owns(scope):
+        request = None if self.parser.should_upgrade() and self._should_upgrade() else self._own_request()
+        if request is None:
+            super().on_headers_complete()
+            # Only our own requests have a limit for the rest: others' uploads may take their time.
             self._ground.unfinished.discard(self)
+            return
+        if self.expect_100_continue:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
+        before, cycle = self.cycle, _Cycle(self, request, keep_alive)
+        self.cycle = cast("Any", cycle)
+        if before is None or before.response_complete:
+            cycle.start()
+        else:
+            # Pipelined: its turn comes when the response before it is sent.
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, cast("Any", None)))
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        if isinstance(cycle, _Cycle):
+            cycle.start()
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _own_request(self) -> Request | None:
+        """The request that is at hand, if its path is ours."""
+        raw_path, _, query = self.url.decode("latin-1").partition("?")
+        path = self.root_path + (unquote(raw_path) if "%" in raw_path else raw_path)
+        if not self.face.owns({"path": path, "root_path": self.root_path, "query_string": query.encode("latin-1")}):
+            return None
+        self._ground.io.bind()
+        address, secure = self._ground.client_of(self.client, self.scheme, self.headers)
+        # One block of lines takes a fraction of the memory that a list of pairs would for as long as the client stays.
+        block = b"\r\n".join([name + b":" + value for name, value in self.headers])
+        return Request(
+            self.parser.get_method().decode("ascii"),
+            path,
+            query,
+            block,
+            address=address,
+            secure=secure,
+            received=time.time(),
+            root_path=self.root_path,
+        )
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -434,33 +234,11 @@ class HttpProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """A request for a WebSocket: take it if it is ours, else leave it to uvicorn's own implementation."""
         self._ground.unfinished.discard(self)
-        raw_path, _, query = self.url.decode("latin-1").partition("?")
-        path = self.root_path + (unquote(raw_path) if "%" in raw_path else raw_path)
-        if not self.face.owns({"path": path, "root_path": self.root_path, "query_string": query.encode("latin-1")}):
+        request = self._own_request()
+        if request is None:
             super().handle_websocket_upgrade()
-            return
-        ground = self._ground
-        ground.io.bind()
-        scope: dict[str, Any] = {
-            "type": "websocket",
-            "client": self.client,
-            "scheme": self.scheme,
-            "headers": self.headers,
-        }
-        address, secure = ground.client_of(scope)
-        # One block of lines takes a fraction of the memory that a list of pairs would for as long as the client stays.
-        block = b"\r\n".join([name + b":" + value for name, value in self.headers])
-        request = Request(
-            self.scope["method"],
-            path,
-            query,
-            block,
-            address=address,
-            secure=secure,
-            received=time.time(),
-            root_path=self.root_path,
-        )
-        self._upgrade(ground, request)
+        else:
+            self._upgrade(self._ground, request)
 
     def _upgrade(self, ground: _Ground, request: Request) -> None:
         engine = ground.io.engine
@@ -497,6 +275,94 @@ class HttpProtocol(HttpToolsProtocol):
         lines += [f"{name}: {value}" for name, value in headers]
         self.transport.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
         self.transport.close()
+
+
+class _Cycle(Exchange):
+    """One of our HTTP requests and its response, in the place where uvicorn keeps those of ASGI applications.
+
+    uvicorn's protocol fills `body`, clears `more_body`, sets `disconnected`, and tells of each by setting
+    `message_event`, which here is the cycle itself.
+    """
+
+    __slots__ = (
+        "_protocol",
+        "_request",
+        "_started",
+        "_wanted",
+        "body",
+        "disconnected",
+        "keep_alive",
+        "more_body",
+        "response_complete",
+    )
+
+    def __init__(self, protocol: HttpProtocol, request: Request, keep_alive: bool) -> None:
+        self._protocol = protocol
+        self._request = request
+        self._wanted = 0
+        self._started = False
+        self.keep_alive = keep_alive
+        self.body = bytearray()
+        self.more_body = True
+        self.disconnected = False
+        self.response_complete = False
+
+    @property
+    def message_event(self) -> _Cycle:
+        """Where uvicorn tells that something has changed."""
+        return self
+
+    def start(self) -> None:
+        """Ask the engine what to do with the request."""
+        self._started = True
+        if self.disconnected:
+            return
+        self._wanted = self._protocol.face.io.engine.begin(self._request, self)
+        if self._wanted:
+            self.set()
+
+    def set(self) -> None:
+        """Something has changed: a part of the body came, or all of it, or the connection is lost."""
+        if self.response_complete or not self._started:
+            return
+        engine = self._protocol.face.io.engine
+        if self.disconnected:
+            self.response_complete = True
+            if self._wanted:
+                engine.abort(self._request)
+            else:
+                engine.abandon(self._request, self)
+        elif self._wanted and (not self.more_body or len(self.body) > self._wanted):
+            self._wanted = 0
+            engine.finish(self._request, self, self.body)
+        elif self._wanted or self.body:
+            self.body = self.body if self._wanted else bytearray()
+            self._protocol.flow.resume_reading()
+
+    def respond(self, response: Response) -> None:
+        """Send the whole response."""
+        if self.response_complete:
+            return
+        self.response_complete = True
+        protocol = self._protocol
+        transport = protocol.transport
+        if transport.is_closing():
+            return
+        if self.more_body and self._request.method not in ("GET", "OPTIONS"):
+            # What is left of the body is not worth reading.
+            self.keep_alive = False
+        lines = [b"%s: %s\r\n" % pair for pair in protocol.server_state.default_headers]
+        lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in response.headers]
+        if not self.keep_alive:
+            lines.append(b"Connection: close\r\n")
+        transport.write(b"".join([STATUS_LINE[response.status], *lines, b"\r\n", response.body]))
+        if protocol.config.access_log:
+            request = self._request
+            line = (request.address, request.method, request.url, response.status)
+            protocol.access_logger.info('%s - "%s %s HTTP/1.1" %d', *line)
+        if not self.keep_alive:
+            transport.close()
+        protocol.on_response_complete()
 
 
 def face_of(app: Server | ASGIApplication) -> ASGIFace | None:

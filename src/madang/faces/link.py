@@ -1,0 +1,266 @@
+"""A WebSocket of the fast face: the connection's own protocol, with nothing between the socket and a session.
+
+**Cork**: joining what is written to a connection within one turn of the event loop is the largest single gain there is:
+a burst of packets costs one system call instead of one for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from madang.core.engine import Engine
+from madang.errors import Reason, RemoteProtocolError
+from madang.packet import Encoded
+from madang.rfc import ws
+from madang.transports import Duplex, Receiver
+
+__all__ = ["Cork", "WebSocketLink"]
+
+logger = logging.getLogger("madang")
+
+#: How many corked bytes go to the transport before the turn of the event loop ends, so that it can say it is full.
+_CORK_BYTES: Final = 65_536
+#: How long we wait for the client's close frame before we cut the connection.
+_CLOSE_TIMEOUT_SECONDS: Final = 2.0
+
+
+class Cork:
+    """Collects the links that were written to in this turn of the event loop, and flushes them at its end."""
+
+    __slots__ = ("_links", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._links: list[WebSocketLink] = []
+
+    def add(self, link: WebSocketLink) -> None:
+        """Flush a link at the end of this turn."""
+        if not self._links:
+            self._loop.call_soon(self._flush)
+        self._links.append(link)
+
+    def _flush(self) -> None:
+        links, self._links = self._links, []
+        for link in links:
+            link.uncork()
+
+
+class WebSocketLink(asyncio.Protocol, Duplex):
+    """One WebSocket: the protocol of its connection once the HTTP request is answered, and a link of the engine.
+
+    While messages that came are handled, what is written is joined, and goes when they all are. Of other writes the
+    first one in a turn of the event loop goes straight to the transport, and later ones are joined at its end.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_buffered",
+        "_closing",
+        "_connections",
+        "_cork",
+        "_corked",
+        "_deflater",
+        "_full",
+        "_loop",
+        "_on_shutdown",
+        "_reader",
+        "_receiver",
+        "_timer",
+        "_transport",
+    )
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        cork: Cork,
+        engine: Engine,
+        compression: tuple[ws.Inflater, ws.Deflater] | None,
+        connections: set[Any],
+        on_shutdown: Callable[[], None],
+    ) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._cork = cork
+        self._corked = False
+        self._buffer: list[bytes] | None = None
+        self._buffered = 0
+        self._closing = False
+        self._full = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._receiver: Receiver | None = None
+        self._deflater = compression[1] if compression is not None else None
+        self._reader = ws.FrameReader(
+            _ignore,
+            self._control,
+            max_message_bytes=engine.config.max_payload_bytes,
+            inflater=compression[0] if compression is not None else None,
+            max_fragments=engine.config.max_websocket_fragments,
+        )
+        self._connections = connections
+        self._on_shutdown = on_shutdown
+        connections.add(self)
+
+    # The port of the engine
+
+    def bind(self, receiver: Receiver) -> None:
+        """Give the link to whom it belongs from now on."""
+        self._receiver = receiver
+        self._reader.on_message = receiver.receive
+
+    def write(self, encoded: Encoded) -> None:
+        """Send the frames of a packet, now or at the end of this turn of the event loop."""
+        if self._closing:
+            return
+        data = encoded.link_bytes
+        if self._deflater is not None:
+            data = self._deflated(encoded, self._deflater)
+        elif data is None:
+            frames = encoded.frames
+            if len(frames) == 1 and isinstance(frames[0], str):
+                encoded.link_bytes = data = ws.text_frame(frames[0])
+            else:
+                encoded.link_bytes = data = _framed(encoded)
+        if self._corked:
+            if self._buffer is None:
+                self._buffer = [data]
+                self._buffered = len(data)
+            else:
+                self._buffer.append(data)
+                self._buffered += len(data)
+            if self._buffered > _CORK_BYTES:
+                self._flush()
+        else:
+            self._corked = True
+            self._cork.add(self)
+            self._transport.write(data)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Send what was written, then a close frame, and wait a little for the client's."""
+        if self._closing:
+            return
+        self._closing = True
+        self._receiver = None
+        self._reader.on_message = _ignore
+        self._flush()
+        if not self._transport.is_closing():
+            self._transport.write(ws.frame(ws.CLOSE, ws.close_payload(code, reason)))
+            self._timer = self._loop.call_later(_CLOSE_TIMEOUT_SECONDS, self._transport.abort)
+
+    # The protocol of the connection
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        corked = self._corked
+        self._corked = True
+        try:
+            self._reader.feed(data)
+        except RemoteProtocolError as error:
+            self._violated(error)
+        finally:
+            if not corked:
+                self._corked = False
+                if self._buffer is not None:
+                    self._flush()
+
+    def _violated(self, error: RemoteProtocolError) -> None:
+        logger.info("a WebSocket is closed: %s", error)
+        receiver = self._receiver
+        self.close(error.close_code, str(error))
+        if receiver is not None:
+            receiver.lost(self, Reason.TRANSPORT_ERROR)
+
+    def _control(self, opcode: int, payload: bytes) -> None:
+        if opcode == ws.PING:
+            # Who pings and doesn't read gets no pongs piled up for it.
+            if not self._full and not self._closing:
+                self._flush()
+                self._transport.write(ws.frame(ws.PONG, payload))
+        elif opcode == ws.CLOSE:
+            if self._closing:
+                self._transport.close()
+                return
+            code, _ = ws.parse_close(payload)
+            receiver = self._receiver
+            self.close(code if code != ws.NO_STATUS else 1000)
+            self._transport.close()
+            if receiver is not None:
+                receiver.lost(self, Reason.TRANSPORT_CLOSE)
+
+    def uncork(self) -> None:
+        """The turn of the event loop is over."""
+        self._corked = False
+        if self._buffer is not None:
+            self._flush()
+
+    def _flush(self) -> None:
+        buffer = self._buffer
+        if buffer is not None:
+            self._buffer = None
+            self._buffered = 0
+            self._transport.write(buffer[0] if len(buffer) == 1 else b"".join(buffer))
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is full."""
+        self._full = True
+        if self._receiver is not None:
+            self._receiver.pause()
+
+    def resume_writing(self) -> None:
+        """It is empty enough again."""
+        self._full = False
+        if self._receiver is not None:
+            self._receiver.resume()
+
+    def eof_received(self) -> None:
+        """The client has ended its half; the transport closes."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._closing = True
+        self._connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._reader.stop()
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.lost(self, Reason.TRANSPORT_CLOSE)
+
+    def shutdown(self) -> None:
+        """uvicorn ends: so do all clients."""
+        self._on_shutdown()
+
+    def _deflated(self, encoded: Encoded, deflater: ws.Deflater) -> bytes:
+        if not encoded.compress or encoded.size < deflater.threshold_bytes:
+            if encoded.link_bytes is None:
+                encoded.link_bytes = _framed(encoded)
+            return encoded.link_bytes
+        # Our deflaters forget between messages, so one compression serves all links that agreed on the same window.
+        known = encoded.link_deflated
+        if known is None:
+            known = encoded.link_deflated = {}
+        data = known.get(deflater.key)
+        if data is None:
+            parts = []
+            for frame in encoded.frames:
+                opcode, payload = (ws.TEXT, frame.encode()) if isinstance(frame, str) else (ws.BINARY, frame)
+                if len(payload) < deflater.threshold_bytes:
+                    parts.append(ws.frame(opcode, payload))
+                else:
+                    parts.append(ws.frame(opcode, deflater.compress(payload), rsv1=True))
+            data = known[deflater.key] = b"".join(parts)
+        return data
+
+
+def _ignore(message: str | bytes) -> None:
+    """What comes after the end means nothing."""
+
+
+def _framed(encoded: Encoded) -> bytes:
+    return b"".join(
+        [ws.text_frame(frame) if isinstance(frame, str) else ws.binary_frame(frame) for frame in encoded.frames]
+    )
