@@ -1,0 +1,146 @@
+"""Every example starts, shows its page and lets a client in, both ways that its header names."""
+
+import ast
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+HELPERS = {"pages"}
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem not in HELPERS)
+BIN = Path(sys.executable).parent
+START_SECONDS = 30
+# What `python examples/x.py` does, on a port of ours.
+DIRECT = "import runpy, sys, madang; sys.path.insert(0, 'examples')\n"
+DIRECT += "madang.serve(runpy.run_path('examples/{name}.py')['app'], port={port})"
+
+
+@dataclass
+class Running:
+    port: int
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+
+    def get(self, path: str, body: str | None = None) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET" if body is None else "POST", path, body)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self.get("/socket.io/")
+                return
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.log.seek(0)
+                    pytest.fail(f"it did not start:\n{self.log.read().decode(errors='replace')}")
+                time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start(name: str, way: str) -> Running:
+    port = free_port()
+    command = [str(BIN / "madang"), "serve", f"{name}:app", "--app-dir", "examples", "--port", str(port)]
+    if way == "python":
+        command = [sys.executable, "-c", DIRECT.format(name=name, port=port)]
+    log = TemporaryFile()  # noqa: SIM115 (closed by the fixture)
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment)
+    return Running(port, process, log)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[tuple[str, str], Running]]:
+    """All of them at once: most of the time is spent in starting."""
+    ways = [*((name, "madang serve") for name in NAMES), ("hello", "python")]
+    running = {(name, way): start(name, way) for name, way in ways}
+    try:
+        yield running
+    finally:
+        for server in running.values():
+            server.process.terminate()
+        for server in running.values():
+            try:
+                server.process.wait(10)
+            except subprocess.TimeoutExpired:
+                server.process.kill()
+                server.process.wait()
+            server.log.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_answers_a_handshake_and_shows_its_page(servers: dict[tuple[str, str], Running], name: str) -> None:
+    lets_a_client_in(servers[name, "madang serve"])
+
+
+def test_it_runs_as_a_script(servers: dict[tuple[str, str], Running]) -> None:
+    lets_a_client_in(servers["hello", "python"])
+
+
+def lets_a_client_in(server: Running) -> None:
+    server.wait()
+    status, payload = server.get("/socket.io/?EIO=4&transport=polling")
+    assert status == 200
+    assert payload.startswith("0"), payload
+    hello = json.loads(payload[1:])
+    assert len(hello["sid"]) == 20
+    assert hello["upgrades"] == ["websocket"]
+    status, page = server.get("/")
+    assert status == 200
+    assert '<script src="/client/socket.io.min.js"' in page
+    assert "//cdn." not in page
+    session = f"/socket.io/?EIO=4&transport=polling&sid={hello['sid']}"
+    assert server.get(session, "40") == (200, "ok")
+    status, answer = server.get(session)  # let in, or turned away with a reason: never an error
+    assert status == 200
+    assert answer.startswith(("40{", "44{")), answer
+    assert server.get(session, "1") == (200, "ok")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_header_says_how_to_run_it(name: str) -> None:
+    source = (EXAMPLES / f"{name}.py").read_text()
+    header = source[: source.index("\n\n")]
+    assert f"madang serve {name}:app --app-dir examples" in header
+    assert f"python examples/{name}.py" in header
+    assert "npm install --prefix examples" in header
+    assert source.rstrip().endswith('if __name__ == "__main__":\n    serve(app)')
+
+
+@pytest.mark.parametrize("name", [*NAMES, *sorted(HELPERS)])
+def test_it_uses_the_public_api_alone(name: str) -> None:
+    for node in ast.walk(ast.parse((EXAMPLES / f"{name}.py").read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert not (node.module or "").startswith(("madang.", "socketio")), ast.unparse(node)
+        elif isinstance(node, ast.Attribute):
+            assert not node.attr.startswith("_") or node.attr.startswith("__"), ast.unparse(node)
+
+
+def test_pages_load_nothing_from_elsewhere() -> None:
+    for path in [*(EXAMPLES / "page").iterdir(), *EXAMPLES.glob("*.py")]:
+        text = path.read_text()
+        assert "https://" not in text, path.name
+        assert 'src="http' not in text, path.name
