@@ -23,7 +23,7 @@ export function Messages({ state }: { state: RoomState }) {
   const scroller = useRef<HTMLDivElement>(null);
   const list = useRef<HTMLOListElement>(null);
   const follow = useRef(true);
-  const anchor = useRef<{ id: number; top: number } | null>(null);
+  const anchor = useRef<{ id: number; bottom: number } | null>(null);
   const missed = useSignal(0);
   const messages = state.messages.value;
   const pending = drafts.value.filter((draft) => draft.room === state.id);
@@ -50,17 +50,17 @@ export function Messages({ state }: { state: RoomState }) {
     }
   };
 
-  /** Note where a message is, so that it stays there while older ones are put above it. */
+  /** Note where the oldest message ends (its beginning may change), so that it stays there when older ones come. */
   const remember = () => {
     const first = list.current?.querySelector<HTMLElement>("[data-id]");
-    if (first) anchor.current = { id: Number(first.dataset["id"]), top: first.getBoundingClientRect().top };
+    if (first) anchor.current = { id: Number(first.dataset["id"]), bottom: first.getBoundingClientRect().bottom };
   };
 
   // Older messages were added above: hold what was in view where it was.
   useLayoutEffect(() => {
     const held = anchor.current;
     const element = held && list.current?.querySelector(`[data-id="${held.id}"]`);
-    if (element && !follow.current) scroller.current!.scrollTop += element.getBoundingClientRect().top - held.top;
+    if (element && !follow.current) scroller.current!.scrollTop += element.getBoundingClientRect().bottom - held.bottom;
     anchor.current = null;
   }, [oldest]);
 
