@@ -112,7 +112,7 @@ class Engine:
             elif request.method == "POST":
                 if session.state == CLOSING:
                     raise RequestRefused(*UNKNOWN_SID)
-                length = request.headers.get("content-length", "")
+                length = request.header("content-length") or ""
                 if length.isascii() and length.isdigit() and int(length[:15]) > self.config.max_payload_bytes:
                     raise self._too_large(f"{length[:15]} bytes")
                 return self.config.max_payload_bytes
@@ -181,6 +181,7 @@ class Engine:
         generation = self._generation(request)
         self._check_allowed(request)
         id_ = self.new_id()
+        request.compact()
         session = Session(self, id_, generation, self._parser, transport, request)
         self.sessions[id_] = session
         upgrades = (
@@ -272,12 +273,12 @@ class Engine:
     # Origins
 
     def _check_origin(self, request: Request) -> None:
-        origin = request.headers.get("origin")
+        origin = request.header("origin")
         if origin is None or self.config.origins == "*":
             return
         if self.config.origins != "same" and origin.lower() in self.config.origins:
             return
-        if _same_host(origin, request.headers.get("host", "")):
+        if _same_host(origin, (request.header("host") or "")):
             return
         raise RequestRefused(
             *FORBIDDEN,
@@ -287,7 +288,7 @@ class Engine:
 
     def _cors(self, request: Request) -> list[tuple[str, str]]:
         """The headers that let a page of another, allowed origin read the response."""
-        origin = request.headers.get("origin")
+        origin = request.header("origin")
         if origin is None or self.config.origins == "same":
             return []
         if self.config.origins == "*":
@@ -304,7 +305,7 @@ class Engine:
         if not headers:
             return []
         headers.append(("Access-Control-Allow-Methods", "GET, POST, OPTIONS"))
-        asked = request.headers.get("access-control-request-headers")
+        asked = request.header("access-control-request-headers")
         if asked:
             headers.append(("Access-Control-Allow-Headers", asked))
         headers.append(("Access-Control-Max-Age", _PREFLIGHT_MAX_AGE))
@@ -319,7 +320,7 @@ class Engine:
         threshold = self.config.http_compression_threshold_bytes
         if compress and threshold is not None and len(body) >= threshold:
             headers.append(("Vary", "Accept-Encoding"))
-            if _accepts_gzip(request.headers.get("accept-encoding", "")):
+            if _accepts_gzip(request.header("accept-encoding") or ""):
                 # Level 1: most of the gain for little of the time, on a path that everybody waits for.
                 packer = zlib.compressobj(1, zlib.DEFLATED, 31)
                 body = packer.compress(body) + packer.flush()

@@ -176,7 +176,7 @@ class Handshake:
     @property
     def cross_domain(self) -> bool:
         """Whether a web page opened the connection, so that an `Origin` was named."""
-        return "origin" in self._request.headers
+        return self._request.header("origin") is not None
 
     @property
     def generation(self) -> str:

@@ -345,7 +345,7 @@ def _request(scope: Scope, method: str) -> Request:
         method,
         scope["path"],
         scope.get("query_string", b"").decode("latin-1"),
-        list(scope["headers"]),
+        scope["headers"],
         address=client[0] if client else "",
         secure=scope.get("scheme") in ("https", "wss"),
         received=time.time(),

@@ -48,6 +48,7 @@ class _Ground:
         self.io = face.io
         self.loop = loop
         self.cork = Cork(loop)
+        self.path = config.root_path + self.io.config.path
         settings = self.io.config
         self.deflate = (
             ws.Deflate(
@@ -60,15 +61,16 @@ class _Ground:
         self._proxy: Any = (
             ProxyHeadersMiddleware(_keep, trusted_hosts=config.forwarded_allow_ips) if config.proxy_headers else None
         )
-        #: Requests that aren't whole yet.
-        self.unfinished: set[HttpProtocol] = set()
+        #: Connections whose request isn't whole yet, or that wait for their next one.
+        self.waiting: set[HttpProtocol] = set()
         self._sweeper: asyncio.TimerHandle | None = None
 
     def client_of(
         self, client: tuple[str, int] | None, scheme: str | None, headers: list[tuple[bytes, bytes]]
     ) -> tuple[str, bool]:
         """The client's address and whether it used TLS, as trusted proxies tell."""
-        if self._proxy is not None and any(name.startswith(b"x-forwarded-") for name, _ in headers):
+        names = [name for name, _ in headers]
+        if self._proxy is not None and (b"x-forwarded-for" in names or b"x-forwarded-proto" in names):
             scope: dict[str, Any] = {"type": "http", "client": client, "scheme": scheme, "headers": headers}
             # The middleware waits for nothing but the application inside it, which is ours and returns at once.
             with contextlib.suppress(StopIteration):
@@ -77,17 +79,17 @@ class _Ground:
         return client[0] if client else "", scheme == "https"
 
     def watch(self, protocol: HttpProtocol) -> None:
-        """A request has begun to come."""
-        self.unfinished.add(protocol)
+        """A connection waits for something."""
+        self.waiting.add(protocol)
         if self._sweeper is None:
             self._sweeper = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
 
     def _sweep(self) -> None:
         self._sweeper = None
         now = self.loop.time()
-        for protocol in list(self.unfinished):
+        for protocol in list(self.waiting):
             protocol.check_time(now)
-        if self.unfinished:
+        if self.waiting:
             self._sweeper = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
 
 
@@ -118,7 +120,8 @@ class HttpProtocol(HttpToolsProtocol):
             self.grounds.clear()
             ground = self.grounds[self.loop] = _Ground(self.face, self.config, self.loop)
         self._ground = ground
-        self._begun = 0.0
+        self._since = 0.0  # when it began to wait
+        self._idle = False  # whether it waits for a next request that nobody has to send
         self._head_bytes = 0
         self._head_done = False
 
@@ -129,11 +132,12 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        self._ground.unfinished.discard(self)
+        self._ground.waiting.discard(self)
         super().connection_lost(exc)
 
     def _await_head(self) -> None:
-        self._begun = self.loop.time()
+        self._since = self.loop.time()
+        self._idle = False
         self._head_bytes = 0
         self._head_done = False
         self._ground.watch(self)
@@ -149,7 +153,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        if self not in self._ground.unfinished:
+        if self._idle or self not in self._ground.waiting:
             self._await_head()
         super().on_message_begin()
 
@@ -160,7 +164,7 @@ class HttpProtocol(HttpToolsProtocol):
         if request is None:
             super().on_headers_complete()
             # Only our own requests have a limit for the rest: others' uploads may take their time.
-            self._ground.unfinished.discard(self)
+            self._ground.waiting.discard(self)
             return
         if self.expect_100_continue:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -184,17 +188,19 @@ class HttpProtocol(HttpToolsProtocol):
         """The request that is at hand, if its path is ours."""
         raw_path, _, query = self.url.decode("latin-1").partition("?")
         path = self.root_path + (unquote(raw_path) if "%" in raw_path else raw_path)
-        if not self.face.owns({"path": path, "root_path": self.root_path, "query_string": query.encode("latin-1")}):
+        ground = self._ground
+        if path != ground.path and not self.face.owns(
+            {"path": path, "root_path": self.root_path, "query_string": query.encode("latin-1")}
+        ):
             return None
-        self._ground.io.bind()
-        address, secure = self._ground.client_of(self.client, self.scheme, self.headers)
-        # One block of lines takes a fraction of the memory that a list of pairs would for as long as the client stays.
-        block = b"\r\n".join([name + b":" + value for name, value in self.headers])
+        if ground.io.loop is not self.loop:
+            ground.io.bind()
+        address, secure = ground.client_of(self.client, self.scheme, self.headers)
         return Request(
             self.parser.get_method().decode("ascii"),
             path,
             query,
-            block,
+            self.headers,
             address=address,
             secure=secure,
             received=time.time(),
@@ -203,21 +209,43 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
-        self._ground.unfinished.discard(self)
+        if not self._idle:
+            self._ground.waiting.discard(self)
         super().on_message_complete()
 
-    def check_time(self, now: float) -> None:
-        """End a request that takes too long."""
-        config = self._ground.io.config
+    def answered(self) -> None:
+        """One of our responses was sent: go on with the next request, or wait for it.
+
+        uvicorn sets a timer for each response; we look at all waiting connections together.
+        """
+        self.server_state.total_requests += 1
         if self.transport.is_closing():
-            self._ground.unfinished.discard(self)
-        elif not self._head_done and now - self._begun > config.header_timeout_seconds:
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._since = self.loop.time()
+            self._idle = True
+            self._ground.watch(self)
+
+    def check_time(self, now: float) -> None:
+        """End what takes too long."""
+        config = self._ground.io.config
+        waited = now - self._since
+        if self.transport.is_closing():
+            self._ground.waiting.discard(self)
+        elif self._idle:
+            if waited > self.timeout_keep_alive:
+                self._ground.waiting.discard(self)
+                self.transport.close()
+        elif not self._head_done and waited > config.header_timeout_seconds:
             self._give_up(408, "Request Timeout", f"header_timeout_seconds is {config.header_timeout_seconds:g}")
-        elif now - self._begun > config.request_timeout_seconds:
+        elif waited > config.request_timeout_seconds:
             self._give_up(408, "Request Timeout", f"request_timeout_seconds is {config.request_timeout_seconds:g}")
 
     def _give_up(self, status: int, phrase: str, detail: str) -> None:
-        self._ground.unfinished.discard(self)
+        self._ground.waiting.discard(self)
         logger.info("a request from %s never got whole: %s", self.client[0] if self.client else "unknown", detail)
         if self._head_bytes:
             head = f"HTTP/1.1 {status} {phrase}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -233,7 +261,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """A request for a WebSocket: take it if it is ours, else leave it to uvicorn's own implementation."""
-        self._ground.unfinished.discard(self)
+        self._ground.waiting.discard(self)
         request = self._own_request()
         if request is None:
             super().handle_websocket_upgrade()
@@ -362,7 +390,7 @@ class _Cycle(Exchange):
             protocol.access_logger.info('%s - "%s %s HTTP/1.1" %d', *line)
         if not self.keep_alive:
             transport.close()
-        protocol.on_response_complete()
+        protocol.answered()
 
 
 def face_of(app: Server | ASGIApplication) -> ASGIFace | None:

@@ -27,7 +27,7 @@ class Polling(HttpTransport):
         return Response(200, _HEADERS, payload.encode("utf-8", "replace"))
 
     def unpack(self, request: Request, body: bytes) -> str:  # noqa: D102
-        if request.headers.get("content-type", "").startswith("application/octet-stream"):
+        if (request.header("content-type") or "").startswith("application/octet-stream"):
             raise RemoteProtocolError("payloads are text", rule="Engine.IO protocol 4, HTTP long-polling")
         try:
             return body.decode()
