@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -104,8 +104,10 @@ class ServerProcess:
         face: str = DEFAULT_FACE,
         settings: Mapping[str, object] | None = None,
         target: str = "support.apps:app",
+        options: Sequence[str] = (),
     ) -> None:
         self.face = face
+        self.options = options
         self.target = target
         self.settings = {**SETTINGS, **(settings or {})}
         self.port = free_port()
@@ -136,7 +138,7 @@ class ServerProcess:
             "MADANG_TEST_CONFIG": json.dumps(self.settings),
         }
         self.process = subprocess.Popen(
-            FACES[self.face](self.port, self.target),
+            [*FACES[self.face](self.port, self.target), *self.options],
             cwd=TESTS.parent,
             env=environment,
             stdin=subprocess.DEVNULL,
