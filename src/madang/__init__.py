@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from madang.config import Config, Cookie
     from madang.core.ack import Ack
-    from madang.core.hub import Handshake, Namespace, Socket, Target
+    from madang.core.hub import Handshake, Namespace, Socket
+    from madang.core.target import Target
     from madang.errors import (
         AckTimeout,
         ConfigError,
@@ -79,7 +80,7 @@ _HOMES = {
     "Namespace": "core.hub",
     "Server": "server",
     "Socket": "core.hub",
-    "Target": "core.hub",
+    "Target": "core.target",
     "serve": "faces.uvicorn",
 }
 

@@ -6,16 +6,17 @@ import asyncio
 import logging
 import secrets
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import CoroutineType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from madang.config import Config
 from madang.core.ack import Ack
 from madang.core.engine import Engine
-from madang.core.hub import Hub, Namespace, Sender, Socket, Target
-from madang.core.listeners import Handler
+from madang.core.hub import Hub, Namespace, Socket
+from madang.core.listeners import AnyFunction, Handler, Listeners, Listening
 from madang.core.session import Session
+from madang.core.target import Sender, Target
 from madang.errors import (
     FORBIDDEN,
     ConfigError,
@@ -34,13 +35,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Server"]
 
-AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 ErrorHandler = Callable[[BaseException, Socket, str, list[Any]], Any]
 
 logger = logging.getLogger("madang")
 
 
-class Server(Sender):
+class Server(Sender, Listening):
     """A Socket.IO server.
 
     Args:
@@ -105,77 +105,35 @@ class Server(Sender):
         engine.on_violation = _log_violation
         engine.on_refused = _log_refusal
 
-    # Listening: the main namespace's handlers
+    # Listening: the main namespace's handlers, and the server's own
+
+    @property
+    def listeners(self) -> Listeners:
+        """The handlers of the main namespace."""
+        return self._root.listeners
 
     @overload
     def on(self, event: str, *, namespace: str = "/") -> Callable[[AnyFunction], AnyFunction]: ...
     @overload
     def on(self, event: str, handler: AnyFunction, *, namespace: str = "/") -> AnyFunction: ...
     def on(self, event: str, handler: Any = None, *, namespace: str = "/") -> Any:
-        """Register a handler of an event, as a decorator or directly.
-
-        The handler, `def` or `async def`, receives the socket and the event's arguments. What it returns is the
-        acknowledgement, if the client asked for one: a tuple is several arguments, None is none.
-
-        Events of one socket start in the order in which they came. A `def` handler runs to its end at once and must
-        not block; an `async def` handler runs to its first wait at once, and others go on while it waits.
-
-        Three events tell of a client's life: "connection" (socket) once it has joined, "disconnecting"
-        (socket, reason) while it still is in its rooms, "disconnect" (socket, reason) after it has left them.
+        """Register a handler of an event, as a decorator or directly. See `Namespace.on`.
 
         Args:
             event: its name.
             handler: the function; without it, `on` is a decorator.
-            namespace: where.
+            namespace: where; `io.of(namespace).on(...)` is the same.
 
         Raises:
             LocalProtocolError: the function can't take the arguments, or the event has a handler already.
-
-        Example:
-            ```python
-            @io.on("chat message")
-            async def chat_message(socket: Socket, text: str) -> str:
-                socket.broadcast.emit("chat message", text)
-                return "delivered"
-            ```
         """
-        listeners = self.hub.of(namespace).listeners
-        return listeners.on(event) if handler is None else listeners.on(event, handler)
+        home = self.hub.of(namespace)
+        return home.on(event) if handler is None else home.on(event, handler)
 
-    def event(self, handler: AnyFunction) -> AnyFunction:
-        """Register a handler under its own name."""
-        return self._root.listeners.event(handler)
+    def _listens_outgoing(self) -> None:
+        self._root._listens_outgoing()
 
-    def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
-        """Remove the handler of an event."""
-        self._root.off(event, handler)
-
-    def on_any(self, handler: AnyFunction) -> AnyFunction:
-        """Hear every event that comes: the socket, the event and its arguments."""
-        return self._root.listeners.on_any(handler)
-
-    def on_any_outgoing(self, handler: AnyFunction) -> AnyFunction:
-        """Hear every event that goes to a client, broadcasts too: the socket, the event and its arguments."""
-        self._root.on_any_outgoing(handler)
-        return handler
-
-    def use(self, middleware: AnyFunction) -> AnyFunction:
-        """Run a function before a client may join. It raises `ConnectionRefused` to turn the client away.
-
-        Functions run in the order in which they were registered, `def` or `async def`. Any other exception refuses
-        the client too, with the message "Internal server error", and is logged.
-
-        Example:
-            ```python
-            @io.use
-            async def authenticate(socket: Socket) -> None:
-                if not await token_is_valid(socket.handshake.auth.get("token")):
-                    raise ConnectionRefused("not authorised", {"code": 401})
-            ```
-        """
-        return self._root.listeners.use(middleware)
-
-    def on_error(self, handler: Any) -> Any:
+    def on_error(self, handler: AnyFunction) -> AnyFunction:
         """Be told when a handler fails: the exception, the socket, the event and its arguments.
 
         What it returns, unless None, is sent as the acknowledgement. Without it the exception is logged, and the
@@ -216,7 +174,8 @@ class Server(Sender):
         """
         if namespace.name == "/" and not self._root.sockets:
             # The main namespace always exists; a class for it takes its place before anyone has come.
-            if self._root.listeners.events or self._root.listeners.life or self._root.listeners.middleware:
+            known = self._root.listeners
+            if known.events or known.life or known.middleware or known.incoming or known.outgoing:
                 raise LocalProtocolError("the main namespace has handlers already; register its class before them")
             del self.hub.namespaces["/"]
             self._root = namespace
@@ -224,7 +183,7 @@ class Server(Sender):
         return namespace
 
     @property
-    def sockets(self) -> Any:
+    def sockets(self) -> Mapping[str, Socket]:
         """The clients of the main namespace, by id."""
         return self._root.sockets
 

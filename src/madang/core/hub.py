@@ -1,8 +1,7 @@
 """The hub: all namespaces, their sockets and rooms, and what is said between them.
 
-`Socket` is what handlers receive; `Namespace` is what it is in; `Target` is what `.to().except_().volatile` builds.
-They are one module because each makes the others. Rooms and sockets mirror each other, so that leaving costs the
-socket's own rooms and nothing else.
+`Socket` is what handlers receive, `Namespace` is what it is in. Rooms and sockets mirror each other, so that leaving
+costs the socket's own rooms and nothing else.
 
 Source: Socket.IO protocol 5; the names are those of Socket.IO's server API.
 """
@@ -10,12 +9,12 @@ Source: Socket.IO protocol 5; the names are those of Socket.IO's server API.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from madang.core.ack import Ack, Drain
-from madang.core.listeners import Handler, Listeners
-from madang.core.prepared import Prepared
+from madang.core.listeners import AnyFunction, Handler, Listeners, Listening
 from madang.core.session import OPEN_STATE, Session
+from madang.core.target import Sender, Target, check_event, check_rooms
 from madang.errors import (
     ConnectionRefused,
     LimitError,
@@ -29,12 +28,7 @@ if TYPE_CHECKING:
     from madang.core.engine import Engine
     from madang.transports import Request
 
-__all__ = ["Handshake", "Hub", "Namespace", "Socket", "Target"]
-
-#: Names that both sides' libraries use for themselves.
-_RESERVED: Final = frozenset(
-    {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
-)
+__all__ = ["Handshake", "Hub", "Namespace", "Socket"]
 
 
 class Hub:
@@ -189,227 +183,7 @@ class Handshake:
         return self._request
 
 
-class Sender:
-    """What sockets, namespaces and targets share: everything that begins with a choice of whom to talk to."""
-
-    __slots__ = ()
-
-    def _target(self) -> Target:
-        raise LocalProtocolError("this object has no target")
-
-    def to(self, *rooms: str) -> Target:
-        """Everyone in at least one of the rooms (a socket's id is a room too); from a socket: but itself."""
-        return self._target().to(*rooms)
-
-    def in_(self, *rooms: str) -> Target:
-        """The same as `to`."""
-        return self._target().to(*rooms)
-
-    def except_(self, *rooms: str) -> Target:
-        """Leave out who is in one of these rooms."""
-        return self._target().except_(*rooms)
-
-    @property
-    def volatile(self) -> Target:
-        """Drop the packet for clients that can't take it at once."""
-        return self._target().volatile
-
-    @property
-    def local(self) -> Target:
-        """Reach the clients of this server process only."""
-        return self._target().local
-
-    def compress(self, value: bool) -> Target:
-        """Whether compression is tried, where it is switched on."""
-        return self._target().compress(value)
-
-    def timeout(self, seconds: float) -> Target:
-        """How long `call` waits, in seconds."""
-        return self._target().timeout(seconds)
-
-
-class Target(Sender):
-    """Whom to talk to, and how. Each method gives a new one, so that targets can be kept and shared.
-
-    Example:
-        ```python
-        news = io.to("news").except_("muted")
-        news.emit("headline", "Courtyard opens")
-        news.volatile.emit("ticker", 42)
-        ```
-    """
-
-    __slots__ = (
-        "_compress",
-        "_except",
-        "_local",
-        "_namespace",
-        "_only",
-        "_rooms",
-        "_sender",
-        "_timeout",
-        "_volatile",
-    )
-
-    def __init__(self, namespace: Namespace, sender: Socket | None = None, only: Socket | None = None) -> None:
-        self._namespace = namespace
-        self._sender = sender  # the socket on whose behalf it is said, which does not hear it
-        self._only = only  # a single recipient
-        self._rooms: tuple[str, ...] = ()
-        self._except: tuple[str, ...] = ()
-        self._volatile = False
-        self._local = False
-        self._compress = True
-        self._timeout: float | None = None
-
-    def _copy(self) -> Target:
-        copy = Target(self._namespace, self._sender, self._only)
-        copy._rooms = self._rooms
-        copy._except = self._except
-        copy._volatile = self._volatile
-        copy._local = self._local
-        copy._compress = self._compress
-        copy._timeout = self._timeout
-        return copy
-
-    def _target(self) -> Target:
-        return self
-
-    def _widened(self) -> Target:
-        """From one socket to the others: what `to`, `except_` and `broadcast` mean on a socket."""
-        copy = self._copy()
-        if copy._only is not None:
-            copy._sender, copy._only = copy._only, None
-        return copy
-
-    def to(self, *rooms: str) -> Target:  # noqa: D102
-        _check_rooms(rooms)
-        copy = self._widened()
-        copy._rooms += rooms
-        return copy
-
-    in_ = to
-
-    def except_(self, *rooms: str) -> Target:  # noqa: D102
-        _check_rooms(rooms)
-        copy = self._widened()
-        copy._except += rooms
-        return copy
-
-    @property
-    def broadcast(self) -> Target:
-        """Everyone but the socket itself."""
-        return self._widened()
-
-    @property
-    def volatile(self) -> Target:  # noqa: D102
-        copy = self._copy()
-        copy._volatile = True
-        return copy
-
-    @property
-    def local(self) -> Target:  # noqa: D102
-        copy = self._copy()
-        copy._local = True
-        return copy
-
-    def compress(self, value: bool) -> Target:  # noqa: D102
-        copy = self._copy()
-        copy._compress = value
-        return copy
-
-    def timeout(self, seconds: float) -> Target:  # noqa: D102
-        copy = self._copy()
-        copy._timeout = seconds
-        return copy
-
-    def emit(self, event: str, *args: Any) -> None:
-        """Send an event to all of the target. An ordinary function: it writes or queues, and returns.
-
-        Args:
-            event: its name.
-            args: its arguments: JSON, with bytes anywhere in them.
-
-        Raises:
-            EncodeError: an argument can't be sent.
-            WrongThreadError: not called where the server runs.
-            LocalProtocolError: the name is reserved.
-        """
-        self._say([event, *args], None)
-
-    def send(self, *args: Any) -> None:
-        """Send the event "message"."""
-        self._say(["message", *args], None)
-
-    def call(self, event: str, *args: Any, timeout: float | None = None) -> Ack:
-        """Send an event and ask for an acknowledgement, or one from each client of the target.
-
-        Args:
-            event: its name.
-            args: its arguments.
-            timeout: how long to wait, in seconds; without it `timeout(...)` or the setting `ack_timeout_seconds`.
-
-        Returns:
-            What can be awaited: for one socket its answer, for several a list of their answers.
-
-        Raises:
-            AckTimeout: when awaited: not all have answered; `received` has the answers that came.
-            Disconnected: when awaited: the one client is gone.
-
-        Example:
-            ```python
-            answer = await socket.call("question", "ready?", timeout=5)
-            votes = await io.to("jury").timeout(10).call("vote")
-            ```
-        """
-        seconds = timeout if timeout is not None else self._timeout
-        hub = self._namespace.hub
-        if seconds is None:
-            seconds = hub.engine.config.ack_timeout_seconds
-        if not seconds > 0:
-            raise LocalProtocolError(f"a timeout must be a positive number of seconds, not {seconds!r}")
-        members = list(self._members())
-        ack = Ack(hub, seconds, None if self._only is not None else len(members))
-        self._say([event, *args], ack)
-        return ack
-
-    def _members(self) -> Iterable[Socket]:
-        if self._only is not None:
-            return (self._only,) if self._only.connected else ()
-        return self._namespace._select(self._rooms, self._except, self._sender)
-
-    def _say(self, data: list[Any], ack: Ack | None) -> None:
-        namespace = self._namespace
-        hub = namespace.hub
-        hub.guard()
-        _check_event(data[0])
-        packet = Packet(EVENT, data, namespace.name)
-        members = self._members()
-        asked: list[Socket] = []
-        if ack is not None:
-            packet.id = namespace._next_id()
-            members = asked = list(members)
-        prepared = Prepared(packet, self._compress)
-        volatile = self._volatile
-        wire = parser = encoded = None
-        for socket in members:
-            session = socket.session
-            if session.wire is not wire or session.parser is not parser or encoded is None:
-                wire, parser = session.wire, session.parser
-                encoded = prepared.encoded(wire, parser)
-            direct = session.direct
-            if direct is not None:
-                direct.write(encoded)
-            else:
-                session.push(encoded, volatile)
-        if ack is not None and packet.id is not None:
-            ack.expect(packet.id, asked)
-        if namespace._eavesdroppers:
-            for socket in list(self._members()):
-                socket._notify_outgoing(data)
-
-
-class Socket(Sender):
+class Socket(Sender, Listening):
     """A client in one namespace: what handlers receive.
 
     Attributes:
@@ -444,7 +218,7 @@ class Socket(Sender):
         self._data: dict[str, Any] | None = None
         self._rooms: set[str] | None = None
         self._acks: dict[int, Ack] | None = None
-        self._listeners: SocketListeners | None = None
+        self._listeners: Listeners | None = None
         self._ended: str | None = None
 
     # Who it is
@@ -501,7 +275,7 @@ class Socket(Sender):
             ```
         """
         self._hub.guard()
-        _check_event(event)
+        check_event(event)
         if self.connected:
             data = [event, *args]
             session = self.session
@@ -559,7 +333,7 @@ class Socket(Sender):
             LimitError: it would be in more than `max_rooms_per_socket`.
         """
         self._hub.guard()
-        _check_rooms(rooms)
+        check_rooms(rooms)
         if self._ended is not None:
             return
         own = self._rooms
@@ -583,7 +357,7 @@ class Socket(Sender):
     def leave(self, *rooms: str) -> None:
         """Leave rooms. Does nothing for those that it isn't in."""
         self._hub.guard()
-        _check_rooms(rooms)
+        check_rooms(rooms)
         if self._rooms:
             for room in rooms:
                 if room in self._rooms:
@@ -593,30 +367,13 @@ class Socket(Sender):
     # Listening to it
 
     @property
-    def listeners(self) -> SocketListeners:
-        """The handlers of this socket alone."""
+    def listeners(self) -> Listeners:
+        """The handlers of this client alone."""
         if self._listeners is None:
-            self._listeners = SocketListeners()
+            self._listeners = Listeners()
         return self._listeners
 
-    def on(self, event: str, handler: Any = None) -> Any:
-        """Register a handler for this client alone; it goes before the namespace's. See `Server.on`."""
-        return self.listeners.on(event, handler)
-
-    def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
-        """Remove a handler of this client alone."""
-        self.listeners.off(event, handler)
-
-    def on_any(self, handler: Any) -> Any:
-        """Hear every event that comes from this client: the socket, the event and its arguments."""
-        return self.listeners.on_any(handler)
-
-    def on_any_outgoing(self, handler: Any) -> Any:
-        """Hear every event that goes to this client, broadcasts too."""
-        self.namespace._eavesdroppers += not self.listeners.outgoing
-        return self.listeners.on_any_outgoing(handler)
-
-    def use(self, middleware: Any) -> Any:
+    def use(self, middleware: AnyFunction) -> AnyFunction:
         """Run a function before each event of this client; what it raises keeps the event from its handler.
 
         Example:
@@ -627,7 +384,12 @@ class Socket(Sender):
                     raise PermissionError("members only")
             ```
         """
-        return self.listeners.use(middleware)
+        self.listeners.middleware.append(Handler(middleware, leading=2, what="events"))
+        return middleware
+
+    def _listens_outgoing(self) -> None:
+        if len(self.listeners.outgoing) == 1:
+            self.namespace._eavesdroppers += 1
 
     def _notify_outgoing(self, data: list[Any]) -> None:
         handlers = [*self.namespace.listeners.outgoing]
@@ -739,15 +501,7 @@ class Socket(Sender):
         return f"Socket({self.id}, {self.namespace.name}, {state})"
 
 
-class SocketListeners(Listeners):
-    """Listeners of one socket, whose middleware runs before each event."""
-
-    def use(self, middleware: Any) -> Any:
-        self.middleware.append(Handler(middleware, leading=2, what="events"))
-        return middleware
-
-
-class Namespace(Sender):
+class Namespace(Sender, Listening):
     """A part of the server with its own handlers, rooms and clients, over the same connections.
 
     As an object: `chat = io.of("/chat")`. As a class, whose methods `on_<event>` are the handlers:
@@ -768,7 +522,7 @@ class Namespace(Sender):
 
     def __init__(self, name: str = "/") -> None:
         self.name = name if name.startswith("/") else "/" + name
-        self.listeners = Listeners()
+        self._listeners = Listeners()
         self._hub: Hub | None = None
         self._sockets: dict[str, Socket] = {}
         self._rooms: dict[str, dict[Socket, None]] = {}
@@ -776,7 +530,7 @@ class Namespace(Sender):
         self._eavesdroppers = 0  # how many listeners of outgoing events there are
         for attribute in dir(type(self)):
             if attribute.startswith("on_") and not hasattr(Namespace, attribute):
-                self.listeners.on(attribute[3:], getattr(self, attribute))
+                self._listeners.add(attribute[3:], getattr(self, attribute))
 
     @property
     def hub(self) -> Hub:
@@ -801,30 +555,14 @@ class Namespace(Sender):
 
     # Listening
 
-    def on(self, event: str, handler: Any = None) -> Any:
-        """Register a handler of an event. See `Server.on`."""
-        return self.listeners.on(event, handler)
+    @property
+    def listeners(self) -> Listeners:
+        """The handlers of this namespace."""
+        return self._listeners
 
-    def event(self, handler: Any) -> Any:
-        """Register a handler under its own name."""
-        return self.listeners.event(handler)
-
-    def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
-        """Remove a handler."""
-        self.listeners.off(event, handler)
-
-    def on_any(self, handler: Any) -> Any:
-        """Hear every event that comes: the socket, the event and its arguments."""
-        return self.listeners.on_any(handler)
-
-    def on_any_outgoing(self, handler: Any) -> Any:
-        """Hear every event that goes to a client of the namespace, broadcasts too."""
-        self._eavesdroppers += not self.listeners.outgoing
-        return self.listeners.on_any_outgoing(handler)
-
-    def use(self, middleware: Any) -> Any:
-        """Run a function before a client may join. See `Server.use`."""
-        return self.listeners.use(middleware)
+    def _listens_outgoing(self) -> None:
+        if len(self._listeners.outgoing) == 1:
+            self._eavesdroppers += 1
 
     # Talking
 
@@ -878,17 +616,3 @@ class Namespace(Sender):
 
     def __repr__(self) -> str:
         return f"Namespace({self.name!r}, {len(self._sockets)} sockets)"
-
-
-def _check_event(event: Any) -> None:
-    if not isinstance(event, str):
-        raise LocalProtocolError(f"an event's name must be a string, not {event!r}")
-    if event in _RESERVED:
-        raise LocalProtocolError(f"the event name {event!r} is reserved for the libraries; choose another one")
-
-
-def _check_rooms(rooms: tuple[Any, ...]) -> None:
-    for room in rooms:
-        if not isinstance(room, str):
-            hint = "; give rooms one by one: to(*rooms)" if isinstance(room, list | tuple | set | frozenset) else ""
-            raise LocalProtocolError(f"a room's name must be a string, not {room!r:.80}{hint}")

@@ -6,12 +6,13 @@ A signature is looked at once, when a handler is registered, so that calling it 
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, overload
 
 from madang.errors import LocalProtocolError
 
-__all__ = ["LIFE_CYCLE", "Handler", "Listeners"]
+__all__ = ["LIFE_CYCLE", "Handler", "Listeners", "Listening"]
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
@@ -84,7 +85,7 @@ def _arity(function: Callable[..., Any], leading: int, what: str, name: str) -> 
 
 
 class Listeners:
-    """Registration, shared by the server, namespaces and sockets.
+    """What was registered in one place: for a namespace, or for one socket.
 
     Attributes:
         events: the handler of each event.
@@ -94,12 +95,52 @@ class Listeners:
         middleware: what runs before: for a namespace before a client joins, for a socket before each event.
     """
 
+    __slots__ = ("events", "incoming", "life", "middleware", "outgoing")
+
     def __init__(self) -> None:
         self.events: dict[str, Handler] = {}
         self.life: dict[str, list[Handler]] = {}
         self.incoming: list[Handler] = []
         self.outgoing: list[Handler] = []
         self.middleware: list[Handler] = []
+
+    def add(self, event: str, function: Callable[..., Any]) -> None:
+        """Register a handler.
+
+        Raises:
+            LocalProtocolError: the function can't take the arguments, or the event has a handler already.
+        """
+        name = _ALIASES.get(event, event)
+        if name in LIFE_CYCLE:
+            leading = 1 if name == "connection" else 2
+            self.life.setdefault(name, []).append(Handler(function, leading=leading, what=f'"{name}"'))
+        elif name in self.events:
+            raise LocalProtocolError(
+                f'the event "{name}" is handled by {self.events[name].name} already; remove that with off("{name}")'
+            )
+        else:
+            self.events[name] = Handler(function, leading=1, what=f'"{name}"')
+
+    def remove(self, event: str, function: Callable[..., Any] | None) -> None:
+        """Remove the handler of an event, or one of several."""
+        name = _ALIASES.get(event, event)
+        if name in LIFE_CYCLE:
+            self.life[name] = [
+                one for one in self.life.get(name, ()) if function is not None and one.function != function
+            ]
+        elif function is None or (name in self.events and self.events[name].function == function):
+            self.events.pop(name, None)
+
+
+class Listening(ABC):
+    """What servers, namespaces and sockets share: registration of handlers."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def listeners(self) -> Listeners:
+        """What was registered here."""
 
     @overload
     def on(self, event: str) -> Callable[[AnyFunction], AnyFunction]: ...
@@ -111,9 +152,12 @@ class Listeners:
         The handler, `def` or `async def`, receives the socket and the event's arguments. What it returns is the
         acknowledgement, if the client asked for one: a tuple is several arguments, None is none.
 
+        Events of one socket start in the order in which they came. A `def` handler runs to its end at once and must
+        not block; an `async def` handler runs to its first wait at once, and others go on while it waits.
+
         Three events tell of a client's life: "connection" (socket) once it has joined, "disconnecting"
         (socket, reason) while it still is in its rooms, "disconnect" (socket, reason) after it has left them. They
-        may have several handlers; any other event has one.
+        may have several handlers; any other event has one. A socket's own handler goes before its namespace's.
 
         Args:
             event: its name.
@@ -134,16 +178,7 @@ class Listeners:
             if callable(event):
                 raise LocalProtocolError('write @io.on("name"), or @io.event to take the function\'s own name')
             return lambda function: self.on(event, function)
-        name = _ALIASES.get(event, event)
-        if name in LIFE_CYCLE:
-            leading = 1 if name == "connection" else 2
-            self.life.setdefault(name, []).append(Handler(handler, leading=leading, what=f'"{name}"'))
-        elif name in self.events:
-            raise LocalProtocolError(
-                f'the event "{name}" is handled by {self.events[name].name} already; remove that with off("{name}")'
-            )
-        else:
-            self.events[name] = Handler(handler, leading=1, what=f'"{name}"')
+        self.listeners.add(event, handler)
         return handler
 
     def event(self, handler: AnyFunction) -> AnyFunction:
@@ -156,17 +191,12 @@ class Listeners:
                 socket.to(room).volatile.emit("typing", socket.id)
             ```
         """
-        self.on(handler.__name__, handler)
+        self.listeners.add(handler.__name__, handler)
         return handler
 
     def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
         """Remove the handler of an event, or one of several. Does nothing where there is none."""
-        name = _ALIASES.get(event, event)
-        if name in LIFE_CYCLE:
-            keep = [one for one in self.life.get(name, ()) if handler is not None and one.function != handler]
-            self.life[name] = keep
-        elif handler is None or (name in self.events and self.events[name].function == handler):
-            self.events.pop(name, None)
+        self.listeners.remove(event, handler)
 
     def on_any(self, handler: AnyFunction) -> AnyFunction:
         """Hear every event that comes: the handler receives the socket, the event and its arguments.
@@ -178,26 +208,32 @@ class Listeners:
                 print(socket.id, event, args)
             ```
         """
-        self.incoming.append(Handler(handler, leading=1, what="every event"))
+        self.listeners.incoming.append(Handler(handler, leading=1, what="every event"))
         return handler
 
     def on_any_outgoing(self, handler: AnyFunction) -> AnyFunction:
         """Hear every event that goes to a client, broadcasts too: the socket, the event and its arguments."""
-        self.outgoing.append(Handler(handler, leading=1, what="every outgoing event"))
+        self.listeners.outgoing.append(Handler(handler, leading=1, what="every outgoing event"))
+        self._listens_outgoing()
         return handler
+
+    @abstractmethod
+    def _listens_outgoing(self) -> None:
+        """Somebody hears what goes, which has to be looked at from now on."""
 
     def use(self, middleware: AnyFunction) -> AnyFunction:
         """Run a function before a client may join. It raises `ConnectionRefused` to turn the client away.
 
-        Functions run in the order in which they were registered, `def` or `async def`.
+        Functions run in the order in which they were registered, `def` or `async def`. Any other exception refuses
+        the client too, with the message "Internal server error", and is logged.
 
         Example:
             ```python
             @io.use
             async def authenticate(socket: Socket) -> None:
                 if not await token_is_valid(socket.handshake.auth.get("token")):
-                    raise ConnectionRefused("not authorised")
+                    raise ConnectionRefused("not authorised", {"code": 401})
             ```
         """
-        self.middleware.append(Handler(middleware, leading=1, what="connections"))
+        self.listeners.middleware.append(Handler(middleware, leading=1, what="connections"))
         return middleware

@@ -1,0 +1,269 @@
+"""Whom to talk to, and how: what `.to().except_().volatile` builds, and the broadcast that follows from it.
+
+A broadcast encodes its packet once for each generation and parser, and hands the same bytes to every member. The loop
+over the members runs no code of the user and changes no room, so that it needs no copy of either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from madang.core.ack import Ack
+from madang.core.prepared import Prepared
+from madang.errors import LocalProtocolError
+from madang.packet import EVENT, Packet
+
+if TYPE_CHECKING:
+    from madang.core.hub import Namespace, Socket
+
+__all__ = ["Sender", "Target", "check_event", "check_rooms"]
+
+#: Names that both sides' libraries use for themselves.
+_RESERVED: Final = frozenset(
+    {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
+)
+
+
+class Sender:
+    """What sockets, namespaces and targets share: everything that begins with a choice of whom to talk to."""
+
+    __slots__ = ()
+
+    def _target(self) -> Target:
+        raise LocalProtocolError("this object has no target")
+
+    def to(self, *rooms: str) -> Target:
+        """Everyone in at least one of the rooms (a socket's id is a room too); from a socket: but itself."""
+        return self._target().to(*rooms)
+
+    def in_(self, *rooms: str) -> Target:
+        """The same as `to`."""
+        return self._target().to(*rooms)
+
+    def except_(self, *rooms: str) -> Target:
+        """Leave out who is in one of these rooms."""
+        return self._target().except_(*rooms)
+
+    @property
+    def volatile(self) -> Target:
+        """Drop the packet for clients that can't take it at once."""
+        return self._target().volatile
+
+    @property
+    def local(self) -> Target:
+        """Reach the clients of this server process only."""
+        return self._target().local
+
+    def compress(self, value: bool) -> Target:
+        """Whether compression is tried, where it is switched on."""
+        return self._target().compress(value)
+
+    def timeout(self, seconds: float) -> Target:
+        """How long `call` waits, in seconds."""
+        return self._target().timeout(seconds)
+
+
+class Target(Sender):
+    """Whom to talk to, and how. Each method gives a new one, so that targets can be kept and shared.
+
+    Example:
+        ```python
+        news = io.to("news").except_("muted")
+        news.emit("headline", "Courtyard opens")
+        news.volatile.emit("ticker", 42)
+        ```
+    """
+
+    __slots__ = (
+        "_compress",
+        "_except",
+        "_local",
+        "_namespace",
+        "_only",
+        "_rooms",
+        "_sender",
+        "_timeout",
+        "_volatile",
+    )
+
+    def __init__(self, namespace: Namespace, sender: Socket | None = None, only: Socket | None = None) -> None:
+        self._namespace = namespace
+        self._sender = sender  # the socket on whose behalf it is said, which does not hear it
+        self._only = only  # a single recipient
+        self._rooms: tuple[str, ...] = ()
+        self._except: tuple[str, ...] = ()
+        self._volatile = False
+        self._local = False
+        self._compress = True
+        self._timeout: float | None = None
+
+    def _copy(self) -> Target:
+        copy = Target(self._namespace, self._sender, self._only)
+        copy._rooms = self._rooms
+        copy._except = self._except
+        copy._volatile = self._volatile
+        copy._local = self._local
+        copy._compress = self._compress
+        copy._timeout = self._timeout
+        return copy
+
+    def _target(self) -> Target:
+        return self
+
+    def _widened(self) -> Target:
+        """From one socket to the others: what `to`, `except_` and `broadcast` mean on a socket."""
+        copy = self._copy()
+        if copy._only is not None:
+            copy._sender, copy._only = copy._only, None
+        return copy
+
+    def to(self, *rooms: str) -> Target:  # noqa: D102
+        check_rooms(rooms)
+        copy = self._widened()
+        copy._rooms += rooms
+        return copy
+
+    in_ = to
+
+    def except_(self, *rooms: str) -> Target:  # noqa: D102
+        check_rooms(rooms)
+        copy = self._widened()
+        copy._except += rooms
+        return copy
+
+    @property
+    def broadcast(self) -> Target:
+        """Everyone but the socket itself."""
+        return self._widened()
+
+    @property
+    def volatile(self) -> Target:  # noqa: D102
+        copy = self._copy()
+        copy._volatile = True
+        return copy
+
+    @property
+    def local(self) -> Target:  # noqa: D102
+        copy = self._copy()
+        copy._local = True
+        return copy
+
+    def compress(self, value: bool) -> Target:  # noqa: D102
+        copy = self._copy()
+        copy._compress = value
+        return copy
+
+    def timeout(self, seconds: float) -> Target:  # noqa: D102
+        copy = self._copy()
+        copy._timeout = seconds
+        return copy
+
+    def emit(self, event: str, *args: Any) -> None:
+        """Send an event to all of the target. An ordinary function: it writes or queues, and returns.
+
+        Args:
+            event: its name.
+            args: its arguments: JSON, with bytes anywhere in them.
+
+        Raises:
+            EncodeError: an argument can't be sent.
+            WrongThreadError: not called where the server runs.
+            LocalProtocolError: the name is reserved.
+        """
+        self._say([event, *args], None)
+
+    def send(self, *args: Any) -> None:
+        """Send the event "message"."""
+        self._say(["message", *args], None)
+
+    def call(self, event: str, *args: Any, timeout: float | None = None) -> Ack:
+        """Send an event and ask for an acknowledgement, or one from each client of the target.
+
+        Args:
+            event: its name.
+            args: its arguments.
+            timeout: how long to wait, in seconds; without it `timeout(...)` or the setting `ack_timeout_seconds`.
+
+        Returns:
+            What can be awaited: for one socket its answer, for several a list of their answers.
+
+        Raises:
+            AckTimeout: when awaited: not all have answered; `received` has the answers that came.
+            Disconnected: when awaited: the one client is gone.
+
+        Example:
+            ```python
+            answer = await socket.call("question", "ready?", timeout=5)
+            votes = await io.to("jury").timeout(10).call("vote")
+            ```
+        """
+        seconds = timeout if timeout is not None else self._timeout
+        hub = self._namespace.hub
+        if seconds is None:
+            seconds = hub.engine.config.ack_timeout_seconds
+        if not seconds > 0:
+            raise LocalProtocolError(f"a timeout must be a positive number of seconds, not {seconds!r}")
+        members = list(self._members())
+        ack = Ack(hub, seconds, None if self._only is not None else len(members))
+        self._say([event, *args], ack)
+        return ack
+
+    def _members(self) -> Iterable[Socket]:
+        if self._only is not None:
+            return (self._only,) if self._only.connected else ()
+        return self._namespace._select(self._rooms, self._except, self._sender)
+
+    def _say(self, data: list[Any], ack: Ack | None) -> None:
+        namespace = self._namespace
+        hub = namespace.hub
+        hub.guard()
+        check_event(data[0])
+        packet = Packet(EVENT, data, namespace.name)
+        members = self._members()
+        asked: list[Socket] = []
+        if ack is not None:
+            packet.id = namespace._next_id()
+            members = asked = list(members)
+        prepared = Prepared(packet, self._compress)
+        volatile = self._volatile
+        wire = parser = encoded = None
+        for socket in members:
+            session = socket.session
+            if session.wire is not wire or session.parser is not parser or encoded is None:
+                wire, parser = session.wire, session.parser
+                encoded = prepared.encoded(wire, parser)
+            direct = session.direct
+            if direct is not None:
+                direct.write(encoded)
+            else:
+                session.push(encoded, volatile)
+        if ack is not None and packet.id is not None:
+            ack.expect(packet.id, asked)
+        if namespace._eavesdroppers:
+            for socket in list(self._members()):
+                socket._notify_outgoing(data)
+
+
+def check_event(event: Any) -> None:
+    """Refuse what can't be the name of an event.
+
+    Raises:
+        LocalProtocolError: it is no string, or reserved.
+    """
+    if not isinstance(event, str):
+        raise LocalProtocolError(f"an event's name must be a string, not {event!r}")
+    if event in _RESERVED:
+        raise LocalProtocolError(f"the event name {event!r} is reserved for the libraries; choose another one")
+
+
+def check_rooms(rooms: tuple[Any, ...]) -> None:
+    """Refuse what can't be names of rooms.
+
+    Raises:
+        LocalProtocolError: one is no string.
+    """
+    for room in rooms:
+        if not isinstance(room, str):
+            hint = "; give rooms one by one: to(*rooms)" if isinstance(room, list | tuple | set | frozenset) else ""
+            raise LocalProtocolError(f"a room's name must be a string, not {room!r:.80}{hint}")
