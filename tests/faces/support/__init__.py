@@ -1,0 +1,1 @@
+"""Raw clients, and the server processes that they talk to."""

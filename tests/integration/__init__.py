@@ -1,0 +1,1 @@
+"""Limits, bad input and life cycles, over real sockets."""
