@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -133,12 +134,21 @@ class Engine:
             transport = session.transport
             assert isinstance(transport, HttpTransport)  # _session compared the names  # noqa: S101
             try:
-                session.post(transport.unpack(request, bytes(body)))
+                payload = transport.unpack(request, bytes(body))
+                session.post(payload, partial(self._posted, request, exchange, session, transport))
             except RemoteProtocolError as error:
                 session.fail(error)
-                raise RequestRefused(BAD_REQUEST[0], BAD_REQUEST[1], error.http_status, str(error)) from None
-            self.respond(request, exchange, transport.accepted(request))
+                self._posted(request, exchange, session, transport)
         except RequestRefused as refusal:
+            self.refuse(request, exchange, refusal)
+
+    def _posted(self, request: Request, exchange: Exchange, session: Session, transport: HttpTransport) -> None:
+        """The packets of a POST were taken."""
+        error = session.violation
+        if error is None:
+            self.respond(request, exchange, transport.accepted(request))
+        else:
+            refusal = RequestRefused(BAD_REQUEST[0], BAD_REQUEST[1], error.http_status, str(error))
             self.refuse(request, exchange, refusal)
 
     def _too_large(self, what: str) -> RequestRefused:

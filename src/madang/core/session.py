@@ -14,6 +14,8 @@ Source: Engine.IO protocol 4.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from madang.core.wheel import Timed
@@ -32,6 +34,8 @@ OPEN_STATE: Final = 0
 CLOSING: Final = 1
 CLOSED: Final = 2
 
+#: How many packets of one payload are taken before other clients get their turn.
+_FRAMES_PER_TURN: Final = 512
 _CLOSE_PACKET: Final = Packet(CLOSE)
 _NOOP_PACKET: Final = Packet(NOOP)
 _PING_PACKET: Final = Packet(PING)
@@ -62,6 +66,7 @@ class Session(Timed):
         direct: the link, while it can be written to at once; read by broadcasts.
         sockets: what the hub keeps here: the client's sockets by namespace, None for one that was left.
         state: `OPEN_STATE`, `CLOSING` or `CLOSED`.
+        violation: the rule that the client broke, if that was its end.
     """
 
     __slots__ = (
@@ -77,6 +82,7 @@ class Session(Timed):
         "_ping_due",
         "_pinged",
         "_poll",
+        "_posting",
         "_probe",
         "_upgrade_by",
         "direct",
@@ -87,6 +93,7 @@ class Session(Timed):
         "sockets",
         "state",
         "transport",
+        "violation",
         "wire",
     )
 
@@ -103,6 +110,8 @@ class Session(Timed):
         self.sockets: dict[str, Any] = {}
         self.state = OPEN_STATE
         self.overflowed = False
+        self.violation: RemoteProtocolError | None = None
+        self._posting = False
         self._engine = engine
         self._decoder = wire.decoder(parser, engine.config)
         self._duplex: Duplex | None = None
@@ -238,7 +247,9 @@ class Session(Timed):
 
     def fail(self, error: RemoteProtocolError) -> None:
         """The client broke a rule: tell the observer, and close."""
-        self._engine.on_violation(self, error)
+        if self.state == OPEN_STATE:
+            self.violation = error
+            self._engine.on_violation(self, error)
         self.close(Reason.PARSE_ERROR, code=error.close_code, discard=True)
 
     def joined(self) -> None:
@@ -280,22 +291,36 @@ class Session(Timed):
             self._unpark()
             self._end(Reason.TRANSPORT_ERROR)
 
-    def post(self, payload: str) -> None:
+    def post(self, payload: str, done: Callable[[], None]) -> None:
         """Take a payload that came by POST.
 
+        Args:
+            payload: the payload.
+            done: called when all its packets were taken, or the session has closed; `violation` tells why. A large
+                payload is taken in parts, so that other clients get their turns.
+
         Raises:
-            RemoteProtocolError: it is malformed; the session is closed then.
+            RemoteProtocolError: it is malformed.
+            RequestRefused: an earlier one is not done yet.
         """
-        try:
-            frames = self.wire.split(payload, self._engine.config)
-        except RemoteProtocolError as error:
-            self.fail(error)
-            raise
-        for frame in frames:
+        if self._posting:
+            # Two at once would race: their packets could not keep their order.
+            self.close(Reason.TRANSPORT_ERROR, discard=True)
+            raise RequestRefused(*BAD_REQUEST, "overlapping posts")
+        self._posting = True
+        self._work(deque(self.wire.split(payload, self._engine.config)), done)
+
+    def _work(self, frames: deque[Frame], done: Callable[[], None]) -> None:
+        for _ in range(min(len(frames), _FRAMES_PER_TURN)):
+            self.receive(frames.popleft())
             if self.state != OPEN_STATE:
-                return
-            self._heard = True
-            self.receive(frame)
+                frames.clear()
+                break
+        if frames:
+            self._engine.call_soon(partial(self._work, frames, done))
+        else:
+            self._posting = False
+            done()
 
     def _take(self) -> list[Frame]:
         """Take from the outbox what fits into one payload."""
@@ -407,7 +432,9 @@ class Session(Timed):
                 self._pinged = True
             # Anything that came since the ping shows that the client lives; a pong may wait behind a large upload.
             self._heard = False
-            self._ping_due = now + self._engine.config.ping_timeout_seconds
+            # A timer that is a little late must not add up; after a long stall the client gets its full time.
+            late = now - self._ping_due
+            self._ping_due = now - (late if late < 0.05 else 0.0) + self._engine.config.ping_timeout_seconds
         self._rearm()
 
     # End

@@ -23,6 +23,8 @@ logger = logging.getLogger("madang")
 
 #: How many corked bytes go to the transport before the turn of the event loop ends, so that it can say it is full.
 _CORK_BYTES: Final = 65_536
+#: How much of what came at once is taken before other clients get their turn: as tiny frames, some thousands.
+_TURN_BYTES: Final = 32_768
 #: How long we wait for the client's close frame before we cut the connection.
 _CLOSE_TIMEOUT_SECONDS: Final = 2.0
 
@@ -154,6 +156,25 @@ class WebSocketLink(asyncio.Protocol, Duplex):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
+        if len(data) > _TURN_BYTES and self._reader.missing < len(data):
+            self._transport.pause_reading()
+            self._read_on(data)
+        else:
+            self._feed(data)
+
+    def _read_on(self, data: bytes) -> None:
+        """Take much data in parts, so that other clients get their turns."""
+        if self._reader.stopped or self._transport.is_closing():
+            return
+        if len(data) > _TURN_BYTES and self._reader.missing < len(data):
+            self._feed(data[:_TURN_BYTES])
+            self._loop.call_soon(self._read_on, data[_TURN_BYTES:])
+        else:
+            self._feed(data)
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def _feed(self, data: bytes) -> None:
         corked = self._corked
         self._corked = True
         try:

@@ -612,6 +612,11 @@ class FrameReader:
         """Whether nothing more is delivered: after `CLOSE`, an error or `stop`."""
         return self._stopped
 
+    @property
+    def missing(self) -> int:
+        """How many bytes of the frame at hand have still to come."""
+        return self._missing
+
     def stop(self) -> None:
         """Deliver nothing more, not even from the chunk at hand, and let go of what was kept.
 
