@@ -191,14 +191,12 @@ class ASGIFace:
         except Exception:
             if answered:
                 raise
-            # The other application knows no lifespan, which ASGI allows it to show by raising.
-            if self.io.started:
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
-                await self.io.close()
-                await send({"type": "lifespan.shutdown.complete"})
-            else:
-                await self._own_lifespan(receive, send)
+        if answered:
+            return
+        # The other application knows no lifespan; ASGI lets it show that by raising, and some just return.
+        if self.io.started:
+            await send({"type": "lifespan.startup.complete"})
+        await self._own_lifespan(receive, send)
 
     async def _own_lifespan(self, receive: Receive, send: Send) -> None:
         while True:

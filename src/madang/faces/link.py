@@ -159,22 +159,7 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         if len(data) > _TURN_BYTES and self._reader.missing < len(data):
             self._transport.pause_reading()
             self._read_on(data)
-        else:
-            self._feed(data)
-
-    def _read_on(self, data: bytes) -> None:
-        """Take much data in parts, so that other clients get their turns."""
-        if self._reader.stopped or self._transport.is_closing():
             return
-        if len(data) > _TURN_BYTES and self._reader.missing < len(data):
-            self._feed(data[:_TURN_BYTES])
-            self._loop.call_soon(self._read_on, data[_TURN_BYTES:])
-        else:
-            self._feed(data)
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
-
-    def _feed(self, data: bytes) -> None:
         corked = self._corked
         self._corked = True
         try:
@@ -186,6 +171,17 @@ class WebSocketLink(asyncio.Protocol, Duplex):
                 self._corked = False
                 if self._buffer is not None:
                     self._flush()
+
+    def _read_on(self, data: bytes) -> None:
+        """Take much data in parts, so that other clients get their turns."""
+        if self._reader.stopped or self._transport.is_closing():
+            return
+        part = data if self._reader.missing >= len(data) else data[:_TURN_BYTES]
+        self.data_received(part)
+        if len(part) < len(data):
+            self._loop.call_soon(self._read_on, data[len(part) :])
+        elif not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _violated(self, error: RemoteProtocolError) -> None:
         logger.info("a WebSocket is closed: %s", error)
