@@ -97,9 +97,16 @@ def play(node: str, server: ServerProcess, transports: str, package: str, *optio
 @pytest.mark.parametrize("transports", TRANSPORTS)
 @pytest.mark.parametrize("server", selected_faces(), indirect=True)
 def test_newest_client_on_every_face(node: str, server: ServerProcess, transports: str) -> None:
-    # a frozen server shows the client's own clock, the same on every face
-    without = "" if server.face == DEFAULT_FACE else "freeze"
-    play(node, server, transports, NEWEST, f"--without={without}")
+    if server.face == DEFAULT_FACE:
+        play(node, server, transports, NEWEST)
+        return
+    # A frozen server shows the client's own clock, the same on every face.
+    without = ["freeze"]
+    if server.face == "hypercorn":
+        # Since Python 3.12 hypercorn waits for its WebSockets for ever before it tells the application that it ends.
+        without += ["restart", "interrupt"]
+    # ASGI servers let requests that wait run out before they tell the application: it can't say farewell to them.
+    play(node, server, transports, NEWEST, f"--without={','.join(without)}", "--abrupt")
 
 
 @pytest.mark.parametrize("transports", TRANSPORTS)

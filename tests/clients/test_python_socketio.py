@@ -21,7 +21,7 @@ from engineio.payload import Payload
 from socketio.exceptions import ConnectionError as Refused
 from socketio.exceptions import TimeoutError as NoAnswer
 
-from support.server import ServerProcess, selected_faces
+from support.server import ServerProcess
 
 # The client's own documented limit: with the default of 16 it hangs up on any server that puts more into one poll.
 Payload.max_decode_packets = 10_000
@@ -155,11 +155,8 @@ async def connected(peer: Callable[..., Peer]) -> Connect:
     return connect
 
 
-pytestmark = [
-    pytest.mark.parametrize("server", selected_faces()[:1], indirect=True),
-    # the client with threads forgets to close its sockets when the server goes
-    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
-]
+# the client with threads forgets to close its sockets when the server goes
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 
 async def witness(connected: Connect, target: Peer) -> Peer:
