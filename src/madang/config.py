@@ -151,11 +151,12 @@ class Config:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name.endswith("_seconds") and not 0 < value < 1e9:
+            if field.name.endswith("_seconds") and not (isinstance(value, int | float) and 0 < value < 1e9):
                 raise ConfigError(f"{field.name} must be a positive number of seconds, not {value!r}")
             if field.name.startswith("max_") and (type(value) is not int or value < 1):
                 raise ConfigError(f"{field.name} must be a whole number of at least 1, not {value!r}")
-        if not (self.path.startswith("/") and len(self.path) > 1) or "?" in self.path:
+        path: Any = self.path
+        if not (isinstance(path, str) and path.startswith("/") and len(path) > 1) or "?" in path:
             raise ConfigError(f'path must start with "/" and be more than that, as "/socket.io/", not {self.path!r}')
         if not self.path.endswith("/"):
             object.__setattr__(self, "path", self.path + "/")
@@ -178,5 +179,5 @@ class Config:
             )
         if self.max_packet_bytes < self.max_payload_bytes:
             raise ConfigError("max_packet_bytes must not be smaller than max_payload_bytes")
-        if not 1 <= self.websocket_compression_level <= 9:
+        if self.websocket_compression_level not in range(1, 10):
             raise ConfigError(f"websocket_compression_level must be 1 to 9, not {self.websocket_compression_level!r}")

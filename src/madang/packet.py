@@ -61,6 +61,9 @@ class _Nothing:
     def __repr__(self) -> str:
         return "NOTHING"
 
+    def __reduce__(self) -> str:
+        return "NOTHING"  # a copy is the same object
+
 
 #: A packet without a body, which differs from one whose body is `null`.
 NOTHING: Final = _Nothing()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from madang.config import Config
+from madang.errors import EncodeError
 from madang.packet import MESSAGE, Frame, Packet
 from madang.parsers import Parser
 
@@ -18,7 +19,11 @@ class RawParser(Parser):
 
     def encode(self, packet: Packet, prefix: str) -> tuple[Frame, ...]:  # noqa: D102
         data = packet.data
-        return (data,) if isinstance(data, bytes) else (prefix + data,)
+        if isinstance(data, bytes):
+            return (data,)
+        if not isinstance(data, str):
+            raise EncodeError(f"a message of the parser 'raw' is text or bytes, not {data!r:.80}")
+        return (prefix + data,)
 
     def decode(self, content: Frame, start: int, limits: Config) -> Packet:  # noqa: D102
         return Packet(MESSAGE, content if isinstance(content, bytes) else content[start:])
