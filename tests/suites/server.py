@@ -1,7 +1,7 @@
 """What the protocol documents' own test suites expect to find at http://localhost:3000. See README.md beside this.
 
-    python tests/suites/server.py socket.io [--face asgi] [--port 3000]
-    python tests/suites/server.py engine.io [--face asgi] [--port 3000]
+python tests/suites/server.py socket.io [--face asgi] [--port 3000]
+python tests/suites/server.py engine.io [--face asgi] [--port 3000]
 """
 
 import argparse
