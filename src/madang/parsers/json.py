@@ -11,8 +11,14 @@ Source: Socket.IO protocol 5, "packet encoding".
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
+import enum
 import json
+import math
 import re
+import uuid
+from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, ClassVar, Final
 
@@ -26,6 +32,7 @@ from madang.parsers import Parser
 
 __all__ = ["PARSER", "JsonParser"]
 
+_TOO_DEEP: Final = "this value is nested too deeply to be sent, or contains itself"
 _RULE = "Socket.IO protocol 5, packet encoding"
 _BINARY_EVENT: Final = 5
 _BINARY_ACK: Final = 6
@@ -183,30 +190,62 @@ def _deeper_than(text: str, depth: int) -> bool:
 def _dump_thoroughly(data: Any, attachments: list[bytes]) -> str:
     """Encode what the fast path refused: bytes become attachments, our own types become JSON."""
 
-    def plain(value: Any) -> Any:
+    def attach(value: Any) -> Any:
         if isinstance(value, bytes | bytearray | memoryview):
             attachments.append(bytes(value))
             return {"_placeholder": True, "num": len(attachments) - 1}
-        if isinstance(value, msgspec.Struct):
-            return msgspec.structs.asdict(value)
-        if hasattr(value, "model_dump"):  # pydantic, which need not be installed
-            return value.model_dump()
-        raise TypeError(
-            f"{type(value).__name__} can't be sent ({value!r:.80}); "
-            "turn it into a dict, list, str, number or bytes first"
-        )
+        return _fields(value)
 
     try:
-        return orjson.dumps(data, plain, orjson.OPT_NON_STR_KEYS).decode()
+        return orjson.dumps(data, attach, orjson.OPT_NON_STR_KEYS).decode()
     except TypeError as refused:
         cause = refused.__cause__ or refused
         if isinstance(cause, RecursionError) or "ecursion" in str(refused):
-            raise EncodeError("this value is nested too deeply to be sent, or contains itself") from None
+            raise EncodeError(_TOO_DEEP) from None
     attachments.clear()
     try:
-        return json.dumps(data, default=plain, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as refused:
+        return json.dumps(_simple(data, attach), allow_nan=False, separators=(",", ":"))
+    except RecursionError:
+        raise EncodeError(_TOO_DEEP) from None
+    except (TypeError, ValueError) as refused:
         raise EncodeError(f"this value can't be sent: {refused}") from None
+
+
+def _fields(value: Any) -> Any:
+    """A value of a type that neither library knows."""
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.asdict(value)
+    if hasattr(value, "model_dump"):  # pydantic, which need not be installed
+        return value.model_dump()
+    raise TypeError(
+        f"{type(value).__name__} can't be sent ({value!r:.80}); turn it into a dict, list, str, number or bytes first"
+    )
+
+
+def _simple(value: Any, attach: Callable[[Any], Any]) -> Any:
+    """A value in the types that the standard library knows, with the same meaning as `orjson` gives it."""
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return [_simple(item, attach) for item in value]
+    if isinstance(value, dict):
+        return {_simple_key(key): _simple(item, attach) for key, item in value.items()}
+    if isinstance(value, enum.Enum):
+        return _simple(value.value, attach)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        return {name: _simple(getattr(value, name), attach) for name in names if not name.startswith("_")}
+    if isinstance(value, datetime.date | datetime.time | uuid.UUID):
+        return orjson.loads(orjson.dumps(value))
+    return _simple(attach(value), attach)
+
+
+def _simple_key(key: Any) -> Any:
+    if isinstance(key, str | int | float):
+        return key
+    return next(iter(orjson.loads(orjson.dumps({key: None}, option=orjson.OPT_NON_STR_KEYS))))
 
 
 PARSER: Final = JsonParser()
