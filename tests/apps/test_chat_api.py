@@ -139,6 +139,15 @@ async def test_names_are_one_person_s_while_they_are_here(arrive: Arrive, url: s
     assert (await arrive("Jun", token="another-person-0000")).welcome["me"]["nick"] == "Jun"
 
 
+async def test_the_newest_tab_brings_the_name(arrive: Arrive) -> None:
+    mina, jun = await together(arrive, "Mina", "Jun")
+    tab = await arrive("Minja", token="secret-of-Mina-0000")
+    news = {"id": mina.welcome["me"]["id"], "nick": "Minja"}
+    assert (await jun.hears("renamed"))[0] == (await mina.hears("renamed"))[0] == news
+    assert tab.welcome["me"] == news
+    assert (await arrive("Jun")).welcome["visits"][0]["seen"] == [{"who": news, "upto": 0}]
+
+
 @pytest.mark.parametrize("auth", [None, {}, {"token": "x", "nick": "Mina"}, {"token": "t" * 24, "nick": "\u200b"}])
 async def test_who_brings_nothing_valid_is_refused(url: str, auth: dict[str, str] | None) -> None:
     assert (await refusal(url, auth))["code"] == "invalid"

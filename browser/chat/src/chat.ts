@@ -64,7 +64,7 @@ const stored: ((message: Message) => void)[] = [];
 /** Call this with every message of this person that turns out to be stored. */
 export const onStored = (heard: (message: Message) => void): number => stored.push(heard);
 
-export function roomInAddress(): string {
+function roomInAddress(): string {
   try {
     return decodeURIComponent(location.hash.slice(1));
   } catch {
@@ -72,7 +72,7 @@ export function roomInAddress(): string {
   }
 }
 
-export function byActivity(list: RoomState[]): RoomState[] {
+function byActivity(list: RoomState[]): RoomState[] {
   return list.sort((a, b) => (b.last.value?.id ?? 0) - (a.last.value?.id ?? 0) || compare(a, b));
 }
 
@@ -106,7 +106,7 @@ async function hello(): Promise<void> {
 }
 
 function applyWelcome(welcome: Welcome): void {
-  me.value = welcome.me;
+  setMe(welcome.me);
   limits.value = welcome.limits;
   const next = new Map<string, RoomState>();
   for (const room of welcome.rooms) {
@@ -121,6 +121,11 @@ function applyWelcome(welcome: Welcome): void {
   }
   rooms.value = next;
   for (const visit of welcome.visits) applyVisit(visit, welcome.here[visit.room.id] ?? []);
+}
+
+function setMe(who: Who): void {
+  me.value = who;
+  nick.value = who.nick;
 }
 
 function applyVisit(visit: Visit, here: Who[]): RoomState {
@@ -191,7 +196,10 @@ socket.on("message", (message) => {
   stopTyping(state, message.author.id);
   trim(state);
   if (message.author.id === me.peek().id || !isNew) return;
-  if (!isInSight(state)) state.unread.value += 1;
+  if (!isInSight(state)) {
+    if (state === active.peek() && !state.unread.peek()) state.divider.value = message.id - 1;
+    state.unread.value += 1;
+  }
   if (state === active.peek()) {
     const what = message.text || (message.file ? t().sentFile(message.file.name) : "");
     const news = { key: message.id, text: t().said(message.author.nick, what) };
@@ -219,7 +227,7 @@ socket.on("departed", ({ room, who }) => {
 });
 
 socket.on("renamed", (who) => {
-  if (who.id === me.peek().id) me.value = who;
+  if (who.id === me.peek().id) setMe(who);
   for (const state of rooms.peek().values()) {
     if (state.here.peek().some(({ id }) => id === who.id)) {
       state.here.value = byNick(state.here.peek().map((other) => (other.id === who.id ? who : other)));
@@ -350,8 +358,7 @@ export async function leave(state: RoomState): Promise<void> {
 
 export async function rename(wanted: string): Promise<void> {
   const { me: renamed } = await ask("rename", { nick: wanted });
-  me.value = renamed;
-  nick.value = renamed.nick;
+  setMe(renamed);
 }
 
 /** Tell the server that the active room's newest message was seen, if it was. */

@@ -9,7 +9,7 @@ const ANSWER_WITHIN_MS = 15_000;
 const PING_EVERY_MS = 4_000;
 const SAMPLES = 40;
 
-export type Status = "idle" | "connecting" | "online" | "offline";
+type Status = "idle" | "connecting" | "online" | "offline";
 
 export const status = signal<Status>("idle");
 export const transport = signal<"polling" | "websocket" | "">("");

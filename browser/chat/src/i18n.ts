@@ -69,10 +69,8 @@ const en = {
   typing2: (a: string, b: string) => `${a} and ${b} are writing…`,
   typingMany: (n: number) => `${n} people are writing…`,
   offline: "Connection lost. What you write waits here and is sent when it’s back.",
-  reconnectIn: (s: number) => `Trying again in ${s} s`,
   connecting: "Connecting…",
   retryNow: "Try now",
-  back: "Connected again",
   connection: "Connection",
   transport: "Transport",
   transportAuto: "Automatic",
@@ -95,7 +93,6 @@ const en = {
   use: "Connect with",
   badge: (transport: string, rtt: string) => `Connection: ${transport}, ${rtt}. Details`,
   settings: "Settings",
-  changeName: "Change name",
   appearance: "Appearance",
   themeAuto: "Auto",
   themeLight: "Light",
@@ -133,7 +130,7 @@ const en = {
   failed: "Something went wrong.",
 };
 
-export type Words = typeof en;
+type Words = typeof en;
 
 const ko: Words = {
   app: "마당",
@@ -201,10 +198,8 @@ const ko: Words = {
   typing2: (a, b) => `${a} 님과 ${b} 님이 입력하고 있어요…`,
   typingMany: (n) => `${n}명이 입력하고 있어요…`,
   offline: "연결이 끊겼어요. 지금 쓰는 글은 여기 두었다가 다시 연결되면 보낼게요.",
-  reconnectIn: (s) => `${s}초 뒤에 다시 연결해요`,
   connecting: "연결하는 중…",
   retryNow: "지금 연결",
-  back: "다시 연결됐어요",
   connection: "연결 상태",
   transport: "전송 방식",
   transportAuto: "자동",
@@ -227,7 +222,6 @@ const ko: Words = {
   use: "연결 방법",
   badge: (transport, rtt) => `연결: ${transport}, ${rtt}. 자세히 보기`,
   settings: "설정",
-  changeName: "이름 바꾸기",
   appearance: "화면",
   themeAuto: "자동",
   themeLight: "밝게",

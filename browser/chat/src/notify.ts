@@ -5,7 +5,7 @@ import { joinedRooms, onArrival, open, totalUnread } from "./chat.ts";
 import { t } from "./i18n.ts";
 import { notify } from "./settings.ts";
 
-export type Permission = NotificationPermission | "unsupported";
+type Permission = NotificationPermission | "unsupported";
 
 export const permission = signal<Permission>("Notification" in window ? Notification.permission : "unsupported");
 

@@ -20,7 +20,7 @@ export interface Draft {
   readonly file?: DraftFile;
 }
 
-export interface DraftFile {
+interface DraftFile {
   readonly blob: File;
   readonly url: string;
   readonly picture: boolean;

@@ -2,7 +2,7 @@
 
 import { effect, signal } from "@preact/signals";
 
-export type Theme = "auto" | "light" | "dark";
+type Theme = "auto" | "light" | "dark";
 export type Language = "en" | "ko";
 export type Transports = "auto" | "polling" | "websocket";
 

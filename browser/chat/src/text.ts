@@ -2,7 +2,7 @@
 
 import { language } from "./settings.ts";
 
-export type Piece = { kind: "text"; text: string } | { kind: "link"; text: string; href: string };
+type Piece = { kind: "text"; text: string } | { kind: "link"; text: string; href: string };
 
 const LINK = /\bhttps?:\/\/[\w.:@%~+-]+(?:[/?#][^\s<>"'`]*)?/g;
 const TAIL = /[.,;:!?…、。]+$/;
@@ -17,13 +17,21 @@ export function linkify(text: string): Piece[] {
       while (link.endsWith(close!) && link.split(close!).length > link.split(open!).length) link = link.slice(0, -1);
     }
     link = link.replace(TAIL, "");
-    if (!URL.canParse(link)) continue;
+    if (!isAddress(link)) continue;
     if (match.index > end) pieces.push({ kind: "text", text: text.slice(end, match.index) });
     pieces.push({ kind: "link", text: link, href: link });
     end = match.index + link.length;
   }
   if (end < text.length) pieces.push({ kind: "text", text: text.slice(end) });
   return pieces;
+}
+
+function isAddress(text: string): boolean {
+  try {
+    return Boolean(new URL(text).hostname);
+  } catch {
+    return false;
+  }
 }
 
 const EMOJI_ONLY = /^(?:\p{RI}{2}|\p{Emoji_Presentation}[\p{EMod}\uFE0F]?(?:\u200D\p{Extended_Pictographic}\uFE0F?)*|\p{Extended_Pictographic}\uFE0F(?:\u200D\p{Extended_Pictographic}\uFE0F?)*|\s){1,6}$/u;
@@ -39,7 +47,7 @@ export const fullTime = (at: number): string => new Date(at).toLocaleString(loca
 export const startOfDay = (at: number): number => new Date(at).setHours(0, 0, 0, 0);
 
 /** Days between a moment and now, by the calendar. */
-export function daysAgo(at: number, now = Date.now()): number {
+function daysAgo(at: number, now = Date.now()): number {
   return Math.round((startOfDay(now) - startOfDay(at)) / 86_400_000);
 }
 
@@ -86,9 +94,11 @@ export function hue(nick: string): number {
   return ((hash ^ (hash >>> 15)) >>> 0) % 12;
 }
 
-const segmenter = new Intl.Segmenter();
+// Without a segmenter (older Firefox) an initial of several code points shows its first.
+const segmenter = "Segmenter" in Intl ? new Intl.Segmenter() : null;
 
 export function initial(name: string): string {
-  for (const { segment } of segmenter.segment(name.trim())) return segment.toUpperCase();
-  return "?";
+  const text = name.trim();
+  const [first] = segmenter ? [...segmenter.segment(text)].map(({ segment }) => segment) : [...text];
+  return first?.toUpperCase() ?? "?";
 }

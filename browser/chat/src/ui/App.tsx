@@ -8,7 +8,9 @@ import { Lightbox } from "./Lightbox.tsx";
 import { People } from "./People.tsx";
 import { RoomView } from "./RoomView.tsx";
 import { Sidebar } from "./Sidebar.tsx";
-import { dialog, drawer, focusComposer, narrow, pictures } from "./view.ts";
+import { dialog, drawer, focusComposer, narrow, pictures, touch } from "./view.ts";
+
+const DRAWERS = { rooms: "sidebar", people: "people" };
 
 export function App() {
   useEffect(() => {
@@ -32,6 +34,10 @@ export function App() {
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
   }, []);
+  useEffect(() => {
+    if (drawer.value) document.querySelector<HTMLElement>(`.${DRAWERS[drawer.value]} .close-drawer`)?.focus();
+    else if (!touch.matches && !dialog.peek()) focusComposer();
+  }, [drawer.value]);
   const people = showPeople.value && active.value !== null;
   return (
     <>

@@ -38,9 +38,11 @@ export function Composer({ state }: { state: RoomState }) {
   const left = limits.value.text - text.value.length;
   const room = state.room.value;
 
-  useEffect(() => {
+  useEffect(() => () => typing.tell(false), []);
+
+  // At once, not after the next frame: by then the focus may be elsewhere on purpose.
+  useLayoutEffect(() => {
     if (!touch.matches) area.current?.focus();
-    return () => typing.tell(false);
   }, []);
 
   useLayoutEffect(() => {

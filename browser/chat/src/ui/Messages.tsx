@@ -109,7 +109,7 @@ export function Messages({ state }: { state: RoomState }) {
   const empty = state.loaded.value && !messages.length && !pending.length;
 
   return (
-    <section class="messages" aria-label={words.messages}>
+    <div class="messages">
       <div class="scroller" ref={scroller} onScroll={onScroll} tabIndex={0} role="region" aria-label={words.messages} aria-busy={state.loading.value}>
         <div class="before">
           {state.loading.value && <p class="hint loading">{messages.length ? words.loadingOlder : words.loading}</p>}
@@ -159,7 +159,7 @@ export function Messages({ state }: { state: RoomState }) {
       <div class="sr-only" role="log" aria-live="polite" aria-label={words.newMessages}>
         {announcements.value.map(({ key, text }) => <p key={key}>{text}</p>)}
       </div>
-    </section>
+    </div>
   );
 }
 
@@ -197,18 +197,18 @@ const Entry = memo(
     return (
       <>
         {day && (
-          <li class="day" role="separator" aria-label={day}>
+          <li class="day">
             <span>{day}</span>
           </li>
         )}
         {firstNew && (
-          <li class="new-line" role="separator" aria-label={words.unreadLine}>
+          <li class="new-line">
             <span>{words.unreadLine}</span>
           </li>
         )}
         <li class={`message ${mine ? "mine" : ""} ${start ? "start" : ""} ${end ? "end" : ""}`} data-id={message.id}>
           {!mine && (start ? <Avatar nick={author.nick} /> : <span class="avatar-space" />)}
-          <article class="stack" aria-label={words.said(mine ? words.you : author.nick, "").replace(/: $/, "")}>
+          <article class="stack" aria-label={mine ? words.you : author.nick}>
             {start && !mine && (
               <header class="author" data-hue={hue(author.nick)}>
                 {author.nick}

@@ -22,7 +22,7 @@ export function People() {
         <h2>
           {t().here} <span class="count">{state?.count.value ?? 0}</span>
         </h2>
-        <IconButton icon="close" label={t().close} class="only-drawer" onClick={() => (drawer.value = "")} />
+        <IconButton icon="close" label={t().close} class="only-drawer close-drawer" onClick={() => (drawer.value = "")} />
       </header>
       <ul>
         {here.map((who) => (

@@ -132,7 +132,7 @@ export function Sidebar() {
         <Logo />
         <h1>{t().app}</h1>
         <IconButton icon="plus" label={t().newRoom} onClick={() => create("")} />
-        <IconButton icon="close" label={t().close} class="only-narrow" onClick={() => (drawer.value = "")} />
+        <IconButton icon="close" label={t().close} class="only-narrow close-drawer" onClick={() => (drawer.value = "")} />
       </header>
       <div class="search" role="search">
         <Icon name="search" />

@@ -1,7 +1,7 @@
 /** The smallest parts: icons, avatars, dialogs, segmented choices. */
 
 import type { ComponentChildren, JSX } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { t } from "../i18n.ts";
 import { hue, initial } from "../text.ts";
 
@@ -28,7 +28,7 @@ const PATHS = {
   check: "M4.500 12.500 9.500 17.500 19.500 7",
 } as const;
 
-export type IconName = keyof typeof PATHS;
+type IconName = keyof typeof PATHS;
 
 export function Icon({ name }: { name: IconName }) {
   return (
@@ -80,13 +80,16 @@ export function IconButton({ icon, label, class: extra, ...rest }: ButtonProps) 
 export function Dialog(props: { title: string; class?: string; onClose?: () => void; children: ComponentChildren }) {
   const ref = useRef<HTMLDialogElement>(null);
   const { onClose } = props;
-  useEffect(() => {
+  useLayoutEffect(() => {
     const dialog = ref.current;
     const before = document.activeElement;
     dialog?.showModal();
     return () => {
-      dialog?.close();
-      if (before instanceof HTMLElement && before.isConnected) before.focus();
+      // Give the focus back, unless somebody took it meanwhile.
+      const focused = document.activeElement;
+      const lost = !focused || focused === document.body || focused.closest("dialog");
+      dialog?.close(); // first, since nothing else can have the focus while it is open
+      if (lost && before instanceof HTMLElement && before.isConnected) before.focus();
     };
   }, []);
   return (

@@ -81,8 +81,12 @@ class Chat(Namespace):
         socket.data["admitted"] = person_id(auth.token), nick
 
     def on_connection(self, socket: Socket) -> None:
-        """Count a tab as there from the moment that it is."""
-        socket.data["person"] = self.people.arrive(socket, *socket.data["admitted"])
+        """Count a tab as there from the moment that it is; its person takes the nickname that it brings."""
+        who, nick = socket.data["admitted"]
+        person = self.people.arrive(socket, who, nick)
+        socket.data["person"] = person
+        if person.nick != nick:
+            self._rename(person, nick)
 
     def on_disconnect(self, socket: Socket, reason: str) -> None:
         """Tell the rooms when somebody's last tab is gone."""
@@ -94,6 +98,7 @@ class Chat(Namespace):
     @request
     async def on_hello(self, socket: Socket, person: Person, ask: p.Hello) -> Answer:
         """Put a tab into its person's rooms, then catch up: in this order nothing falls between the two."""
+        await self.store.rename(person.who)
         for room in await self.store.joined(person.id):
             self._enter(person, room)
         visits = await self.store.visits(person.id, ask.rooms)
@@ -111,12 +116,8 @@ class Chat(Namespace):
         """Change a nickname, here and for all of the person's tabs."""
         nick = p.clean_line(ask.nick, p.MAX_NICK, "nickname")
         self.people.check_nick(nick, person.id)
-        person.nick = nick
+        self._rename(person, nick)
         await self.store.rename(person.who)
-        for tab in person.tabs.values():
-            tab.emit("renamed", _plain(person.who))
-        for room in person.rooms:
-            self._tell(room, "renamed", person.who)
         return _answer(me=person.who)
 
     # --- rooms --------------------------------------------------------------------------------------------
@@ -204,6 +205,13 @@ class Chat(Namespace):
 
     def _tell(self, room: str, event: str, news: object) -> None:
         self.to(channel(room)).emit(event, _plain(news))
+
+    def _rename(self, person: Person, nick: str) -> None:
+        person.nick = nick
+        for tab in person.tabs.values():
+            tab.emit("renamed", _plain(person.who))
+        for room in person.rooms:
+            self._tell(room, "renamed", person.who)
 
     def _enter(self, person: Person, room: str) -> None:
         """Put all tabs of a person into a room, and tell the room if they are new there."""

@@ -62,9 +62,8 @@ class People:
             raise ChatError("nick_taken", f"Somebody here is called {nick} already.", status=409)
 
     def arrive(self, socket: Socket, person: str, nick: str) -> Person:
-        """Add a tab to its person, who takes the nickname of the newest tab."""
+        """Add a tab to its person."""
         found = self._by_id.setdefault(person, Person(person, nick))
-        found.nick = nick
         found.tabs[socket.id] = socket
         return found
 

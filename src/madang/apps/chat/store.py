@@ -142,7 +142,11 @@ class Store:
     async def rename(self, who: Who) -> None:
         """Show somebody's read marks under a new name."""
         await self._write(
-            lambda db: db.execute("UPDATE members SET nick = ? WHERE person = ?", (who.nick, who.id)).rowcount
+            lambda db: (
+                db.execute(
+                    "UPDATE members SET nick = ? WHERE person = ? AND nick <> ?", (who.nick, who.id, who.nick)
+                ).rowcount
+            )
         )
 
     async def mark_read(self, room: str, person: str, upto: int) -> bool:
