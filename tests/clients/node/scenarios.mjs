@@ -1,9 +1,10 @@
 // The official client's scenarios against the application in tests/support/apps.py.
 //
 //   node scenarios.mjs --url http://127.0.0.1:8000 --transports polling,websocket
-//        [--package socket.io-client-3.1.3] [--only "name, name"] [--without restart,freeze] [--abrupt]
+//        [--package socket.io-client-3.1.3] [--only "name, name"] [--without restart,freeze] [--abrupt] [--brief]
 //
 // `--abrupt`: a server that ends can't answer the polls that wait (most ASGI servers tell the application too late).
+// `--brief`: leave out the scenarios that wait for the heartbeat.
 // Prints a JSON line per scenario: {"scenario", "ok", "ms", "details"}; at the end {"finished": count}.
 // A line {"request": "restart"} asks who started this for something with the server; they answer on stdin
 // with a line {"done": true} or {"error": "..."}.
@@ -26,6 +27,7 @@ const { values: given } = parseArgs({
     only: { type: "string", default: "" },
     without: { type: "string", default: "" },
     abrupt: { type: "boolean", default: false },
+    brief: { type: "boolean", default: false },
   },
 });
 const library = await import(given.package);
@@ -780,6 +782,7 @@ const chosen = scenarios.filter((one) => (
   && !(one.since && older(version, one.since))
   && !(one.transports && !one.transports.includes(given.transports))
   && !without.includes(one.needs)
+  && !(given.brief && one.aside)
 ));
 assert.ok(chosen.length > 0, "no scenario chosen");
 
