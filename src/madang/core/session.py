@@ -194,8 +194,8 @@ class Session(Timed):
             encoded = outbox.popleft()
             self._buffered -= encoded.size
             duplex.write(encoded)
-        if outbox:
-            return
+        if self.direct is not duplex:
+            return  # the last packet may have filled it: nothing is drained then
         self._outbox = None
         self._notify_drained()
 
