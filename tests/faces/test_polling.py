@@ -105,7 +105,9 @@ async def test_a_body_in_small_pieces(server: ServerProcess) -> None:
         await client.join()
         body = '42["echo back","마당에 🎪"]'.encode()
         target = client.target(sid=client.sid)
-        head = f"POST {target} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        head = (
+            f"POST {target} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        )
         for position in range(len(head) + len(body)):
             client.posts.write((head + body)[position : position + 1])
             await client.posts.writer.drain()

@@ -28,6 +28,8 @@ ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 #: How many bytes may wait in a link before it calls itself full; asyncio's own high-water mark.
 _HIGH_WATER: Final = 65_536
+#: How long a link that we close may take to send what was written, before we leave the connection to the server.
+_CLOSE_TIMEOUT_SECONDS: Final = 2.0
 
 
 class ASGIFace:
@@ -139,15 +141,19 @@ class ASGIFace:
         await send({"type": "websocket.accept"})
         loop = asyncio.get_running_loop()
         link = _Link(loop)
-        writer = loop.create_task(link.pump(send))
+        link.writer = writer = loop.create_task(link.pump(send))
         try:
             engine.link(request, link)
-            await self._read(receive, link)
+            link.reader = loop.create_task(self._read(receive, link))
+            await asyncio.wait([link.reader])
         finally:
             link.end()
-            await asyncio.wait([writer])
-            if not writer.cancelled() and (error := writer.exception()) is not None and not _is_gone(error):
-                raise error
+            await asyncio.wait([writer], timeout=_CLOSE_TIMEOUT_SECONDS)
+            link.give_up()
+        if not link.reader.cancelled():
+            link.reader.result()
+        if writer.done() and not writer.cancelled() and (error := writer.exception()) and not _is_gone(error):
+            raise error
 
     async def _read(self, receive: Receive, link: _Link) -> None:
         limit = self.io.config.max_payload_bytes
@@ -228,9 +234,13 @@ class _Exchange(Exchange):
 class _Link(Duplex):
     """A WebSocket of the ASGI server. Writing is queued, because ASGI's `send` has to be awaited."""
 
-    __slots__ = ("_closing", "_full", "_loop", "_queue", "_receiver", "_size", "_waiter")
+    __slots__ = ("_closing", "_full", "_loop", "_queue", "_receiver", "_size", "_timer", "_waiter", "reader", "writer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        #: The tasks that serve it.
+        self.reader: asyncio.Task[None] | None = None
+        self.writer: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._loop = loop
         self._receiver: Receiver | None = None
         self._queue: deque[Encoded] = deque()
@@ -259,6 +269,7 @@ class _Link(Duplex):
         if self._closing is None:
             self._closing = (code, reason)
             self._receiver = None
+            self._timer = self._loop.call_later(_CLOSE_TIMEOUT_SECONDS, self.give_up)
             self._wake()
 
     # The connection
@@ -279,6 +290,14 @@ class _Link(Duplex):
             self._queue.clear()
             self._closing = (0, "")
         self._wake()
+
+    def give_up(self) -> None:
+        """End the tasks: what isn't sent by now never will be."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in (self.reader, self.writer):
+            if task is not None:
+                task.cancel()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -306,6 +325,10 @@ class _Link(Duplex):
                 await self._waiter
             code, reason = self._closing
             if code:
+                if self.reader is not None and not self.reader.done():
+                    # granian sends no close while somebody still receives.
+                    self.reader.cancel()
+                    await asyncio.wait([self.reader])
                 await send({"type": "websocket.close", "code": code, "reason": reason})
         finally:
             # A send that failed means that the connection is gone.

@@ -10,10 +10,11 @@ Both have the same methods, so that one test can be run over both:
 
 import asyncio
 import base64
+import contextlib
 import json
 import ssl
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -163,8 +164,8 @@ class PollingClient(Client):
         self.opened = json.loads(self.handshake.text[1:])
 
     async def stop(self) -> None:
-        for connection in (self.polls, self.posts):
-            connection.writer.transport.abort()
+        await self.polls.close()
+        await self.posts.close()
 
     def begin_poll(self) -> None:
         """Send a poll, and don't await its response."""
@@ -186,7 +187,7 @@ class PollingClient(Client):
 
     async def fresh_posts(self) -> None:
         """A new connection for posts."""
-        self.posts.writer.transport.abort()
+        await self.posts.close()
         self.posts = await Connection(self.port, tls=self.tls).__aenter__()
 
     async def say(self, *frames: Frame) -> None:
@@ -212,9 +213,10 @@ class WebSocketClient(Client):
         super().__init__(port, **options)
 
     async def start(self) -> None:
-        self.ws = await dial(
+        self._dialled = dial(
             self.port, self.target(sid=self._sid), headers=self.headers, tls=self.tls, compression=self.compression
         )
+        self.ws = await self._dialled.__aenter__()
         if self._sid:
             return
         hello = await self.hear()
@@ -223,8 +225,7 @@ class WebSocketClient(Client):
         self.opened = json.loads(hello[1:])
 
     async def stop(self) -> None:
-        self.ws.transport.abort()
-        await self.ws.wait_closed()
+        await self._dialled.__aexit__(None, None, None)
 
     async def say(self, *frames: Frame) -> None:
         for frame in frames:
@@ -245,6 +246,7 @@ class WebSocketClient(Client):
         return self.ws.close_code
 
 
+@contextlib.asynccontextmanager
 async def dial(
     port: int,
     target: str,
@@ -253,12 +255,12 @@ async def dial(
     tls: ssl.SSLContext | None = None,
     compression: str | None = None,
     **options: Any,
-) -> ClientConnection:
-    """Open a WebSocket that neither pings nor hurries to answer anything by itself."""
+) -> AsyncIterator[ClientConnection]:
+    """A WebSocket that neither pings nor hurries to answer anything by itself; cut at the end."""
     scheme = "wss" if tls is not None else "ws"
     if tls is not None:
         options.update(ssl=tls, server_hostname="localhost")
-    return await connect(
+    ws = await connect(
         f"{scheme}://127.0.0.1:{port}{target}",
         additional_headers=dict(headers or {}),
         compression=compression,
@@ -268,6 +270,11 @@ async def dial(
         proxy=None,
         **options,
     )
+    try:
+        yield ws
+    finally:
+        ws.transport.abort()
+        await ws.wait_closed()
 
 
 CLIENTS = {"polling": PollingClient, "websocket": WebSocketClient}

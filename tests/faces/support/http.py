@@ -1,10 +1,11 @@
 """A small HTTP/1.1 client that sends exactly what it is told, over asyncio's streams.
 
-    reply = await request(server.port, "GET", "/socket.io/?EIO=4&transport=polling")
-    reply.status, reply.header("content-type"), reply.json()
+reply = await request(server.port, "GET", "/socket.io/?EIO=4&transport=polling")
+reply.status, reply.header("content-type"), reply.json()
 """
 
 import asyncio
+import contextlib
 import json
 import socket
 import ssl
@@ -57,7 +58,13 @@ class Connection:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Cut the connection, and await its end."""
         self.writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await self.writer.wait_closed()
 
     def write(self, data: bytes) -> None:
         """Send bytes as they are."""
