@@ -187,6 +187,9 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         logger.info("a WebSocket is closed: %s", error)
         receiver = self._receiver
         self.close(error.close_code, str(error))
+        # The client's close frame would not be understood any more: it shall just end the connection.
+        if self._transport.can_write_eof() and not self._transport.is_closing():
+            self._transport.write_eof()
         if receiver is not None:
             receiver.lost(self, Reason.TRANSPORT_ERROR)
 

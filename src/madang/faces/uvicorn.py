@@ -383,7 +383,8 @@ class _Cycle(Exchange):
         lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in response.headers]
         if not self.keep_alive:
             lines.append(b"Connection: close\r\n")
-        transport.write(b"".join([STATUS_LINE[response.status], *lines, b"\r\n", response.body]))
+        body = response.body if self._request.method != "HEAD" else b""
+        transport.write(b"".join([STATUS_LINE[response.status], *lines, b"\r\n", body]))
         if protocol.config.access_log:
             request = self._request
             line = (request.address, request.method, request.url, response.status)
