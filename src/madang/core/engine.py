@@ -178,7 +178,7 @@ class Engine:
             raise RequestRefused(*BAD_METHOD, f"method {request.method}")
         transport = self._transports[request.query["transport"]]
         assert isinstance(transport, HttpTransport)  # _session saw to it  # noqa: S101
-        session, hello = self._open(request, transport)
+        session, hello = self._open(request, transport, ask=True)
         response = transport.respond(request, session.wire.join([hello]))
         if self.config.cookie is not None:
             cookie = ("Set-Cookie", self.config.cookie.header(session.id))
@@ -186,10 +186,12 @@ class Engine:
         self.respond(request, exchange, response)
         self.sink.opened(session)
 
-    def _open(self, request: Request, transport: Transport) -> tuple[Session, str | bytes]:
+    def _open(self, request: Request, transport: Transport, *, ask: bool) -> tuple[Session, str | bytes]:
         """Make a session, if the client may have one."""
         generation = self._generation(request)
-        self._check_allowed(request)
+        self._check_room()
+        if ask:
+            self._check_allowed(request)
         id_ = self.new_id()
         request.compact()
         session = Session(self, id_, generation, self._parser, transport, request)
@@ -215,9 +217,11 @@ class Engine:
                 return candidate
         raise RequestRefused(*UNSUPPORTED_VERSION, f"EIO {request.query.get('EIO', '')[:10]!r}")
 
-    def _check_allowed(self, request: Request) -> None:
+    def _check_room(self) -> None:
         if self._full or len(self.sessions) >= self.config.max_connections:
             raise RequestRefused(*SERVER_FULL, f"max_connections is {self.config.max_connections}")
+
+    def _check_allowed(self, request: Request) -> None:
         if self.config.allow_request is not None and not self.config.allow_request(request):
             raise RequestRefused(*FORBIDDEN, "allow_request said no")
 
@@ -239,7 +243,9 @@ class Engine:
         Raises:
             RequestRefused: it may not; answer with its status, and `error_body`.
         """
-        self._link_target(request)
+        _, session = self._link_target(request)
+        if session is None:
+            self._check_allowed(request)
 
     def link(self, request: Request, duplex: Duplex) -> None:
         """Give an open link to the session that its request names, or to a new one. Closes it if neither can be."""
@@ -251,7 +257,7 @@ class Engine:
                     raise RequestRefused(*BAD_REQUEST, "the session can't be upgraded now")
                 session.probe(transport, duplex)
                 return
-            session, hello = self._open(request, transport)
+            session, hello = self._open(request, transport, ask=False)  # `admit` has asked
         except RequestRefused as refusal:
             self.on_refused(request, refusal)
             duplex.close(1008, refusal.message)
@@ -271,7 +277,7 @@ class Engine:
         sid = query.get("sid")
         if sid is None:
             self._generation(request)
-            self._check_allowed(request)
+            self._check_room()
             return transport, None
         session = self.sessions.get(sid)
         if session is None or session.state == CLOSING:
