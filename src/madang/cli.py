@@ -104,6 +104,11 @@ def _load(target: str) -> Any:
             found = getattr(found, part)
         except AttributeError:
             raise click.ClickException(f"{name} has no {attribute!r}") from None
+    if not (isinstance(found, madang.Server) or callable(found)):
+        kind = type(found).__name__
+        raise click.ClickException(
+            f"{target} is {found!r:.60}, of type {kind}; it must be a Server or an ASGI application"
+        )
     return found
 
 

@@ -29,8 +29,8 @@ async def reason_of(server: ServerProcess, client: Client) -> str:
 
 async def test_who_answers_stays(hasty: ServerProcess, client: Client) -> None:
     with pytest.raises(TimeoutError):
-        await client.hear(1.8)  # nothing but pings
-    assert 4 <= client.pings <= 6
+        await client.hear(1.3)  # nothing but pings
+    assert 3 <= client.pings <= 5
     if isinstance(client, PollingClient):
         assert (await client.post('42["count",1]')).text == "ok"
     else:
@@ -41,7 +41,7 @@ async def test_pings_come_in_time(hasty: ServerProcess) -> None:
     async with WebSocketClient(hasty.port) as client:
         await client.join()
         times = []
-        for _ in range(4):
+        for _ in range(3):
             assert await client.ws.recv() == "2"
             times.append(time.monotonic())
             await client.say("3")
@@ -75,7 +75,7 @@ async def test_who_sends_lives(hasty: ServerProcess) -> None:
         await client.join()
         client.pongs = False
         began = time.monotonic()
-        while time.monotonic() - began < 1.5:
+        while time.monotonic() - began < 1.1:
             assert await client.call("slow echo", 50, "alive") == "alive"
 
 

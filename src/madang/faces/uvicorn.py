@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import logging
 import time
 from collections.abc import Iterator
@@ -253,9 +254,12 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def shutdown(self) -> None:
-        """uvicorn ends: answer the polls that wait, then do as it does."""
+        """uvicorn ends: answer the polls that wait, leave requests that aren't whole, then do as it does."""
         self._ground.io.disconnect_all()
-        super().shutdown()
+        if self in self._ground.waiting:
+            self.transport.close()
+        else:
+            super().shutdown()
 
     # WebSocket
 
@@ -427,7 +431,10 @@ class _UvicornServer(uvicorn.Server):
         if face is not None:
             for server in self.servers:
                 server.close()
-            face.io.disconnect_all()
+            inner: Any = face
+            while isinstance(inner, ASGIFace):  # servers may stand beside each other
+                inner.io.disconnect_all()
+                inner = inner.other
         await super().shutdown(sockets)
 
 
@@ -453,10 +460,19 @@ def serve(app: Server | ASGIApplication, host: str = "127.0.0.1", port: int = 80
         madang.serve(io, port=8000)
         ```
     """
+    options.setdefault("log_config", _log_config(options.get("log_level", "info")))
     server = _UvicornServer(make_config(app, host=host, port=port, **options))
     # uvicorn ends with the signal that stopped it, once all is done: Ctrl-C is no error here.
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
+
+
+def _log_config(level: str | int) -> dict[str, Any]:
+    """uvicorn's own settings for logs, under which our lines are shown like its own."""
+    config = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
+    ours = {"handlers": ["default"], "level": level.upper() if isinstance(level, str) else level, "propagate": False}
+    config["loggers"]["madang"] = ours
+    return config
 
 
 @contextlib.asynccontextmanager
