@@ -111,8 +111,6 @@ class Engine:
             elif request.method == "GET":
                 session.poll(request, exchange)
             elif request.method == "POST":
-                if session.state == CLOSING:
-                    raise RequestRefused(*UNKNOWN_SID)
                 length = request.header("content-length") or ""
                 if length.isascii() and length.isdigit() and int(length[:15]) > self.config.max_payload_bytes:
                     raise self._too_large(f"{length[:15]} bytes")
@@ -129,7 +127,7 @@ class Engine:
             if len(body) > self.config.max_payload_bytes:
                 raise self._too_large("more than announced")
             session = self._session(request)
-            if session is None or session.state == CLOSING:
+            if session is None:
                 raise RequestRefused(*UNKNOWN_SID)
             transport = session.transport
             assert isinstance(transport, HttpTransport)  # _session compared the names  # noqa: S101

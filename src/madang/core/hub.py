@@ -173,6 +173,11 @@ class Handshake:
         return self._request.header("origin") is not None
 
     @property
+    def transport(self) -> str:
+        """The transport that the client came with; `socket.transport` tells what carries it now."""
+        return self._session.opened_with
+
+    @property
     def generation(self) -> str:
         """The protocol generation that the client speaks, as "eio4"."""
         return self._session.wire.name
@@ -451,15 +456,9 @@ class Socket(Sender, Listening):
         if not self.connected:
             self._abandon(reason)
             return
-        self._leaving(reason)
-
-    def _leaving(self, reason: str) -> None:
+        self._ended = reason  # from here on nothing can end it again, nor bring it into a room
         self._hub.life(self, "disconnecting", (reason,))
-        if not self.connected:  # its own handler has ended it
-            return
         namespace = self.namespace
-        for room in self._rooms or ():
-            namespace._drop(room, self)
         namespace._sockets.pop(self.id, None)
         if self._listeners is not None and self._listeners.outgoing:
             namespace._eavesdroppers -= 1
@@ -469,7 +468,9 @@ class Socket(Sender, Listening):
     def _abandon(self, reason: str) -> None:
         self.connected = False
         self._ended = reason
-        self._rooms = None
+        rooms, self._rooms = self._rooms, None
+        for room in rooms or ():  # a middleware may have brought in who is refused now
+            self.namespace._drop(room, self)
         # None, not absent: packets may still be on their way to this namespace, and are no offence.
         self.session.sockets[self.namespace.name] = None
         acks, self._acks = self._acks, None

@@ -62,6 +62,7 @@ class Session(Timed):
         wire: the generation that it speaks.
         parser: how its packets are written.
         transport: what carries it now; changes with an upgrade.
+        opened_with: the name of the transport that it began with.
         request: the request that opened it.
         direct: the link, while it can be written to at once; read by broadcasts.
         sockets: what the hub keeps here: the client's sockets by namespace, None for one that was left.
@@ -87,6 +88,7 @@ class Session(Timed):
         "_upgrade_by",
         "direct",
         "id",
+        "opened_with",
         "overflowed",
         "parser",
         "request",
@@ -105,6 +107,7 @@ class Session(Timed):
         self.wire = wire
         self.parser = parser
         self.transport = transport
+        self.opened_with = transport.name
         self.request = request
         self.direct: Duplex | None = None
         self.sockets: dict[str, Any] = {}
