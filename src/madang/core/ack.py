@@ -42,8 +42,8 @@ class Ack(Timed):
         #: Whether the answer, or an error, is there.
         self.done = False
 
-    def expect(self, id_: int, asked: Sequence[Socket]) -> None:
-        """The question was sent under this number to these sockets."""
+    def expect(self, id_: int, asked: Sequence[Socket], ended: str | None = None) -> None:
+        """The question was sent under this number to these sockets; to none, if the one had `ended` before."""
         for socket in asked:
             if socket._acks is None:
                 socket._acks = {}
@@ -52,7 +52,7 @@ class Ack(Timed):
         self._asked = asked
         if not asked:
             if not self._many:
-                self._error = Disconnected(Reason.TRANSPORT_CLOSE)
+                self._error = Disconnected(ended or Reason.TRANSPORT_CLOSE)
             self._finish()
             return
         self.due = self._hub.engine.clock() + self._seconds

@@ -42,7 +42,7 @@ class Handler:
             raise LocalProtocolError(f"the handler of {what} must be a function, not {function!r}")
         self.function = function
         target = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
-        self.is_async = inspect.iscoroutinefunction(inspect.unwrap(target)) or inspect.iscoroutinefunction(target)
+        self.is_async = any(map(inspect.iscoroutinefunction, (function, target, inspect.unwrap(target))))
         self.name = getattr(function, "__qualname__", repr(function))
         self.required, self.accepted = _arity(function, leading, what, self.name)
 

@@ -239,7 +239,7 @@ class Target(Sender):
             else:
                 session.push(encoded, volatile)
         if ack is not None and packet.id is not None:
-            ack.expect(packet.id, asked)
+            ack.expect(packet.id, asked, self._only._ended if self._only is not None else None)
         if namespace._eavesdroppers:
             for socket in list(self._members()):
                 socket._notify_outgoing(data)
