@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 READMES = [ROOT / "README.md", ROOT / "README.ko.md"]
 PAGES = [*READMES, ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md")), ROOT / "benchmarks" / "README.md"]
+PAGES += [ROOT / "examples" / "README.md"]
 REFERENCE = DOCS / "reference"
 FRAMEWORKS = DOCS / "how-to" / "frameworks.md"
 
@@ -106,6 +107,11 @@ def test_no_paths_of_one_machine(path: Path) -> None:
     text = path.read_text()
     for word in ("/root/", "/home/", "/Users/", "/work/", "/tmp/", str(ROOT)):
         assert word not in text, f"{title(path)} names {word}"
+
+
+def test_every_example_is_listed() -> None:
+    listed = set(LINK.findall(prose(ROOT / "examples" / "README.md")))
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} <= listed
 
 
 def test_both_readmes_say_the_same() -> None:
@@ -236,6 +242,13 @@ def check_defaults(kind: type, described: dict[str, str]) -> None:
 def test_every_setting_is_in_the_docstring() -> None:
     for field in fields(Config):
         assert re.search(rf"^ *{field.name}: ", Config.__doc__ or "", re.MULTILINE), field.name
+
+
+def test_every_limit_is_explained() -> None:
+    text = (DOCS / "explanation" / "limits.md").read_text()
+    for field in fields(Config):
+        if field.name.startswith("max_"):
+            assert f"`{field.name}`" in text, field.name
 
 
 def test_settings_that_pages_name_exist() -> None:
