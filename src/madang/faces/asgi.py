@@ -177,25 +177,31 @@ class ASGIFace:
             await self._own_lifespan(receive, send)
             return
 
+        answered = False
+        failed = False
+
         async def receive_for_other() -> Message:
+            nonlocal failed
             message = await receive()
             if message["type"] == "lifespan.startup":
+                failed = True
                 await self.io.start()
+                failed = False
             elif message["type"] == "lifespan.shutdown":
                 await self.io.close()
             return message
 
-        answered = False
-
         async def send_for_other(message: Message) -> None:
             nonlocal answered
             answered = True
+            if message["type"] == "lifespan.startup.failed":
+                await self.io.close()
             await send(message)
 
         try:
             await self.other(scope, receive_for_other, send_for_other)
         except Exception:
-            if answered:
+            if answered or failed:
                 raise
         if answered:
             return

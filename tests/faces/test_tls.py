@@ -1,0 +1,138 @@
+"""TLS, with us or at a proxy before us."""
+
+import asyncio
+import contextlib
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faces.support.clients import CLIENTS, PollingClient, WebSocketClient
+from faces.support.inside import SERVING
+from faces.test_mounting import make
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for localhost, signed by itself."""
+    folder = tmp_path_factory.mktemp("tls")
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    files = ["-keyout", str(key), "-out", str(cert), "-days", "2"]
+    subprocess.run([*command, *names, *files], check=True, capture_output=True, timeout=30)
+    return key, cert
+
+
+@pytest.fixture
+def trusting(certificate: tuple[Path, Path]) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=certificate[1])
+
+
+@pytest.fixture(params=SERVING)
+def serving(request: pytest.FixtureRequest) -> Any:
+    return SERVING[request.param]
+
+
+async def test_tls(serving: Any, certificate: tuple[Path, Path], trusting: ssl.SSLContext) -> None:
+    files = {"ssl_keyfile": str(certificate[0]), "ssl_certfile": str(certificate[1])}
+    async with serving(make(), **files) as port:
+        for kind in CLIENTS.values():
+            async with kind(port, tls=trusting) as client:
+                await client.join()
+                who = await client.call("who")
+                assert (who["secure"], who["address"]) == (True, "127.0.0.1")
+        async with WebSocketClient(port, tls=trusting) as client:
+            await client.join()
+            await client.say("1")
+            assert await client.closed() == 1000
+
+
+async def test_large_messages_over_tls(serving: Any, certificate: tuple[Path, Path], trusting: ssl.SSLContext) -> None:
+    files = {"ssl_keyfile": str(certificate[0]), "ssl_certfile": str(certificate[1])}
+    io = make()
+    io.on("echo", lambda socket, *args: args)
+    async with serving(io, **files) as port:
+        for kind in CLIENTS.values():
+            async with kind(port, tls=trusting) as client:
+                await client.join()
+                text = "마당" * 100_000
+                assert await client.call("echo", text) == text
+
+
+@contextlib.asynccontextmanager
+async def proxy(port: int, certificate: tuple[Path, Path], added: str) -> AsyncIterator[int]:
+    """Takes off TLS, and adds headers to each request that begins a connection."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate[1], certificate[0])
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind_reader, behind = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            first = await reader.readline()
+            behind.write(first + added.encode())
+            async with asyncio.TaskGroup() as group:
+                group.create_task(copy(reader, behind))
+                group.create_task(copy(behind_reader, writer))
+        except* OSError:
+            pass
+        finally:
+            for end in (behind, writer):
+                end.transport.abort()
+
+    server = await asyncio.start_server(pump, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+        server.close_clients()
+
+
+FORWARDED = "X-Forwarded-Proto: https\r\nX-Forwarded-For: 203.0.113.7\r\n"
+
+
+@pytest.mark.parametrize(
+    ("trusted", "expected"),
+    [
+        ("127.0.0.1", ("203.0.113.7", True)),
+        ("*", ("203.0.113.7", True)),
+        ("10.0.0.1", ("127.0.0.1", False)),
+        ("", ("127.0.0.1", False)),
+    ],
+)
+async def test_a_proxy(
+    serving: Any,
+    certificate: tuple[Path, Path],
+    trusting: ssl.SSLContext,
+    trusted: str,
+    expected: tuple[str, bool],
+) -> None:
+    """The address and TLS that a proxy tells are believed if the proxy is."""
+    async with (
+        serving(make(), forwarded_allow_ips=trusted) as port,
+        proxy(port, certificate, FORWARDED) as public,
+    ):
+        for kind in (PollingClient, WebSocketClient):
+            # the page is of the proxy's host, which it passes on
+            headers = {"Host": f"localhost:{public}", "Origin": f"https://localhost:{public}"}
+            async with kind(public, tls=trusting, headers=headers if kind is PollingClient else {}) as client:
+                await client.join()
+                who = await client.call("who")
+                assert (who["address"], who["secure"]) == expected
+
+
+async def test_a_chain_of_proxies(serving: Any) -> None:
+    async with serving(make(), forwarded_allow_ips="127.0.0.1,10.0.0.0/8") as port:
+        for kind in CLIENTS.values():
+            headers = {"X-Forwarded-For": "1.2.3.4, 203.0.113.7, 10.1.1.1", "X-Forwarded-Proto": "https"}
+            async with kind(port, headers=headers) as client:
+                await client.join()
+                # the first address could be anyone's invention
+                assert (await client.call("who"))["address"] == "203.0.113.7"
