@@ -251,12 +251,16 @@ class Server(Sender, Listening):
             return
         if self._loop is not None and not self._loop.is_closed() and self.engine.sessions:
             raise WrongThreadError("this server runs in another event loop already; make a Server for each loop")
+        engine = self.engine
+        if self._loop is not None:
+            engine.reset()
+            self.hub.reset()
+            self._started = False
+            self._closing = None
         self._loop = loop
         self._thread = threading.get_ident()
         self._tasks = set()
         self._timer = None
-        engine = self.engine
-        engine.sessions.clear()
         engine.clock = loop.time
         engine.call_soon = loop.call_soon
         engine.wheel.wake = self._wake
@@ -393,7 +397,7 @@ class Server(Sender, Listening):
         own = socket._listeners
         event = data[0]
         if own is not None and own.middleware:
-            self._launch(self._dispatch_guarded(socket, own.middleware, data, id_), socket, event, data, None)
+            self._launch(self._dispatch_guarded(socket, own, data, id_), socket, event, data, None)
             return
         if listeners.incoming or own is not None:
             self._eavesdrop(socket, [*listeners.incoming, *(own.incoming if own is not None else ())], data)
@@ -445,15 +449,20 @@ class Server(Sender, Listening):
         except Exception as error:
             self._failed(error, socket, event, data, id_)
 
-    async def _dispatch_guarded(
-        self, socket: Socket, middleware: list[Handler], data: list[Any], id_: int | None
-    ) -> None:
+    async def _dispatch_guarded(self, socket: Socket, own: Listeners, data: list[Any], id_: int | None) -> None:
         """An event of a socket that has middleware of its own."""
-        for handler in tuple(middleware):
-            result = handler.function(data[0], data[1:])
-            if isinstance(result, Awaitable):
-                await result
-        listeners, own = socket.namespace.listeners, socket.listeners
+        before, own.passing = own.passing, asyncio.current_task()
+        if before is not None and not before.done():  # events start in the order in which they came
+            await asyncio.wait((before,))
+        try:
+            for handler in tuple(own.middleware):
+                result = handler.function(data[0], data[1:])
+                if isinstance(result, Awaitable):
+                    await result
+        except Exception as error:
+            self._failed(error, socket, data[0], data, id_)
+            return
+        listeners = socket.namespace.listeners
         self._eavesdrop(socket, [*listeners.incoming, *own.incoming], data)
         found = own.events.get(data[0]) or listeners.events.get(data[0])
         if found is not None:

@@ -62,7 +62,7 @@ ANNOTATIONS_ONLY = {("server", "faces")}
 
 RUNTIME = {"asyncio", "socket", "ssl", "threading", "time", "logging", "random", "secrets", "os"}
 #: The runtime under other names.
-RUNTIME_ALIASES = {"select", "selectors", "signal", "subprocess", "multiprocessing", "concurrent", "uuid", "queue"}
+RUNTIME_ALIASES = {"select", "selectors", "signal", "subprocess", "multiprocessing", "concurrent", "queue"}
 #: The unmasking in C: a function of bytes.
 PURE = {"websockets.speedups"}
 NETWORK = {"socket", "ssl", "selectors", "uvicorn", "httptools", "uvloop", "starlette", "websockets"}

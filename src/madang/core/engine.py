@@ -71,9 +71,7 @@ class Engine:
         self.config = config
         self.sink = sink
         self.sessions: dict[str, Session] = {}
-        # Late by at most a fiftieth of the shortest heartbeat time, and never by more than 50 ms.
-        tick = min(config.ping_interval_seconds, config.ping_timeout_seconds) / 50
-        self.wheel = Wheel(min(0.05, max(0.001, tick)))
+        self.wheel = self._new_wheel()
         self.clock: Callable[[], float] = _unfilled
         self.new_id: Callable[[], str] = lambda: str(_unfilled())
         self.call_soon: Callable[[Callable[[], None]], object] = lambda callback: _unfilled()
@@ -87,6 +85,19 @@ class Engine:
             transport = transports.load(name)
             self._transports[transport.name] = transport
         self._dirty: list[Session] = []
+        self._parked = 0
+        self._full = False
+
+    def _new_wheel(self) -> Wheel:
+        # Late by at most a fiftieth of the shortest heartbeat time, and never by more than 50 ms.
+        tick = min(self.config.ping_interval_seconds, self.config.ping_timeout_seconds) / 50
+        return Wheel(min(0.05, max(0.001, tick)))
+
+    def reset(self) -> None:
+        """Forget all sessions without a word: their event loop is gone, and their connections with it."""
+        self.sessions.clear()
+        self.wheel = self._new_wheel()
+        self._dirty = []
         self._parked = 0
         self._full = False
 

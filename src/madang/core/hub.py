@@ -77,6 +77,13 @@ class Hub:
         namespace._hub = self
         self.namespaces[namespace.name] = namespace
 
+    def reset(self) -> None:
+        """Forget all sockets without a word: their event loop is gone, and their connections with it."""
+        for namespace in self.namespaces.values():
+            namespace._sockets.clear()
+            namespace._rooms.clear()
+            namespace._eavesdroppers = min(1, len(namespace.listeners.outgoing))
+
     # The sink of the sessions
 
     def opened(self, session: Session) -> None:

@@ -93,9 +93,10 @@ class Listeners:
         incoming: who hears every event that comes.
         outgoing: who hears every event that goes.
         middleware: what runs before: for a namespace before a client joins, for a socket before each event.
+        passing: what passes a socket's middleware now, for whom the next event waits.
     """
 
-    __slots__ = ("events", "incoming", "life", "middleware", "outgoing")
+    __slots__ = ("events", "incoming", "life", "middleware", "outgoing", "passing")
 
     def __init__(self) -> None:
         self.events: dict[str, Handler] = {}
@@ -103,6 +104,7 @@ class Listeners:
         self.incoming: list[Handler] = []
         self.outgoing: list[Handler] = []
         self.middleware: list[Handler] = []
+        self.passing: Any = None
 
     def add(self, event: str, function: Callable[..., Any]) -> None:
         """Register a handler.

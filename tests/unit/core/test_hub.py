@@ -559,6 +559,7 @@ def test_data_and_transport(kit: EngineKit) -> None:
     assert socket.transport == "polling"
     kit.upgrade(client).say("2probe", "5")
     assert socket.transport == "websocket"
+    assert socket.handshake.transport == "polling"
     assert repr(socket) == f"Socket({socket.id}, /, websocket)"
     assert repr(socket.namespace) == "Namespace('/', 1 sockets)"
 
