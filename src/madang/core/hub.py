@@ -16,11 +16,13 @@ from madang.core.listeners import AnyFunction, Handler, Listeners, Listening
 from madang.core.session import OPEN_STATE, Session
 from madang.core.target import Sender, Target, check_event, check_rooms
 from madang.errors import (
+    FORBIDDEN,
     ConnectionRefused,
     LimitError,
     LocalProtocolError,
     Reason,
     RemoteProtocolError,
+    RequestRefused,
 )
 from madang.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Encoded, Packet
 
@@ -116,6 +118,8 @@ class Hub:
             return
         limit = session._engine.config.max_namespaces_per_client
         if packet.namespace not in session.sockets and len(session.sockets) >= limit:
+            detail = f"namespace {packet.namespace[:200]!r}: max_namespaces_per_client is {limit}"
+            self.engine.on_refused(session.request, RequestRefused(*FORBIDDEN, detail))
             body = {"message": f"Too many namespaces; {limit} are allowed"}
             session.send(Packet(CONNECT_ERROR, body, packet.namespace))
             return

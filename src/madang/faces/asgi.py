@@ -6,6 +6,7 @@ Source: ASGI 3.0, HTTP and WebSocket message format 2.3 to 2.5, lifespan 2.0.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from madang.server import Server
 
 __all__ = ["ASGIApplication", "ASGIFace"]
+
+logger = logging.getLogger("madang")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -89,7 +92,14 @@ class ASGIFace:
         exchange = _Exchange()
         wanted = engine.begin(request, exchange)
         if wanted:
-            body = await self._body(receive, wanted)
+            try:
+                body = await self._body(receive, wanted)
+            except TimeoutError:
+                limit = f"request_timeout_seconds is {self.io.config.request_timeout_seconds:g}"
+                logger.info("a request from %s never got whole: %s", request.address or "unknown", limit)
+                engine.abort(request)
+                await _answer(send, Response(408, [("Content-Length", "0"), ("Connection", "close")], b""))
+                return
             if body is None:
                 engine.abort(request)
                 return
@@ -100,19 +110,20 @@ class ASGIFace:
             await _answer(send, exchange.response)
 
     async def _body(self, receive: Receive, wanted: int) -> bytearray | None:
-        """The body, one byte more than wanted at most; None where the connection broke or the time ran out."""
+        """The body, or more than is wanted; None where the connection broke.
+
+        Raises:
+            TimeoutError: it did not get whole in time.
+        """
         body = bytearray()
-        try:
-            async with asyncio.timeout(self.io.config.request_timeout_seconds):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        return None
-                    body += message.get("body", b"")
-                    if len(body) > wanted or not message.get("more_body", False):
-                        return body
-        except TimeoutError:
-            return None
+        async with asyncio.timeout(self.io.config.request_timeout_seconds):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return None
+                body += message.get("body", b"")
+                if len(body) > wanted or not message.get("more_body", False):
+                    return body
 
     async def _hold(self, request: Request, exchange: _Exchange, receive: Receive) -> None:
         """Wait until a poll is answered, or its connection breaks."""

@@ -123,6 +123,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._ground = ground
         self._since = 0.0  # when it began to wait
         self._idle = False  # whether it waits for a next request that nobody has to send
+        self._chunk_bytes = 0
         self._head_bytes = 0
         self._head_done = False
 
@@ -145,12 +146,12 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
+        self._chunk_bytes = len(data)
+        super().data_received(data)
         if not self._head_done:
             self._head_bytes += len(data)
-        super().data_received(data)
-        limit = self._ground.io.config.max_header_bytes
-        if not self._head_done and self._head_bytes > limit and not self.transport.is_closing():
-            self._give_up(431, "Request Header Fields Too Large", f"max_header_bytes is {limit}")
+            if self._head_bytes > self._ground.io.config.max_header_bytes and not self.transport.is_closing():
+                self._refuse_head()
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -160,6 +161,12 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head of a request is whole: if it is ours, the engine gets it now."""
+        limit = self._ground.io.config.max_header_bytes
+        if self._head_bytes + self._chunk_bytes > limit:  # a part of which may be the body
+            size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
+            if size > limit:
+                self._refuse_head()
+                return
         self._head_done = True
         request = None if self.parser.should_upgrade() and self._should_upgrade() else self._own_request()
         if request is None:
@@ -208,8 +215,15 @@ class HttpProtocol(HttpToolsProtocol):
             root_path=self.root_path,
         )
 
+    def on_body(self, body: bytes) -> None:
+        """A part of the body came."""
+        if self._head_done:
+            super().on_body(body)
+
     def on_message_complete(self) -> None:
         """The request is whole."""
+        if not self._head_done:
+            return
         if not self._idle:
             self._ground.waiting.discard(self)
         super().on_message_complete()
@@ -245,10 +259,14 @@ class HttpProtocol(HttpToolsProtocol):
         elif waited > config.request_timeout_seconds:
             self._give_up(408, "Request Timeout", f"request_timeout_seconds is {config.request_timeout_seconds:g}")
 
+    def _refuse_head(self) -> None:
+        limit = self._ground.io.config.max_header_bytes
+        self._give_up(431, "Request Header Fields Too Large", f"max_header_bytes is {limit}")
+
     def _give_up(self, status: int, phrase: str, detail: str) -> None:
         self._ground.waiting.discard(self)
         logger.info("a request from %s never got whole: %s", self.client[0] if self.client else "unknown", detail)
-        if self._head_bytes:
+        if self._head_bytes or self._chunk_bytes:  # else it has asked for nothing
             head = f"HTTP/1.1 {status} {phrase}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             self.transport.write(head.encode())
         self.transport.close()
@@ -266,6 +284,8 @@ class HttpProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """A request for a WebSocket: take it if it is ours, else leave it to uvicorn's own implementation."""
         self._ground.waiting.discard(self)
+        if not self._head_done:
+            return
         request = self._own_request()
         if request is None:
             super().handle_websocket_upgrade()

@@ -125,11 +125,10 @@ class Connection:
         cut(self.writer.transport)
 
 
-def cut(transport: asyncio.BaseTransport) -> None:
+def cut(transport: asyncio.WriteTransport) -> None:
     """End a connection with a TCP reset, as when a process dies with data unread."""
     sock: socket.socket = transport.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    assert isinstance(transport, asyncio.Transport)
     transport.abort()
 
 
