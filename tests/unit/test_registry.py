@@ -1,6 +1,6 @@
 """Modules and entry points by name."""
 
-import importlib.metadata
+import importlib
 import sys
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def installed(tmp_path: Path) -> object:
         "TRANSPORT = Pigeon()\nROCK = 'a rock'\n"
     )
     sys.path.insert(0, str(tmp_path))
-    importlib.metadata.MetadataPathFinder.invalidate_caches()
+    importlib.invalidate_caches()
     yield
     sys.path.remove(str(tmp_path))
     sys.modules.pop("carrier_pigeon", None)

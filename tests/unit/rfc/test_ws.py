@@ -256,7 +256,7 @@ def test_fragments_are_counted() -> None:
     begin = m(TEXT, b"", fin=False)
     more = m(CONTINUATION, b"", fin=False)
     assert receive(begin + more * 8 + m(CONTINUATION, b"x"), max_fragments=10) == ["x"]
-    assert receive(begin + more * 10, max_fragments=10) == [error(1008, "max_fragments")]
+    assert receive(begin + more * 10, max_fragments=10) == [error(1008, "max_websocket_fragments")]
     # ... in each message anew
     assert receive((begin + more * 8 + m(CONTINUATION, b"x")) * 3, max_fragments=10) == ["x"] * 3
 
