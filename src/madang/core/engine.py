@@ -227,11 +227,19 @@ class Engine:
         raise RequestRefused(*UNSUPPORTED_VERSION, f"EIO {request.query.get('EIO', '')[:10]!r}")
 
     def _check_room(self) -> None:
-        if self._full or len(self.sessions) >= self.config.max_connections:
+        if self._full:
+            raise RequestRefused(*SERVER_FULL, "the server is shutting down")
+        if len(self.sessions) >= self.config.max_connections:
             raise RequestRefused(*SERVER_FULL, f"max_connections is {self.config.max_connections}")
 
     def _check_allowed(self, request: Request) -> None:
-        if self.config.allow_request is not None and not self.config.allow_request(request):
+        if self.config.allow_request is None:
+            return
+        try:
+            allowed = self.config.allow_request(request)
+        except Exception as error:
+            raise RequestRefused(*FORBIDDEN, f"allow_request failed: {error!r}") from error
+        if not allowed:
             raise RequestRefused(*FORBIDDEN, "allow_request said no")
 
     def close(self, reason: str) -> None:

@@ -255,7 +255,8 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         self._on_shutdown()
 
     def _deflated(self, encoded: Encoded, deflater: ws.Deflater) -> bytes:
-        if not encoded.compress or encoded.size < deflater.threshold_bytes:
+        # The size of text is counted in characters, of up to four bytes each.
+        if not encoded.compress or encoded.size * 4 < deflater.threshold_bytes:
             if encoded.link_bytes is None:
                 encoded.link_bytes = _framed(encoded)
             return encoded.link_bytes

@@ -12,6 +12,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -275,6 +276,44 @@ async def dial(
     finally:
         ws.transport.abort()
         await ws.wait_closed()
+
+
+class RawWebSocket:
+    """Frames as they are on the wire."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    async def open(self, offer: str = "") -> str | None:
+        fields = {
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        }
+        if offer:
+            fields["Sec-WebSocket-Extensions"] = offer
+        self.connection.send("GET", "/socket.io/?EIO=4&transport=websocket", headers=fields)
+        reply = await self.connection.reply(head=True)
+        assert reply.status == 101, reply
+        return reply.header("sec-websocket-extensions")
+
+    async def hear(self) -> tuple[bool, bytes]:
+        """The next frame: whether it is compressed, and its payload."""
+        async with asyncio.timeout(5):
+            first, size = await self.connection.reader.readexactly(2)
+            if size == 126:
+                size = int.from_bytes(await self.connection.reader.readexactly(2))
+            elif size == 127:
+                size = int.from_bytes(await self.connection.reader.readexactly(8))
+            return bool(first & 0x40), await self.connection.reader.readexactly(size)
+
+    def say(self, text: str) -> None:
+        payload = text.encode()
+        assert len(payload) < 126
+        mask = os.urandom(4)
+        masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
+        self.connection.write(bytes([0x81, 0x80 | len(payload)]) + mask + masked)
 
 
 CLIENTS = {"polling": PollingClient, "websocket": WebSocketClient}
