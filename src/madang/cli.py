@@ -52,17 +52,18 @@ def _options(default_port: int) -> Callable[[Function], Function]:
 @click.option("--ssl-keyfile", type=click.Path(exists=True), help="Its key.")
 @click.option("--access-log", is_flag=True, help="Log each HTTP request.")
 def serve(target: str, host: str, port: int, log_level: str, app_dir: str, proxies: str | None, **options: Any) -> None:
-    r"""Serve MODULE:APP, where APP is a Server, io.asgi(...), or any ASGI application.
+    """Serve MODULE:APP, where APP is a Server, io.asgi(...), or any ASGI application.
 
     \b
     Example: madang serve chat:io --port 8000
-    """
+    """  # noqa: D301  # click's sign for a line that is not to be wrapped
+    _tune_memory()
     sys.path.insert(0, str(Path(app_dir).resolve()))
     app = _load(target)
     options = {name: value for name, value in options.items() if value}
     if proxies is not None:
         options["forwarded_allow_ips"] = proxies
-    _run(app, host=host, port=port, log_level=log_level, **options)
+    madang.serve(app, host=host, port=port, log_level=log_level, **options)
 
 
 @main.command()
@@ -76,6 +77,7 @@ def serve(target: str, host: str, port: int, log_level: str, app_dir: str, proxi
 )
 def chat(host: str, port: int, log_level: str, data: Path) -> None:
     """Run the chat: open the address that it shows in a browser."""
+    _tune_memory()
     from madang.apps.chat import create_app
 
     try:
@@ -85,7 +87,7 @@ def chat(host: str, port: int, log_level: str, data: Path) -> None:
     shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::") else host  # noqa: S104
     if port:
         click.echo(f"The courtyard is open: http://{shown}:{port}  (Ctrl-C closes it)")
-    _run(app, host=host, port=port, log_level=log_level)
+    madang.serve(app, host=host, port=port, log_level=log_level)
 
 
 def _load(target: str) -> Any:
@@ -112,8 +114,7 @@ def _load(target: str) -> Any:
     return found
 
 
-def _run(app: Any, **options: Any) -> None:
+def _tune_memory() -> None:
+    """Start this process anew with glibc's settings, which only a new process reads. The command line stays."""
     if sys.platform == "linux" and not any(name in os.environ for name in _MALLOC):
-        # Only a new process reads them. The command line stays the same.
         os.execve(sys.executable, [sys.executable, "-m", "madang", *sys.argv[1:]], {**os.environ, **_MALLOC})  # noqa: S606
-    madang.serve(app, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -75,8 +76,8 @@ class Config:
         connect_timeout_seconds: how long a client may take to join its first namespace.
         ack_timeout_seconds: how long `call` waits for an acknowledgement when it isn't told.
         header_timeout_seconds: how long a client may take to send the head of a request (`madang serve`).
-        shutdown_timeout_seconds: how long handlers may go on when the server stops.
         request_timeout_seconds: how long it may take to send the whole of it.
+        shutdown_timeout_seconds: how long handlers may go on when the server stops.
 
     Limits:
         max_payload_bytes: the size of one WebSocket message or one POST; clients are told it.
@@ -173,6 +174,9 @@ class Config:
             for origin in self.origins:
                 if "://" not in origin and origin != "null":
                     raise ConfigError(f'an origin is written with its scheme, as "https://{origin}", not {origin!r}')
+        if inspect.iscoroutinefunction(self.allow_request):
+            # What it returns would be a coroutine, which counts as true: it would let everyone in.
+            raise ConfigError("allow_request must be a plain function; to ask a database, use a middleware: io.use")
         if self.cors_credentials and self.origins == "*":
             raise ConfigError(
                 'cors_credentials with origins="*" would let every page of the web act as your users; name the origins'

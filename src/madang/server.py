@@ -87,7 +87,8 @@ class Server(Sender, Listening):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()  # handlers that wait
+        self._spawned: set[asyncio.Task[Any]] = set()
         self._started = False
         self._closing: asyncio.Task[None] | None = None
         self._fill_slots()
@@ -134,7 +135,7 @@ class Server(Sender, Listening):
         self._root._listens_outgoing()
 
     def on_error(self, handler: AnyFunction) -> AnyFunction:
-        """Be told when a handler fails: the exception, the socket, the event and its arguments.
+        """Be told when a handler fails: the exception, the socket, the event and its arguments. `def` or `async def`.
 
         What it returns, unless None, is sent as the acknowledgement. Without it the exception is logged, and the
         client gets no acknowledgement.
@@ -260,6 +261,7 @@ class Server(Sender, Listening):
         self._loop = loop
         self._thread = threading.get_ident()
         self._tasks = set()
+        self._spawned = set()
         self._timer = None
         engine.clock = loop.time
         engine.call_soon = loop.call_soon
@@ -326,12 +328,16 @@ class Server(Sender, Listening):
         if self._closing is None:
             if self._loop is None:
                 return
-            self._closing = self._loop.create_task(self._close())
+            self._closing = self._loop.create_task(self._close(asyncio.current_task()))
         await asyncio.shield(self._closing)
 
-    async def _close(self) -> None:
+    async def _close(self, caller: asyncio.Task[Any] | None) -> None:
         self.disconnect_all()
-        tasks = self._tasks - {task for task in (asyncio.current_task(),) if task is not None}
+        spawned = {task for task in self._spawned if task is not caller}
+        for task in spawned:
+            task.cancel()
+        # A handler that closes the server is not waited for: it waits for this.
+        tasks = spawned | {task for task in self._tasks if task is not caller}
         if tasks:
             _, running = await asyncio.wait(tasks, timeout=self.config.shutdown_timeout_seconds)
             for task in running:
@@ -359,7 +365,7 @@ class Server(Sender, Listening):
         await self.close()
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run a coroutine beside the handlers. An error is logged; at `close` it may end, and is cancelled then.
+        """Run a coroutine beside the handlers. An error is logged; `close` cancels it once the clients have left.
 
         Returns:
             The task, which need not be kept.
@@ -372,22 +378,18 @@ class Server(Sender, Listening):
             raise WrongThreadError("spawn needs a running server; call it in on_start or in a handler")
         self._guard()
         task = start(coroutine, self._loop)
-        self._watch(task, lambda error: logger.error("a spawned task failed", exc_info=error))
-        return task
-
-    def _watch(self, task: asyncio.Task[Any], failed: Callable[[BaseException], None]) -> None:
-        """Keep a task until it has ended, and tell of its exception."""
 
         def ended(task: asyncio.Task[Any]) -> None:
-            self._tasks.discard(task)
+            self._spawned.discard(task)
             if not task.cancelled() and (error := task.exception()) is not None:
-                failed(error)
+                logger.error("a spawned task failed", exc_info=error)
 
         if task.done():
             ended(task)
         else:
-            self._tasks.add(task)
+            self._spawned.add(task)
             task.add_done_callback(ended)
+        return task
 
     # Handlers
 
@@ -474,7 +476,9 @@ class Server(Sender, Listening):
         if self._on_error is not None:
             try:
                 answer = self._on_error(error, socket, event, data[1:])
-                if answer is not None and id_ is not None:
+                if answer.__class__ is CoroutineType:
+                    self.spawn(self._answer_error(answer, socket, id_))
+                elif answer is not None and id_ is not None:
                     socket.acknowledge(id_, answer)
                 return
             except Exception:
@@ -483,6 +487,11 @@ class Server(Sender, Listening):
             logger.error("the handler of %r for %s: %s", event, socket, error, exc_info=error)
         else:
             logger.error("the handler of %r for %s failed", event, socket, exc_info=error)
+
+    async def _answer_error(self, coroutine: Coroutine[Any, Any, Any], socket: Socket, id_: int | None) -> None:
+        answer = await coroutine
+        if answer is not None and id_ is not None:
+            socket.acknowledge(id_, answer)
 
     def _eavesdrop(self, socket: Socket, handlers: list[Handler], data: list[Any]) -> None:
         for handler in handlers:

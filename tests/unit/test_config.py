@@ -29,6 +29,14 @@ def test_frozen() -> None:
         Config().path = "/x/"  # type: ignore[misc]
 
 
+def test_allow_request_must_be_a_plain_function() -> None:
+    async def lets_everyone_in(request: Any) -> bool:
+        return False
+
+    with pytest.raises(ConfigError, match="plain function"):
+        Config(allow_request=lets_everyone_in)
+
+
 def test_keywords_only() -> None:
     with pytest.raises(TypeError):
         Config("/x/")  # type: ignore[misc]

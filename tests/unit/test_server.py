@@ -307,6 +307,24 @@ async def test_on_error(kit: EngineKit, caplog: pytest.LogCaptureFixture, colour
     assert client.heard() == ([] if answer is None else ['431[{"error":"sorry"}]'])
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_on_error_as_a_coroutine(kit: EngineKit, caplog: pytest.LogCaptureFixture, fails: bool) -> None:
+    kit.io.on("e", failing("def", LookupError("lost")))
+
+    @kit.io.on_error
+    async def failed(*args: Any) -> str:
+        await asyncio.sleep(0)
+        if fails:
+            raise RuntimeError("no answer")
+        return "sorry"
+
+    client, _ = arrive(kit)
+    client.say('421["e"]')
+    await turns()
+    assert client.heard() == ([] if fails else ['431["sorry"]'])
+    assert errors_in(caplog) == (["a spawned task failed"] if fails else [])
+
+
 async def test_on_error_that_fails(kit: EngineKit, caplog: pytest.LogCaptureFixture) -> None:
     kit.io.on("e", failing("def", LookupError("lost")))
     kit.io.on_error(lambda *args: 1 / 0)
@@ -927,12 +945,22 @@ async def test_closing_cancels_what_does_not_end(caplog: pytest.LogCaptureFixtur
         finally:
             log.append("cancelled")
 
+    kit.io.on("endless", lambda socket: forever())
     await kit.io.start()
-    task = kit.io.spawn(forever())
+    client = kit.websocket()
+    client.join()
+    client.say('42["endless"]')
     await kit.io.close()
     assert log == ["cancelled"]
-    assert task.cancelled()
     assert any("still ran at the end and was cancelled" in record.getMessage() for record in caplog.records)
+
+
+async def test_closing_ends_what_was_spawned_at_once(kit: EngineKit, caplog: pytest.LogCaptureFixture) -> None:
+    await kit.io.start()
+    task = kit.io.spawn(asyncio.Event().wait())
+    await asyncio.wait_for(kit.io.close(), 1)
+    assert task.cancelled()
+    assert not caplog.records
 
 
 async def test_closing_in_a_handler(kit: EngineKit) -> None:
@@ -956,8 +984,11 @@ async def test_a_close_that_is_cancelled_goes_on(kit: EngineKit) -> None:
     gate = Gate()
     log: Log = []
     kit.io.on_stop(lambda: log.append("stop"))
+    kit.io.on("wait", lambda socket: gate.wait())
     await kit.io.start()
-    kit.io.spawn(gate.wait())
+    client = kit.websocket()
+    client.join()
+    client.say('42["wait"]')
     closing = asyncio.ensure_future(kit.io.close())
     await turns()
     closing.cancel()
@@ -978,11 +1009,8 @@ async def test_spawn(kit: EngineKit, caplog: pytest.LogCaptureFixture) -> None:
 
     task = kit.io.spawn(work("a"))
     assert log == ["a"]  # at once
-    assert kit.io._tasks == {task}
     gate.open()
     assert await task == "a"
-    await turns()
-    assert kit.io._tasks == set()
 
     async def fails() -> None:
         raise LookupError("lost")

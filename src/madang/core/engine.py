@@ -81,9 +81,12 @@ class Engine:
         self._wires: list[Wire] = [wire.load(name) for name in config.generations]
         self._parser = parsers.load(config.parser)
         self._transports: dict[str, Transport] = {}
+        self._http: dict[str, HttpTransport] = {}
         for name in config.transports:
             transport = transports.load(name)
             self._transports[transport.name] = transport
+            if isinstance(transport, HttpTransport):
+                self._http[transport.name] = transport
         self._dirty: list[Session] = []
         self._parked = 0
         self._full = False
@@ -140,8 +143,7 @@ class Engine:
             session = self._session(request)
             if session is None:
                 raise RequestRefused(*UNKNOWN_SID)
-            transport = session.transport
-            assert isinstance(transport, HttpTransport)  # _session compared the names  # noqa: S101
+            transport = self._http[session.transport.name]
             try:
                 payload = transport.unpack(request, bytes(body))
                 session.post(payload, partial(self._posted, request, exchange, session, transport))
@@ -167,9 +169,9 @@ class Engine:
         """The session that a request belongs to, or None for a handshake."""
         query = request.query
         name = query.get("transport", "")
-        transport = self._transports.get(name)
-        if not isinstance(transport, HttpTransport):
-            if isinstance(transport, LinkTransport):
+        transport = self._http.get(name)
+        if transport is None:
+            if name in self._transports:
                 raise RequestRefused(*BAD_REQUEST, f"{name} needs an upgrade of the connection")
             raise RequestRefused(*UNKNOWN_TRANSPORT, f"transport {name[:40]!r}")
         sid = query.get("sid")
@@ -185,8 +187,7 @@ class Engine:
     def _handshake(self, request: Request, exchange: Exchange) -> None:
         if request.method != "GET":
             raise RequestRefused(*BAD_METHOD, f"method {request.method}")
-        transport = self._transports[request.query["transport"]]
-        assert isinstance(transport, HttpTransport)  # _session saw to it  # noqa: S101
+        transport = self._http[request.query["transport"]]
         session, hello = self._open(request, transport, ask=True)
         response = transport.respond(request, session.wire.join([hello]))
         if self.config.cookie is not None:

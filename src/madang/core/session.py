@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from madang.core.wheel import Timed
 from madang.errors import BAD_REQUEST, Reason, RemoteProtocolError, RequestRefused
@@ -176,7 +176,10 @@ class Session(Timed):
         if self.overflowed and self.state == OPEN_STATE:
             limit = self._engine.config.max_buffered_bytes
             self._engine.on_violation(
-                self, RemoteProtocolError(f"{self._buffered} bytes wait, more than {limit}", rule="max_buffered_bytes")
+                self,
+                RemoteProtocolError(
+                    f"{self._buffered} bytes wait, and the next packet would pass {limit}", rule="max_buffered_bytes"
+                ),
             )
             self.close(Reason.SLOW_CONSUMER, discard=True)
         elif self._exchange is not None and self._outbox:
@@ -248,12 +251,12 @@ class Session(Timed):
             self.fail(RemoteProtocolError("pings are the server's to send", rule="heartbeat"))
         # UPGRADE and NOOP mean nothing on the transport that is in use.
 
-    def fail(self, error: RemoteProtocolError) -> None:
+    def fail(self, error: RemoteProtocolError, reason: str = Reason.PARSE_ERROR) -> None:
         """The client broke a rule: tell the observer, and close."""
         if self.state == OPEN_STATE:
             self.violation = error
             self._engine.on_violation(self, error)
-        self.close(Reason.PARSE_ERROR, code=error.close_code, discard=True)
+        self.close(reason, code=error.close_code, discard=True)
 
     def joined(self) -> None:
         """The client has joined a namespace in time."""
@@ -354,8 +357,7 @@ class Session(Timed):
         return exchange, request
 
     def _respond(self, request: Request, exchange: Exchange, frames: list[Frame]) -> None:
-        transport = self.transport
-        assert isinstance(transport, HttpTransport)  # polls reach sessions of HTTP transports only  # noqa: S101
+        transport = cast("HttpTransport", self.transport)  # polls reach sessions of HTTP transports only
         self._engine.respond(request, exchange, transport.respond(request, self.wire.join(frames)), compress=True)
 
     # Links
@@ -531,8 +533,8 @@ class Probe:
         try:
             packet = self._decoder.feed(frame)
         except RemoteProtocolError as error:
-            session._engine.on_violation(session, error)
-            packet = None
+            self.fail(error, Reason.PARSE_ERROR)
+            return
         if packet is not None and packet.kind == PING and packet.data == "probe":
             self.duplex.write(Encoded(session.wire.encode(Packet(PONG, "probe"), session.parser)))
             self.answered = True
@@ -542,6 +544,14 @@ class Probe:
         else:
             session._end_probe()
             self.duplex.close(1002, "bad probe")
+
+    def fail(self, error: RemoteProtocolError, reason: str) -> None:
+        """The client broke a rule on the link on trial, which costs it the link only."""
+        session = self._session
+        if session._probe is self:
+            session._engine.on_violation(session, error)
+            session._end_probe()
+            self.duplex.close(error.close_code, "bad probe")
 
     def lost(self, duplex: Duplex, reason: str) -> None:
         """The link on trial is gone; the session goes on as it was."""

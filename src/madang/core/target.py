@@ -34,7 +34,11 @@ class Sender:
         raise LocalProtocolError("this object has no target")
 
     def to(self, *rooms: str) -> Target:
-        """Everyone in at least one of the rooms (a socket's id is a room too); from a socket: but itself."""
+        """Everyone in at least one of the rooms (a socket's id is a room too); from a socket: but itself.
+
+        Raises:
+            LocalProtocolError: there is no room, or its name is no string.
+        """
         return self._target().to(*rooms)
 
     def in_(self, *rooms: str) -> Target:
@@ -119,6 +123,10 @@ class Target(Sender):
         return copy
 
     def to(self, *rooms: str) -> Target:  # noqa: D102
+        if not rooms:
+            raise LocalProtocolError(
+                "to() without a room would mean everyone; leave it out to reach everyone, or check the list of rooms"
+            )
         check_rooms(rooms)
         copy = self._widened()
         copy._rooms += rooms

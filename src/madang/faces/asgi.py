@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
-from madang.errors import Reason, RequestRefused
+from madang.errors import Reason, RemoteProtocolError, RequestRefused
 from madang.packet import Encoded, Frame
 from madang.transports import Duplex, Exchange, Receiver, Request, Response
 
@@ -175,8 +175,13 @@ class ASGIFace:
             text: str | None = message.get("text")
             frame: Frame = text if text is not None else message["bytes"]
             if len(frame) > limit or (text is not None and len(text) * 4 > limit and len(text.encode()) > limit):
-                link.lost(Reason.TRANSPORT_ERROR)
-                link.close(1009, "message too big")
+                link.fail(
+                    RemoteProtocolError(
+                        f"message of {len(frame)} bytes or more; max_payload_bytes is {limit}",
+                        rule="RFC 6455 10.4",
+                        close_code=1009,
+                    )
+                )
                 return
             link.receive(frame)
 
@@ -294,6 +299,12 @@ class _Link(Duplex):
     def receive(self, frame: Frame) -> None:
         if self._receiver is not None:
             self._receiver.receive(frame)
+
+    def fail(self, error: RemoteProtocolError) -> None:
+        """The client broke a rule."""
+        if self._receiver is not None:
+            self._receiver.fail(error, Reason.TRANSPORT_ERROR)
+        self.close(error.close_code)
 
     def lost(self, reason: str) -> None:
         receiver, self._receiver = self._receiver, None

@@ -7,7 +7,6 @@ a burst of packets costs one system call instead of one for each.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,8 +17,6 @@ from madang.rfc import ws
 from madang.transports import Duplex, Receiver
 
 __all__ = ["Cork", "WebSocketLink"]
-
-logger = logging.getLogger("madang")
 
 #: How many corked bytes go to the transport before the turn of the event loop ends, so that it can say it is full.
 _CORK_BYTES: Final = 65_536
@@ -184,14 +181,12 @@ class WebSocketLink(asyncio.Protocol, Duplex):
             self._transport.resume_reading()
 
     def _violated(self, error: RemoteProtocolError) -> None:
-        logger.info("a WebSocket is closed: %s", error)
-        receiver = self._receiver
+        if self._receiver is not None:
+            self._receiver.fail(error, Reason.TRANSPORT_ERROR)
         self.close(error.close_code, str(error))
         # The client's close frame would not be understood any more: it shall just end the connection.
         if self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()
-        if receiver is not None:
-            receiver.lost(self, Reason.TRANSPORT_ERROR)
 
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == ws.PING:

@@ -103,7 +103,7 @@ def _bad_utf8(error: UnicodeDecodeError, what: str) -> RemoteProtocolError:
 
 def _too_big(size: str, limit: int) -> RemoteProtocolError:
     return RemoteProtocolError(
-        f"message of {size} bytes is over max_message_bytes={limit}",
+        f"message of {size} bytes; max_payload_bytes is {limit}",
         rule="RFC 6455 10.4",
         close_code=MESSAGE_TOO_BIG,
     )
@@ -811,8 +811,8 @@ class FrameReader:
             before = self._wire_bytes
             if self._fragments >= self._max_fragments:
                 raise RemoteProtocolError(
-                    f"message has more than max_fragments={self._max_fragments} frames",
-                    rule="max_fragments",
+                    f"message has more than {self._max_fragments} frames",
+                    rule="max_websocket_fragments",
                     close_code=POLICY_VIOLATION,
                 )
         if before + length > (self._max_wire_bytes if deflated else self._max_message_bytes):

@@ -16,6 +16,7 @@ from typing import ClassVar, Protocol
 from urllib.parse import unquote_plus
 
 from madang import registry
+from madang.errors import RemoteProtocolError
 from madang.packet import Encoded, Frame
 
 __all__ = [
@@ -156,6 +157,9 @@ class Receiver(Protocol):
 
     def receive(self, frame: Frame) -> None:
         """A frame came."""
+
+    def fail(self, error: RemoteProtocolError, reason: str) -> None:
+        """The client broke a rule of the link, which ends for one of the reasons in `Reason`."""
 
     def pause(self) -> None:
         """The link is full."""

@@ -251,6 +251,13 @@ def test_targets(kit: EngineKit, target: Any, who: list[int]) -> None:
     assert [clients[number].heard() for number in who] == [['42["message","hi",2]']] * len(who)
 
 
+def test_no_room_is_not_everyone(kit: EngineKit) -> None:
+    socket = kit.websocket().join()
+    for sender in (kit.io, kit.io.of("/"), socket, kit.io.except_("a")):
+        with pytest.raises(LocalProtocolError, match="without a room"):
+            sender.to(*set[str]())
+
+
 def test_targets_do_not_change(kit: EngineKit) -> None:
     clients, [a, b] = people(kit, 2)
     a.join("a")

@@ -884,7 +884,7 @@ def test_a_slow_consumer_is_closed_after_the_loop(carrier: str) -> None:
     kit.turn()
     assert ends.reasons == [Reason.SLOW_CONSUMER]
     [violation] = kit.violations
-    assert str(violation) == "90 bytes wait, more than 100 [max_buffered_bytes]"
+    assert str(violation) == "90 bytes wait, and the next packet would pass 100 [max_buffered_bytes]"
     assert len(other.heard()) == 10
     assert slow.session.state == CLOSED
     assert slow.session._outbox is None

@@ -216,9 +216,7 @@ def test_golden_payloads(frames: list[Frame], payload: str) -> None:
     assert WIRE.split(payload, LIMITS) == frames
 
 
-@pytest.mark.parametrize(
-    "part", ["bA", "bAQI", "b!!!!", "b AQID", "bAQID\n", "bAQ_-", "b한글", "b====", "bé"]
-)
+@pytest.mark.parametrize("part", ["bA", "bAQI", "b!!!!", "b AQID", "bAQID\n", "bAQ_-", "b한글", "b====", "bé"])
 def test_wrong_base64(part: str) -> None:
     for payload in (part, f"4ok\x1e{part}", f"{part}\x1e4ok"):
         with pytest.raises(RemoteProtocolError) as caught:
