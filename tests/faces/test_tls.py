@@ -75,7 +75,13 @@ async def proxy(port: int, certificate: tuple[Path, Path], added: str) -> AsyncI
                 writer.write(data)
                 await writer.drain()
 
+    tasks: set[asyncio.Task[None]] = set()
+
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
         behind_reader, behind = await asyncio.open_connection("127.0.0.1", port)
         try:
             first = await reader.readline()
@@ -92,7 +98,9 @@ async def proxy(port: int, certificate: tuple[Path, Path], added: str) -> AsyncI
     server = await asyncio.start_server(pump, "127.0.0.1", 0, ssl=context)
     async with server:
         yield server.sockets[0].getsockname()[1]
-        server.close_clients()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 FORWARDED = "X-Forwarded-Proto: https\r\nX-Forwarded-For: 203.0.113.7\r\n"
