@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 CHAT := browser/chat
 STATIC := src/madang/apps/chat/static/index.html
 PORT ?= 8000
+# The tests mostly wait for each other's sockets, so more of them than cores can run at once.
+PARALLEL ?= -n 4 --dist worksteal
 
 .DEFAULT_GOAL := test
 .PHONY: all setup assets npm browser chat test lint types unit pythons fix bench bench-quick fuzz wheel clean help
@@ -44,7 +46,7 @@ chat: setup assets ## run the chat
 	$(BIN)/madang chat --port $(PORT)
 
 test: setup assets npm browser lint types ## lint, types and all tests, on each Python of this machine
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 	@$(MAKE) --no-print-directory pythons
 
 pythons: ## the suites that need no browser, on the other Pythons of this machine
@@ -58,7 +60,7 @@ pythons: ## the suites that need no browser, on the other Pythons of this machin
 	        $$venv/bin/python -m pip install --quiet --editable . --group dev; \
 	        touch $$venv/.ready; fi; \
 	    echo "== Python $$version"; \
-	    $$venv/bin/python -m pytest -q -m "not node and not browser and not slow"; done
+	    $$venv/bin/python -m pytest -q $(PARALLEL) -m "not node and not browser and not slow"; done
 
 lint: setup assets ## style
 	$(BIN)/ruff check .
@@ -69,7 +71,7 @@ types: setup ## strict types of the whole package, and of the public API as prog
 	$(BIN)/mypy
 
 unit: setup ## the tests that take seconds
-	$(BIN)/python -m pytest -q tests/unit
+	$(BIN)/python -m pytest -q $(PARALLEL) tests/unit
 
 fix: setup ## mend style
 	$(BIN)/ruff check --fix .
