@@ -257,6 +257,9 @@ def test_max_attachments() -> None:
         '["e",["\\\\",["\\\\\\"[[[[[["]]]',
         '["{{{{{{{{","]]]]]]","[[[[[[[["]',
         '["e",{"[[[[[[[[":"{{{{{{{{{"}]',
+        # other escapes right before the end of a string
+        '["\\n","[[[[[[[["]',
+        '["\\u0041","[[[[[[[[","\\\\\\n","]]{{{{{{{{{"]',
     ],
 )
 def test_depth_allowed(body: str) -> None:
@@ -271,10 +274,13 @@ def test_depth_allowed(body: str) -> None:
         '["]]]]]",[[[[]]]]]',
         '["\\"",[[[[]]]]]',
         '["\\\\",[[[[1]]]]]',
+        '["\\n",[[[[1]]]],"x"]',
+        '["\\ud800","\\udc00x",[[[[1]]]],"x"]',
+        '["\\\\\\u0000",[[[[1]]]],"x"]',
         '["e",[[[[',
         "[" * 3000,
-        '["e",' + "[" * 500_000,
-        '["e",' + '{"a":' * 500_000,
+        '["e",' + "[" * 50_000,
+        '["e",' + '{"a":' * 50_000,
     ],
 )
 def test_too_deep(body: str) -> None:
@@ -282,7 +288,9 @@ def test_too_deep(body: str) -> None:
         assert refused(head + body, SMALL) == ("JSON is nested deeper than 4 levels", "max_json_depth")
 
 
-@given(st.recursive(st.text(alphabet='[]{}"\\a', max_size=6), lambda inner: st.lists(inner, max_size=3), max_leaves=20))
+@given(
+    st.recursive(st.text(alphabet='[]{}"\\a\n\0', max_size=6), lambda inner: st.lists(inner, max_size=3), max_leaves=20)
+)
 @settings(max_examples=150, deadline=None)
 def test_depth_is_the_depth(value: Any) -> None:
     def depth(one: Any) -> int:
