@@ -5,6 +5,7 @@ import importlib
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ def fresh(program: str) -> object:
     return json.loads(done.stdout)
 
 
+@cache
 def defined_in(module: str) -> set[str]:
     """The public classes and functions that a module defines."""
     tree = ast.parse(FILES[MODULES.index(module)].read_text())

@@ -12,6 +12,7 @@ Arrows point down. A module of the package that stands in no row fails the test:
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,11 @@ class Import:
         return f"{self.module}:{self.line} imports {self.target}"
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def sources() -> list[Path]:
     return [path for path in sorted(ROOT.rglob("*.py")) if "static" not in path.parts]
 
@@ -128,7 +134,7 @@ def all_imports() -> list[Import]:
     found: list[Import] = []
     for path in sources():
         module = name_of(path)
-        found += imports_in(module, ast.parse(path.read_text()))
+        found += imports_in(module, parsed(path))
     return found
 
 
@@ -234,7 +240,7 @@ def test_no_code_outside_wire_asks_for_the_generation() -> None:
     for path in sources():
         module = name_of(path)
         if part_of(module) != "wire":
-            found += [where.split(":")[0] for where in strings_of(module, ast.parse(path.read_text()), generations())]
+            found += [where.split(":")[0] for where in strings_of(module, parsed(path), generations())]
     # The default of the setting `generations`, and nothing else.
     assert found == ["madang.config"]
 
@@ -252,7 +258,7 @@ def test_no_code_outside_wire_reads_the_name_of_a_generation_in_a_condition() ->
         module = name_of(path)
         if part_of(module) == "wire":
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Compare | ast.Match) and ".wire.name" in ast.unparse(node):
                 found.append(f"{module}:{node.lineno}")
     assert found == []

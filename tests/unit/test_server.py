@@ -1099,3 +1099,46 @@ def test_public_errors_of_emits() -> None:
     kit.websocket().join()
     with pytest.raises(EncodeError):
         kit.io.emit("e", object())
+
+
+# ------------------------------------------------------------------------------------------------------------ log
+
+
+def logging_kit(**settings: Any) -> EngineKit:
+    """A kit whose engine tells the log, as without a kit."""
+    io = Server(**settings)
+    violation, refused = io.engine.on_violation, io.engine.on_refused
+    kit = EngineKit(io)
+    kit.engine.on_violation, kit.engine.on_refused = violation, refused
+    return kit
+
+
+def test_violations_are_logged_with_the_client(caplog: pytest.LogCaptureFixture) -> None:
+    client = logging_kit(max_event_args=1).websocket()
+    client.join()
+    client.say('42["e",1,2]')
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        f"client {client.session.id} at unknown is closed: an event with 2 arguments; 1 are allowed [max_event_args]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "level", "message"),
+    [
+        ("EIO=4&transport=x", {}, "INFO", "Transport unknown (transport 'x')"),
+        ("EIO=4&transport=polling&sid=x\n", {}, "INFO", "Session ID unknown (sid 'x\\n')"),
+        ("EIO=4&transport=polling", {"Origin": "http://evil.org", "Host": "a.org"}, "WARNING", "Forbidden ("),
+    ],
+)
+def test_refusals_are_logged(
+    caplog: pytest.LogCaptureFixture, query: str, headers: dict[str, str], level: str, message: str
+) -> None:
+    """Strangers' mistakes are no news; a page that is turned away mostly is a setting that is missing."""
+    with caplog.at_level(logging.INFO, "madang"):
+        logging_kit().http("GET", query, headers=headers)
+    [record] = caplog.records
+    assert record.levelname == level
+    assert record.getMessage().startswith(f"GET /socket.io/ from unknown: {message}")
+    assert "\n" not in record.getMessage()

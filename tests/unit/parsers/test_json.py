@@ -570,7 +570,7 @@ JSON = st.recursive(
 
 
 @given(st.lists(JSON, max_size=4), st.sampled_from(["/", "/a", "/방/b c"]), st.none() | st.integers(0, 10**15 - 1))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_what_is_written_is_read(args: list[Any], namespace: str, id_: int | None) -> None:
     packet = Packet(EVENT, ["event", *args], namespace, id_)
     text, *attachments = PARSER.encode(packet, "4")
@@ -582,7 +582,7 @@ def test_what_is_written_is_read(args: list[Any], namespace: str, id_: int | Non
 
 
 @given(st.text(alphabet=st.sampled_from('0123456-/,?[]{}":\\ aeu한\ud800\x1e'), max_size=40) | st.text())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_text_is_a_packet_or_an_error(text: str) -> None:
     try:
         packet = decode(text)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -24,6 +25,7 @@ from madang.packet import (
     Frame,
     Packet,
 )
+from madang.parsers import Parser
 from madang.parsers import json as json_parser
 from madang.parsers import raw as raw_parser
 from madang.wire import Decoder, Open
@@ -261,3 +263,25 @@ def test_any_frames_are_packets_or_an_error(frames: list[Frame]) -> None:
             assert packet is None or packet.missing == 0
     except RemoteProtocolError:
         pass
+
+
+class BinaryParser(Parser):
+    """A parser whose packets are bytes, with attachments or without, as others than JSON are."""
+
+    name: ClassVar[str] = "binary"
+
+    def encode(self, packet: Packet, prefix: str) -> tuple[Frame, ...]:
+        return (packet.data[0].encode(), *packet.data[1:])
+
+    def decode(self, content: Frame, start: int, limits: Config) -> Packet:
+        assert isinstance(content, bytes)
+        return Packet(EVENT, [content.decode()], missing=content.count(b"+"))
+
+
+def test_parsers_whose_packets_are_bytes() -> None:
+    reader = WIRE.decoder(BinaryParser(), LIMITS)
+    assert reader.feed(b"plain") == Packet(EVENT, ["plain"])
+    assert reader.feed(b"one+") is None
+    assert reader.feed(b"attachment") == Packet(EVENT, ["one+"])
+    assert reader.feed(b"next") == Packet(EVENT, ["next"])
+    assert WIRE.encode(Packet(EVENT, ["e", b"x"]), BinaryParser()) == (b"e", b"x")
