@@ -545,4 +545,4 @@ def _log_violation(session: Session, error: RemoteProtocolError) -> None:
 def _log_refusal(request: Request, refusal: RequestRefused) -> None:
     # Strangers' mistakes are no news; an origin that is turned away mostly is a setting that is missing.
     level = logging.WARNING if refusal.code == FORBIDDEN[0] else logging.INFO
-    logger.log(level, "%s %s from %s: %s", request.method, request.path, request.address or "unknown", refusal)
+    logger.log(level, "%s %r from %s: %s", request.method, request.path, request.address or "unknown", refusal)

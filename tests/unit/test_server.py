@@ -1140,5 +1140,5 @@ def test_refusals_are_logged(
         logging_kit().http("GET", query, headers=headers)
     [record] = caplog.records
     assert record.levelname == level
-    assert record.getMessage().startswith(f"GET /socket.io/ from unknown: {message}")
+    assert record.getMessage().startswith(f"GET '/socket.io/' from unknown: {message}")
     assert "\n" not in record.getMessage()
