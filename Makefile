@@ -60,7 +60,7 @@ pythons: ## the suites that need no browser, on the other Pythons of this machin
 	        $$venv/bin/python -m pip install --quiet --editable . --group dev; \
 	        touch $$venv/.ready; fi; \
 	    echo "== Python $$version"; \
-	    $$venv/bin/python -m pytest -q $(PARALLEL) -m "not node and not browser and not slow"; done
+	    MADANG_TEST_FACES=uvicorn-fast,uvicorn-websockets $$venv/bin/python -m pytest -q $(PARALLEL) -m "not node and not browser and not slow"; done
 
 lint: setup assets ## style
 	$(BIN)/ruff check .

@@ -65,6 +65,8 @@ class _Ground:
         #: Connections whose request isn't whole yet, or that wait for their next one.
         self.waiting: set[HttpProtocol] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._common_pairs: list[tuple[bytes, bytes]] | None = None
+        self._common = b""
 
     def client_of(
         self, client: tuple[str, int] | None, scheme: str | None, headers: list[tuple[bytes, bytes]]
@@ -78,6 +80,13 @@ class _Ground:
                 self._proxy(scope, None, None).send(None)
             client, scheme = scope["client"], scope["scheme"]
         return client[0] if client else "", scheme == "https"
+
+    def common_headers(self, pairs: list[tuple[bytes, bytes]]) -> bytes:
+        """The headers that uvicorn gives every response; it makes a new list of them each second."""
+        if pairs is not self._common_pairs:
+            self._common_pairs = pairs
+            self._common = b"".join([b"%s: %s\r\n" % pair for pair in pairs])
+        return self._common
 
     def watch(self, protocol: HttpProtocol) -> None:
         """A connection waits for something."""
@@ -403,12 +412,14 @@ class _Cycle(Exchange):
         if self.more_body and self._request.method not in ("GET", "OPTIONS"):
             # What is left of the body is not worth reading.
             self.keep_alive = False
-        lines = [b"%s: %s\r\n" % pair for pair in protocol.server_state.default_headers]
-        lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in response.headers]
+        lines = [f"{name}: {value}\r\n" for name, value in response.headers]
         if not self.keep_alive:
-            lines.append(b"Connection: close\r\n")
+            lines.append("Connection: close\r\n")
+        lines.append("\r\n")
+        own = "".join(lines).encode("latin-1")
+        common = protocol._ground.common_headers(protocol.server_state.default_headers)
         body = response.body if self._request.method != "HEAD" else b""
-        transport.write(b"".join([STATUS_LINE[response.status], *lines, b"\r\n", body]))
+        transport.write(STATUS_LINE[response.status] + common + own + body)
         if protocol.config.access_log:
             request = self._request
             line = (request.address, request.method, request.url, response.status)

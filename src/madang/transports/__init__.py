@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 from urllib.parse import unquote_plus
 
 from madang import registry
@@ -30,6 +30,11 @@ __all__ = [
     "Transport",
     "load",
 ]
+
+#: How the headers that each request is asked for begin in the block.
+_NEEDLES: Final = {
+    name: b"\r\n%b:" % name.encode() for name in ("accept-encoding", "content-length", "content-type", "host", "origin")
+}
 
 Headers = Sequence[tuple[str, str]]
 
@@ -100,10 +105,11 @@ class Request:
 
     def header(self, name: str) -> str | None:
         """One header, by its name in lower case; of one that comes twice, the first."""
-        start = self._block.find(b"\r\n%b:" % name.encode("latin-1"))
+        needle = _NEEDLES.get(name) or b"\r\n%b:" % name.encode("latin-1")
+        start = self._block.find(needle)
         if start < 0:
             return None
-        start += len(name) + 3
+        start += len(needle)
         return self._block[start : self._block.index(b"\r\n", start)].decode("latin-1").strip()
 
     @property
