@@ -6,9 +6,10 @@ import asyncio
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import CoroutineType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, Final, Self, overload
 
 from madang.config import Config
 from madang.core.ack import Ack
@@ -38,6 +39,9 @@ __all__ = ["Server"]
 ErrorHandler = Callable[[BaseException, Socket, str, list[Any]], Any]
 
 logger = logging.getLogger("madang")
+
+#: How many lines a second the log takes about what clients do wrong; it tells how many it left out.
+_CLIENT_LINES_PER_SECOND: Final = 100
 
 
 class Server(Sender, Listening):
@@ -91,6 +95,7 @@ class Server(Sender, Listening):
         self._spawned: set[asyncio.Task[Any]] = set()
         self._started = False
         self._closing: asyncio.Task[None] | None = None
+        self._clients = _ClientLog()
         self._fill_slots()
 
     def _fill_slots(self) -> None:
@@ -103,8 +108,8 @@ class Server(Sender, Listening):
         hub.guard = self._guard
         hub.shield = asyncio.shield
         engine.new_id = lambda: secrets.token_urlsafe(15)
-        engine.on_violation = _log_violation
-        engine.on_refused = _log_refusal
+        engine.on_violation = self._log_violation
+        engine.on_refused = self._log_refusal
 
     # Listening: the main namespace's handlers, and the server's own
 
@@ -308,16 +313,24 @@ class Server(Sender, Listening):
         """Start: belong to the running event loop, and run the functions of `on_start`. A second call does nothing."""
         self.bind()
         if not self._started:
-            self._started = True
             self._closing = None
             self.engine.reopen()
+            when = self.engine.wheel.next
+            if when is not None and self._timer is None:  # deadlines of an earlier life are still in the wheel
+                self._wake(when)
             for function in self._on_start:
                 result = function()
                 if isinstance(result, Awaitable):
                     await result
+            self._started = True
 
     def disconnect_all(self) -> None:
-        """Take no new clients, and disconnect all with the reason "server shutting down"."""
+        """Take no new clients, and disconnect all with the reason "server shutting down".
+
+        Raises:
+            WrongThreadError: not called where the server runs.
+        """
+        self._guard()
         self.engine.close(Reason.SHUTTING_DOWN)
 
     async def close(self) -> None:
@@ -345,15 +358,26 @@ class Server(Sender, Listening):
                 task.cancel()
             if running:
                 await asyncio.wait(running, timeout=1.0)
-        if self._started:
-            self._started = False
-            for function in self._on_stop:
-                result = function()
-                if isinstance(result, Awaitable):
-                    await result
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._started:
+            self._started = False
+            await self._run_all(self._on_stop)
+
+    async def _run_all(self, functions: list[Callable[[], Any]]) -> None:
+        """Run functions of `on_stop`: one that fails keeps no other from what it has to save."""
+        errors = []
+        for function in functions:
+            try:
+                result = function()
+                if isinstance(result, Awaitable):
+                    await result
+            except Exception as error:
+                logger.exception("a function of on_stop failed")
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -401,7 +425,7 @@ class Server(Sender, Listening):
         if own is not None and own.middleware:
             self._launch(self._dispatch_guarded(socket, own, data, id_), socket, event, data, None)
             return
-        if listeners.incoming or own is not None:
+        if listeners.incoming or (own is not None and own.incoming):
             self._eavesdrop(socket, [*listeners.incoming, *(own.incoming if own is not None else ())], data)
         handler = own.events.get(event) if own is not None else None
         if handler is None:
@@ -421,7 +445,7 @@ class Server(Sender, Listening):
                 self._launch(result, socket, event, data, id_)
             elif id_ is not None:
                 socket.acknowledge(id_, result)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._failed(error, socket, event, data, id_)
 
     def _launch(
@@ -483,7 +507,10 @@ class Server(Sender, Listening):
                 return
             except Exception:
                 logger.exception("the on_error handler failed")
-        if isinstance(error, LocalProtocolError) and error.__traceback__ is not None:
+        if isinstance(error, RemoteProtocolError):
+            # The client's fault, which it could repeat a thousand times a second: a line, not a traceback.
+            self._clients.warn("%r of %s: %s", event, socket, error)
+        elif isinstance(error, LocalProtocolError):
             logger.error("the handler of %r for %s: %s", event, socket, error, exc_info=error)
         else:
             logger.error("the handler of %r for %s failed", event, socket, exc_info=error)
@@ -511,7 +538,7 @@ class Server(Sender, Listening):
             result = handler.function(socket, *args)
             if result.__class__ is CoroutineType:
                 self._launch(result, socket, event, data, None)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._failed(error, socket, event, data, None)
 
     # Middleware
@@ -537,12 +564,40 @@ class Server(Sender, Listening):
         else:
             socket.accept()
 
+    # What clients do wrong
 
-def _log_violation(session: Session, error: RemoteProtocolError) -> None:
-    logger.warning("client %s at %s is closed: %s", session.id, session.request.address or "unknown", error)
+    def _log_violation(self, session: Session, error: RemoteProtocolError) -> None:
+        self._clients.warn("client %s at %s is closed: %s", session.id, session.request.address or "unknown", error)
+
+    def _log_refusal(self, request: Request, refusal: RequestRefused) -> None:
+        # Strangers' mistakes are no news; an origin that is turned away mostly is a setting that is missing.
+        tell = self._clients.warn if refusal.code == FORBIDDEN[0] else self._clients.inform
+        tell("%s %r from %s: %s", request.method, request.path, request.address or "unknown", refusal)
 
 
-def _log_refusal(request: Request, refusal: RequestRefused) -> None:
-    # Strangers' mistakes are no news; an origin that is turned away mostly is a setting that is missing.
-    level = logging.WARNING if refusal.code == FORBIDDEN[0] else logging.INFO
-    logger.log(level, "%s %r from %s: %s", request.method, request.path, request.address or "unknown", refusal)
+class _ClientLog:
+    """The log of what clients do wrong: some lines a second, so that no client can fill the disk."""
+
+    __slots__ = ("_count", "_second")
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._count = 0
+
+    def warn(self, message: str, *args: object) -> None:
+        """Log a warning, if there is room."""
+        self._log(logging.WARNING, message, args)
+
+    def inform(self, message: str, *args: object) -> None:
+        """Log an information, if there is room."""
+        self._log(logging.INFO, message, args)
+
+    def _log(self, level: int, message: str, args: tuple[object, ...]) -> None:
+        second = int(time.monotonic())
+        if second != self._second:
+            if self._count > _CLIENT_LINES_PER_SECOND:
+                logger.warning("%d more lines about clients were left out", self._count - _CLIENT_LINES_PER_SECOND)
+            self._second, self._count = second, 0
+        self._count += 1
+        if self._count <= _CLIENT_LINES_PER_SECOND:
+            logger.log(level, message, *args)

@@ -146,14 +146,85 @@ async def test_arguments(kit: EngineKit, caplog: pytest.LogCaptureFixture) -> No
     client.say('42["two",1]', '42["two",1,2]', '42["two",1,2,3]')
     assert got == [(1, 0), (1, 2), (1, 2)]
     client.say('421["two"]')
-    [message] = errors_in(caplog)
-    assert message.startswith(f"the handler of 'two' for {socket}: test_arguments")
-    assert message.endswith(
-        "needs 1 argument besides the socket, but the client sent 0; "
-        "give the parameters defaults if clients may leave them out"
-    )
+    # The client's fault: a line, no traceback.
+    [record] = caplog.records
+    assert (record.levelname, record.exc_info) == ("WARNING", None)
+    message = record.getMessage()
+    assert message.startswith(f"'two' of {socket}: test_arguments")
+    assert "needs 1 argument besides the socket, but the client sent 0; " in message
     assert client.duplex.closed is None
     assert client.heard() == []
+
+
+async def test_a_client_cannot_fill_the_log(kit: EngineKit, caplog: pytest.LogCaptureFixture) -> None:
+    kit.io.on("two", lambda socket, a: None)
+    client, _ = arrive(kit)
+    for _ in range(5):
+        client.say(*['42["two"]'] * 200)
+    assert 100 <= len(caplog.records) <= 210  # 100 a second, and the loop may pass into the next one
+
+
+async def test_handlers_that_are_cancelled_harm_nobody(kit: EngineKit, caplog: pytest.LogCaptureFixture) -> None:
+    def cancelled(socket: Socket, *args: Any) -> None:
+        raise asyncio.CancelledError
+
+    kit.io.on("e", cancelled)
+    kit.io.on("disconnect", cancelled)
+    client, socket = arrive(kit)
+    client.say('42["e"]')
+    socket.disconnect()
+    assert len(errors_in(caplog)) == 2
+
+
+async def test_heartbeats_go_on_after_a_restart() -> None:
+    """In real time, for some hundredths of a second."""
+    from madang.testing import RecordingDuplex
+    from madang.transports import Request
+
+    io = Server(ping_interval_seconds=0.02, ping_timeout_seconds=10)
+    for _ in range(2):
+        async with io:
+            duplex = RecordingDuplex()
+            io.engine.link(Request("GET", "/socket.io/", "EIO=4&transport=websocket", []), duplex)
+            duplex.take()
+            for _ in range(100):
+                await asyncio.sleep(0.01)
+                if pings := duplex.take():
+                    break
+            assert pings == ["2"]
+
+
+async def test_a_start_that_fails_is_no_start() -> None:
+    io = Server()
+    tries: list[int] = []
+
+    @io.on_start
+    def fails_once() -> None:
+        tries.append(len(tries))
+        if len(tries) == 1:
+            raise LookupError("not yet")
+
+    with pytest.raises(LookupError):
+        await io.start()
+    assert not io.started
+    await io.start()
+    assert io.started
+    await io.close()
+
+
+async def test_every_function_of_on_stop_runs(caplog: pytest.LogCaptureFixture) -> None:
+    io = Server()
+    log: Log = []
+
+    @io.on_stop
+    def fails() -> None:
+        raise LookupError("disk full")
+
+    io.on_stop(lambda: log.append("saved"))
+    await io.start()
+    with pytest.raises(LookupError):
+        await io.close()
+    assert log == ["saved"]
 
 
 async def test_events_that_nobody_handles(kit: EngineKit, caplog: pytest.LogCaptureFixture) -> None:

@@ -331,6 +331,9 @@ class Socket(Sender, Listening):
         Like asyncio's `StreamWriter.drain`, it returns once the link's buffer is below its high-water mark; with
         polling, once a poll has taken all.
 
+        Raises:
+            Disconnected: when awaited: the client is gone.
+
         Example:
             ```python
             for chunk in film:
@@ -355,7 +358,6 @@ class Socket(Sender, Listening):
         own = self._rooms
         if own is None:
             own = self._rooms = set()
-        table = self.namespace._rooms
         for room in rooms:
             if room in own:
                 continue
@@ -364,11 +366,8 @@ class Socket(Sender, Listening):
                     f"socket {self.id} is in {len(own)} rooms, as many as the setting max_rooms_per_socket allows"
                 )
             own.add(room)
-            members = table.get(room)
-            if members is None:
-                table[room] = {self: None}
-            else:
-                members[self] = None
+            if self.connected:  # else it is no member before it is accepted
+                self.namespace._add_member(room, self)
 
     def leave(self, *rooms: str) -> None:
         """Leave rooms. Does nothing for those that it isn't in."""
@@ -378,7 +377,8 @@ class Socket(Sender, Listening):
             for room in rooms:
                 if room in self._rooms:
                     self._rooms.remove(room)
-                    self.namespace._drop(room, self)
+                    if self.connected:
+                        self.namespace._drop_member(room, self)
 
     # Listening to it
 
@@ -404,7 +404,7 @@ class Socket(Sender, Listening):
         return middleware
 
     def _listens_outgoing(self) -> None:
-        if len(self.listeners.outgoing) == 1:
+        if self.connected and len(self.listeners.outgoing) == 1:
             self.namespace._eavesdroppers += 1
 
     def _notify_outgoing(self, data: list[Any]) -> None:
@@ -422,7 +422,12 @@ class Socket(Sender, Listening):
         if self._ended is not None or session.state != OPEN_STATE:
             return
         self.connected = True
-        self.namespace._sockets[self.id] = self
+        namespace = self.namespace
+        namespace._sockets[self.id] = self
+        for room in self._rooms or ():  # a middleware may have chosen some
+            namespace._add_member(room, self)
+        if self._listeners is not None and self._listeners.outgoing:
+            namespace._eavesdroppers += 1
         session.joined()
         session.send(Packet(CONNECT, {"sid": self.id}, self.namespace.name))
         self._hub.life(self, "connection", ())
@@ -477,11 +482,12 @@ class Socket(Sender, Listening):
         self._hub.life(self, "disconnect", (reason,))
 
     def _abandon(self, reason: str) -> None:
+        rooms, self._rooms = self._rooms, None
+        if self.connected:
+            for room in rooms or ():
+                self.namespace._drop_member(room, self)
         self.connected = False
         self._ended = reason
-        rooms, self._rooms = self._rooms, None
-        for room in rooms or ():  # a middleware may have brought in who is refused now
-            self.namespace._drop(room, self)
         # None, not absent: packets may still be on their way to this namespace, and are no offence.
         self.session.sockets[self.namespace.name] = None
         acks, self._acks = self._acks, None
@@ -541,6 +547,8 @@ class Namespace(Sender, Listening):
         self._last_id = 0
         self._eavesdroppers = 0  # how many listeners of outgoing events there are
         for attribute in dir(type(self)):
+            if attribute == "on_error":
+                raise LocalProtocolError("a namespace has no on_error; errors are told to the server's: @io.on_error")
             if attribute.startswith("on_") and not hasattr(Namespace, attribute):
                 self._listeners.add(attribute[3:], getattr(self, attribute))
 
@@ -616,7 +624,14 @@ class Namespace(Sender, Listening):
             return members or ()
         return {**dict.fromkeys(members or ()), alone: None}
 
-    def _drop(self, room: str, socket: Socket) -> None:
+    def _add_member(self, room: str, socket: Socket) -> None:
+        members = self._rooms.get(room)
+        if members is None:
+            self._rooms[room] = {socket: None}
+        else:
+            members[socket] = None
+
+    def _drop_member(self, room: str, socket: Socket) -> None:
         members = self._rooms[room]
         del members[socket]
         if not members:

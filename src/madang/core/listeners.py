@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, overload
 
-from madang.errors import LocalProtocolError
+from madang.errors import LocalProtocolError, RemoteProtocolError
 
 __all__ = ["LIFE_CYCLE", "Handler", "Listeners", "Listening"]
 
@@ -29,20 +29,17 @@ class Handler:
 
     Attributes:
         function: the function.
-        is_async: whether calling it makes a coroutine.
         required: how many arguments it needs at least, the socket not counted.
         accepted: how many it takes at most.
         name: what to call it in messages.
     """
 
-    __slots__ = ("accepted", "function", "is_async", "name", "required")
+    __slots__ = ("accepted", "function", "name", "required")
 
     def __init__(self, function: Callable[..., Any], *, leading: int, what: str) -> None:
         if not callable(function):
             raise LocalProtocolError(f"the handler of {what} must be a function, not {function!r}")
         self.function = function
-        target = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
-        self.is_async = any(map(inspect.iscoroutinefunction, (function, target, inspect.unwrap(target))))
         self.name = getattr(function, "__qualname__", repr(function))
         self.required, self.accepted = _arity(function, leading, what, self.name)
 
@@ -50,13 +47,14 @@ class Handler:
         """Cut arguments that the function doesn't take, as JavaScript would.
 
         Raises:
-            LocalProtocolError: there are too few; the message tells what came and what is needed.
+            RemoteProtocolError: there are too few; the message tells what came and what is needed.
         """
         count = len(arguments)
         if count < self.required:
-            raise LocalProtocolError(
+            raise RemoteProtocolError(
                 f"{self.name} needs {self.required} argument{'s' if self.required != 1 else ''} besides the socket, "
-                f"but the client sent {count}; give the parameters defaults if clients may leave them out"
+                f"but the client sent {count}; give the parameters defaults if clients may leave them out",
+                rule="arguments of the event",
             )
         return arguments[: self.accepted]
 

@@ -56,7 +56,7 @@ class Sender:
 
     @property
     def local(self) -> Target:
-        """Reach the clients of this server process only."""
+        """Reach the clients of this server process only; from a socket: all of them but itself."""
         return self._target().local
 
     def compress(self, value: bool) -> Target:
@@ -153,7 +153,7 @@ class Target(Sender):
 
     @property
     def local(self) -> Target:  # noqa: D102
-        copy = self._copy()
+        copy = self._widened()
         copy._local = True
         return copy
 
@@ -208,6 +208,7 @@ class Target(Sender):
         """
         seconds = timeout if timeout is not None else self._timeout
         hub = self._namespace.hub
+        hub.guard()
         if seconds is None:
             seconds = hub.engine.config.ack_timeout_seconds
         if not seconds > 0:

@@ -229,7 +229,7 @@ def test_rooms_and_sockets_always_mirror_each_other(moves: list[tuple[str, int, 
         (lambda io, s: s[1].broadcast.except_("a"), [2, 3, 4]),
         (lambda io, s: s[1].to("a", "c").except_("c"), [0]),
         (lambda io, s: s[1].volatile, [1]),
-        (lambda io, s: s[1].local, [1]),
+        (lambda io, s: s[1].local, [0, 2, 3, 4]),
         (lambda io, s: s[1].compress(True), [1]),
         (lambda io, s: s[1].timeout(1), [1]),
         (lambda io, s: s[1].volatile.broadcast, [0, 2, 3, 4]),
@@ -532,7 +532,10 @@ def test_rooms_of_who_is_accepted_later(kit: EngineKit) -> None:
     room = Waitroom(kit)
     client = kit.websocket()
     client.say("40")
-    room.waiting[0].join("team")
+    room.waiting[0].join("team", "left")
+    room.waiting[0].leave("left")
+    kit.io.to("team").emit("secret")  # it is no member yet
+    assert client.heard() == []
     room.waiting[0].accept()
     client.heard()
     kit.io.to("team").emit("e")

@@ -7,7 +7,7 @@ import pytest
 
 from madang.core.hub import Namespace
 from madang.core.listeners import LIFE_CYCLE, Handler
-from madang.errors import LocalProtocolError
+from madang.errors import LocalProtocolError, RemoteProtocolError
 from madang.testing import EngineKit
 
 
@@ -82,23 +82,6 @@ def test_functions_in_c_without_signature() -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "is_async"),
-    [
-        (coroutine, True),
-        (AsyncCallable(), True),
-        (Methods().coroutine, True),
-        (functools.partial(coroutine), True),
-        (wrapped(coroutine), True),
-        (lambda socket: None, False),
-        (Callable(), False),
-        (Methods().method, False),
-    ],
-)
-def test_colour(function: Any, is_async: bool) -> None:
-    assert handler(function).is_async is is_async
-
-
-@pytest.mark.parametrize(
     ("given", "taken"), [([1], [1]), ([1, 2], [1, 2]), ([1, 2, 3], [1, 2]), ([None, b"x", {}, []], [None, b"x"])]
 )
 def test_fit_cuts_what_is_too_much(given: list[Any], taken: list[Any]) -> None:
@@ -129,9 +112,9 @@ def single(socket: object, a: object) -> None: ...
     ],
 )
 def test_fit_tells_what_is_missing(function: Any, given: list[Any], message: str) -> None:
-    with pytest.raises(LocalProtocolError) as caught:
+    with pytest.raises(RemoteProtocolError) as caught:
         handler(function).fit(given)
-    assert str(caught.value) == message
+    assert str(caught.value) == f"{message} [arguments of the event]"
 
 
 def nothing() -> None: ...
