@@ -81,16 +81,25 @@ class Wheel:
         heap = self._heap
         while heap and heap[0] <= current:
             bucket = heappop(heap)
-            for item in self._buckets.pop(bucket):
-                if item._bucket != bucket:
-                    continue  # it was put into an earlier one
-                item._bucket = -1
-                if item.due == 0.0:
-                    continue
-                if item.due <= now:
-                    item.due = 0.0
-                    item.expire(now)
-                else:
-                    self.add(item)
+            items = iter(self._buckets.pop(bucket))
+            try:
+                for item in items:
+                    if item._bucket != bucket:
+                        continue  # it was put into an earlier one
+                    item._bucket = -1
+                    if item.due == 0.0:
+                        continue
+                    if item.due <= now:
+                        item.due = 0.0
+                        item.expire(now)
+                    else:
+                        self.add(item)
+            finally:
+                # Nothing is left, unless one has raised: then the others are woken by the next call.
+                for item in items:
+                    if item._bucket == bucket:
+                        item._bucket = -1
+                        if item.due != 0.0:
+                            self.add(item)
             if bucket == current:
                 break

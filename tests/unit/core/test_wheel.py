@@ -226,6 +226,30 @@ def test_ten_thousand_need_few_buckets() -> None:
     assert len(wheel._heap) <= 22
 
 
+class Failing(Sleeper):
+    def expire(self, now: float) -> None:
+        super().expire(now)
+        raise ValueError("on purpose")
+
+
+def test_one_that_raises_does_not_cost_the_others() -> None:
+    wheel = Wheel(1.0)
+    first = sleeper(wheel, 10.1)
+    failing = Failing()
+    failing.due = 10.2
+    wheel.add(failing)
+    second, third, never = sleeper(wheel, 10.3), sleeper(wheel, 10.4), sleeper(wheel, 10.5)
+    third.due = 30.0
+    never.due = 0.0
+    with pytest.raises(ValueError, match="on purpose"):
+        wheel.advance(12.0)
+    assert wheel.next == 11.0
+    wheel.advance(12.0)
+    wheel.advance(31.0)
+    assert [one.woken for one in (first, failing, second, third, never)] == [[12.0], [12.0], [12.0], [31.0], []]
+    assert wheel.next is None
+
+
 @dataclass(eq=False)
 class Model:
     due: float = 0.0
