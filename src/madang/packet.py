@@ -157,7 +157,7 @@ def restore_attachments(data: Any, buffers: list[bytes]) -> Any:
             number = data.get("num")
             if type(number) is not int or not 0 <= number < len(buffers):
                 raise RemoteProtocolError(
-                    f"a placeholder names attachment {number!r}, but {len(buffers)} came",
+                    f"a placeholder names attachment {number!r:.80}, but {len(buffers)} came",
                     rule="Socket.IO protocol 5, binary attachments",
                 )
             return buffers[number]

@@ -104,3 +104,10 @@ def test_a_placeholder_of_nothing(number: object) -> None:
 def test_a_placeholder_without_number() -> None:
     with pytest.raises(RemoteProtocolError, match="attachment None"):
         restore_attachments([{"_placeholder": True}], [b"zero"])
+
+
+def test_what_a_client_says_does_not_fill_the_log() -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        restore_attachments([placeholder("x" * 1_000_000)], [])
+    assert "names attachment 'xxx" in str(caught.value)
+    assert len(str(caught.value)) < 250

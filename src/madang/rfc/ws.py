@@ -1056,7 +1056,9 @@ def check_handshake(method: str, http_version: str, headers: Mapping[str, str]) 
     if version is None:
         raise RemoteProtocolError("no Sec-WebSocket-Version", rule=rule)
     if version.strip(" \t") != VERSION_HEADER[1]:
-        raise RemoteProtocolError(f"Sec-WebSocket-Version is {version}, not 13", rule="RFC 6455 4.4", http_status=426)
+        raise RemoteProtocolError(
+            f"Sec-WebSocket-Version is {version:.80}, not 13", rule="RFC 6455 4.4", http_status=426
+        )
     key = headers.get("sec-websocket-key", "").strip(" \t")
     try:
         nonce = base64.b64decode(key, validate=True)

@@ -821,6 +821,14 @@ def test_bad_handshakes(method: str, version: str, change: dict[str, str | None]
     assert caught.value.rule.startswith("RFC 6455 4")
 
 
+def test_a_long_version_does_not_fill_the_log() -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        ws.check_handshake("GET", "1.1", {**REQUEST, "sec-websocket-version": "9" * 60_000})
+    assert caught.value.http_status == 426
+    assert "is 999" in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
 def test_accept_key_and_client_key() -> None:
     assert ws.accept_key(SAMPLE_KEY) == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
     assert ws.client_key(b"the sample nonce") == SAMPLE_KEY
