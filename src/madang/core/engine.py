@@ -10,6 +10,7 @@ Source: Engine.IO protocol 4; Fetch standard (CORS).
 
 from __future__ import annotations
 
+import inspect
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -90,6 +91,7 @@ class Engine:
         self._dirty: list[Session] = []
         self._parked = 0
         self._full = False
+        self._all_closed = False
 
     def _new_wheel(self) -> Wheel:
         # Late by at most a fiftieth of the shortest heartbeat time, and never by more than 50 ms.
@@ -206,6 +208,7 @@ class Engine:
         request.compact()
         session = Session(self, id_, generation, self._parser, transport, request)
         self.sessions[id_] = session
+        self._all_closed = False
         upgrades = (
             [name for name in transport.upgrades if name in self._transports] if self.config.allow_upgrades else []
         )
@@ -237,17 +240,35 @@ class Engine:
         if self.config.allow_request is None:
             return
         try:
-            allowed = self.config.allow_request(request)
+            allowed: object = self.config.allow_request(request)
         except Exception as error:
             raise RequestRefused(*FORBIDDEN, f"allow_request failed: {error!r}") from error
+        if allowed is True:
+            return
         if not allowed:
             raise RequestRefused(*FORBIDDEN, "allow_request said no")
+        if inspect.isawaitable(allowed):
+            # It counts as true, whatever it would say: it would let everyone in.
+            if inspect.iscoroutine(allowed):
+                allowed.close()
+            raise RequestRefused(
+                *FORBIDDEN,
+                "allow_request gave something to await: it must be a plain function; to ask a database, use a "
+                "middleware: io.use",
+            )
 
     def close(self, reason: str) -> None:
         """Take no new client, and end all that are there."""
         self._full = True
-        for session in list(self.sessions.values()):
-            session.close(reason)
+        if self._all_closed:
+            return  # at a shutdown, each connection asks for this, and those that still poll for a farewell are many
+        self._all_closed = True
+        try:
+            for session in list(self.sessions.values()):
+                session.close(reason)
+        except BaseException:
+            self._all_closed = False
+            raise
 
     def reopen(self) -> None:
         """Take clients again, as after a restart in the same process."""

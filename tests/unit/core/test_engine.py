@@ -697,3 +697,89 @@ def test_the_wheel_is_as_fine_as_the_heartbeat() -> None:
                 pinged.append(kit.clock.now - start)
                 break
         assert interval <= pinged[0] <= interval + max(0.003, min(interval, timeout) / 20)
+
+
+# ------------------------------------------------------------------------------------ allow_request that awaits
+
+
+class AsyncCall:
+    """An object whose call is a coroutine: no inspection of the object itself shows it."""
+
+    async def __call__(self, request: Request) -> bool:
+        return False
+
+
+class Awaitable:
+    """Something else that can be awaited."""
+
+    def __await__(self) -> Any:
+        yield from ()
+
+
+async def _no(request: Request) -> bool:
+    return False
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "allow", [lambda request: _no(request), AsyncCall(), lambda request: Awaitable()], ids=["lambda", "call", "other"]
+)
+def test_allow_request_that_must_be_awaited_lets_nobody_in(allow: Any) -> None:
+    kit = EngineKit(allow_request=allow)
+    assert kit.http("GET", HANDSHAKE).status == 403
+    assert refusal(kit, "EIO=4&transport=websocket")[0] == 403
+    assert kit.engine.sessions == {}
+    assert "plain function" in str(kit.refusals[0].detail)
+
+
+@pytest.mark.parametrize(("answer", "status"), [(True, 200), (1, 200), ("yes", 200), (False, 403), (None, 403)])
+def test_allow_request_may_say_yes_in_its_own_words(answer: Any, status: int) -> None:
+    assert EngineKit(allow_request=lambda request: answer).http("GET", HANDSHAKE).status == status
+
+
+# ----------------------------------------------------------------------------------------------- closing again
+
+
+class Counting(dict[str, Session]):
+    """Counts who asks for all."""
+
+    asked = 0
+
+    def values(self) -> Any:
+        self.asked += 1
+        return super().values()
+
+
+def test_closing_again_looks_at_nobody_again() -> None:
+    """At a shutdown, each connection asks for it."""
+    kit = EngineKit()
+    for _ in range(3):
+        kit.polling().join()
+    kit.engine.sessions = sessions = Counting(kit.engine.sessions)
+    for _ in range(10):
+        kit.engine.close(Reason.SHUTTING_DOWN)
+    assert sessions.asked == 1
+    assert all(session.ended == Reason.SHUTTING_DOWN for session in sessions.values())
+
+
+def test_closing_again_after_somebody_came() -> None:
+    kit = EngineKit()
+    kit.engine.close(Reason.SHUTTING_DOWN)
+    kit.engine.reopen()
+    client = kit.websocket()
+    kit.engine.close(Reason.SHUTTING_DOWN)
+    assert client.session.ended == Reason.SHUTTING_DOWN
+
+
+def test_who_comes_while_all_are_closed_is_closed_by_the_next_call() -> None:
+    """A handshake asks the program, which may close the server meanwhile."""
+
+    def allow(request: Request) -> bool:
+        kit.engine.close(Reason.SHUTTING_DOWN)
+        return True
+
+    kit = EngineKit(allow_request=allow)
+    client = kit.polling()
+    assert client.session.ended is None
+    kit.engine.close(Reason.SHUTTING_DOWN)
+    assert client.session.ended == Reason.SHUTTING_DOWN
