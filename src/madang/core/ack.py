@@ -19,17 +19,43 @@ if TYPE_CHECKING:
 __all__ = ["Ack", "Drain"]
 
 
-class Ack(Timed):
+class _Deadline(Timed):
+    """What the wheel holds for an `Ack`: it stays there until its time, and an answered `Ack` must not."""
+
+    __slots__ = ("ack",)
+
+    def __init__(self, ack: Ack, due: float) -> None:
+        super().__init__()
+        self.ack: Ack | None = ack
+        self.due = due
+
+    def expire(self, now: float) -> None:
+        if self.ack is not None:
+            self.ack.expire()
+
+
+class Ack:
     """An answer that is waited for: await it.
 
     Made by `call`. For one socket it gives None, the argument, or a tuple of the arguments; for a broadcast a list
     of these.
     """
 
-    __slots__ = ("_answers", "_asked", "_error", "_expected", "_future", "_hub", "_id", "_many", "_seconds", "done")
+    __slots__ = (
+        "_answers",
+        "_asked",
+        "_deadline",
+        "_error",
+        "_expected",
+        "_future",
+        "_hub",
+        "_id",
+        "_many",
+        "_seconds",
+        "done",
+    )
 
     def __init__(self, hub: Hub, seconds: float, many: int | None) -> None:
-        super().__init__()
         self._hub = hub
         self._seconds = seconds
         self._many = many is not None
@@ -37,6 +63,7 @@ class Ack(Timed):
         self._answers: list[Any] = []
         self._error: Exception | None = None
         self._future: Any = None
+        self._deadline: _Deadline | None = None
         self._id = 0
         self._asked: Sequence[Socket] = ()
         #: Whether the answer, or an error, is there.
@@ -55,8 +82,9 @@ class Ack(Timed):
                 self._error = Disconnected(ended or Reason.TRANSPORT_CLOSE)
             self._finish()
             return
-        self.due = self._hub.engine.clock() + self._seconds
-        self._hub.engine.wheel.add(self)
+        engine = self._hub.engine
+        self._deadline = _Deadline(self, engine.clock() + self._seconds)
+        engine.wheel.add(self._deadline)
 
     def received(self, arguments: list[Any]) -> None:
         """A client has answered."""
@@ -73,7 +101,7 @@ class Ack(Timed):
             self._error = Disconnected(reason)
             self._finish()
 
-    def expire(self, now: float) -> None:
+    def expire(self) -> None:
         """The time is over."""
         if not self.done:
             self._error = AckTimeout(self._seconds, self._answers if self._many else (), self._expected)
@@ -81,7 +109,10 @@ class Ack(Timed):
 
     def _finish(self) -> None:
         self.done = True
-        self.due = 0.0
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None:
+            deadline.due = 0.0
+            deadline.ack = None
         for socket in self._asked:
             if socket._acks:
                 socket._acks.pop(self._id, None)
@@ -101,7 +132,10 @@ class Ack(Timed):
 
 
 class Drain:
-    """What `Socket.drain` gives: await it."""
+    """What `Socket.drain` gives: await it.
+
+    Raises `Disconnected` when the connection is over, or ends meanwhile.
+    """
 
     __slots__ = ("_hub", "_session")
 
@@ -110,11 +144,20 @@ class Drain:
         self._session = session
 
     def __await__(self) -> Generator[Any, Any, None]:
+        session = self._session
+        if session.ended is not None:
+            # Without an error, a loop that emits and drains would go on for ever, and let nobody else run.
+            raise Disconnected(session.ended)
         future = self._hub.new_future()
 
         def drained() -> None:
             if not future.done():
                 future.set_result(None)
 
-        if self._session.when_drained(drained):
-            yield from future.__await__()
+        if session.when_drained(drained):
+            try:
+                yield from future.__await__()
+            finally:
+                session.forget_drained(drained)  # the wait may have been cancelled
+            if session.ended is not None:
+                raise Disconnected(session.ended)

@@ -22,6 +22,7 @@ from madang.core.wheel import Timed
 from madang.errors import BAD_REQUEST, Reason, RemoteProtocolError, RequestRefused
 from madang.packet import CLOSE, CONNECT_ERROR, MESSAGE, NOOP, PING, PONG, UPGRADE, Encoded, Frame, Packet
 from madang.transports import Duplex, Exchange, HttpTransport, Request, Transport
+from madang.wire import Decoder
 
 if TYPE_CHECKING:
     from madang.core.engine import Engine
@@ -39,6 +40,18 @@ _FRAMES_PER_TURN: Final = 512
 _CLOSE_PACKET: Final = Packet(CLOSE)
 _NOOP_PACKET: Final = Packet(NOOP)
 _PING_PACKET: Final = Packet(PING)
+
+
+class _NoDecoder(Decoder):
+    """Reads nothing: in place of the decoder of a session that is over, which may hold half a packet of megabytes."""
+
+    __slots__ = ()
+
+    def feed(self, frame: Frame) -> Packet | None:
+        return None
+
+
+_NO_DECODER: Final = _NoDecoder()
 
 
 class Sink(Protocol):
@@ -68,6 +81,7 @@ class Session(Timed):
         sockets: what the hub keeps here: the client's sockets by namespace, None for one that was left.
         state: `OPEN_STATE`, `CLOSING` or `CLOSED`.
         violation: the rule that the client broke, if that was its end.
+        ended: why it is over, one of `Reason`; None while it is open.
     """
 
     __slots__ = (
@@ -87,6 +101,7 @@ class Session(Timed):
         "_probe",
         "_upgrade_by",
         "direct",
+        "ended",
         "id",
         "opened_with",
         "overflowed",
@@ -114,9 +129,10 @@ class Session(Timed):
         self.state = OPEN_STATE
         self.overflowed = False
         self.violation: RemoteProtocolError | None = None
+        self.ended: str | None = None
         self._posting = False
         self._engine = engine
-        self._decoder = wire.decoder(parser, engine.config)
+        self._decoder: Decoder = wire.decoder(parser, engine.config)
         self._duplex: Duplex | None = None
         self._exchange: Exchange | None = None
         self._poll: Request | None = None
@@ -218,6 +234,12 @@ class Session(Timed):
         self._drained.append(callback)
         return True
 
+    def forget_drained(self, callback: Any) -> None:
+        """Take back what `when_drained` has kept; nothing happens if it was called or never kept."""
+        if self._drained is not None and callback in self._drained:
+            self._drained.remove(callback)
+            self._drained = self._drained or None
+
     def _notify_drained(self) -> None:
         callbacks, self._drained = self._drained, None
         for callback in callbacks or ():
@@ -254,7 +276,9 @@ class Session(Timed):
     def fail(self, error: RemoteProtocolError, reason: str = Reason.PARSE_ERROR) -> None:
         """The client broke a rule: tell the observer, and close."""
         if self.state == OPEN_STATE:
-            self.violation = error
+            # The session outlives its end for a while, and with the traceback would live the whole message.
+            error.__cause__ = error.__context__ = None
+            self.violation = error.with_traceback(None)
             self._engine.on_violation(self, error)
         self.close(reason, code=error.close_code, discard=True)
 
@@ -485,6 +509,8 @@ class Session(Timed):
         if self.state != OPEN_STATE:
             return
         self.state = state
+        self.ended = reason
+        self._decoder = _NO_DECODER
         if self._exchange is not None:
             self._answer(list(self.wire.encode(_CLOSE_PACKET, self.parser)))
         if self._probe is not None:

@@ -1,5 +1,6 @@
 """A session: heartbeat, polls, upgrade, what waits for slow clients, and each way to end."""
 
+import gc
 from typing import Any
 
 import pytest
@@ -938,6 +939,33 @@ def test_volatile_never_makes_a_slow_consumer() -> None:
     kit.turn()
     assert client.session.state == OPEN_STATE
     assert client.session._buffered == 0
+
+
+# --------------------------------------------------------------------------------- what is kept after the end
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_what_was_half_received_goes_with_the_client(kit: EngineKit, carrier: str) -> None:
+    client = arrive(kit, carrier)
+    client.join()
+    client.say('452-["e",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]', b"half of it")
+    session = client.session
+    assert any(isinstance(one, list) and one == [b"half of it"] for one in gc.get_referents(session._decoder))
+    session.close(Reason.FORCED_CLOSE)
+    assert gc.get_referents(session._decoder) in ([], [type(session._decoder)])
+    session.receive(b"the other half")
+    session.receive("no packet")
+    assert kit.violations == []
+
+
+def test_a_violation_keeps_no_message(kit: EngineKit) -> None:
+    client = kit.websocket()
+    client.join()
+    client.say("9" * 1000)
+    violation = client.session.violation
+    assert violation is not None
+    assert (violation.__traceback__, violation.__context__, violation.__cause__) == (None, None, None)
+    assert client.session.ended == Reason.PARSE_ERROR
 
 
 # -------------------------------------------------------------------------------------------------------- drain
