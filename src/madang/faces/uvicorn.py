@@ -135,6 +135,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._chunk_bytes = 0
         self._head_bytes = 0
         self._head_done = False
+        self._completed = False  # whether a request got whole within the bytes at hand
+        self._active: Any = None  # the cycle that was started last, of all that wait
+        self._next_is_due = False  # whether the next pipelined request has its turn soon
+        self._refused_upgrade = False  # whether all that still comes is meant for a WebSocket that there won't be
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection came; its first request may take only so long."""
@@ -144,7 +148,23 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._ground.waiting.discard(self)
+        self.pipeline.clear()
         super().connection_lost(exc)
+        # uvicorn tells only the cycle that came last.
+        active, self._active = self._active, None
+        if active is not None and active is not self.cycle and not active.response_complete:
+            active.disconnected = True
+            active.message_event.set()
+
+    def resume_writing(self) -> None:
+        """The client has read enough of our responses: go on with its requests."""
+        super().resume_writing()
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            self._next_soon()
+        elif self.cycle is None or self.cycle.response_complete:
+            self.flow.resume_reading()
 
     def _await_head(self) -> None:
         self._since = self.loop.time()
@@ -155,12 +175,19 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
+        if self._refused_upgrade:
+            return
         self._chunk_bytes = len(data)
+        self._completed = False
         super().data_received(data)
         if not self._head_done:
-            self._head_bytes += len(data)
+            # Behind the end of another request only a part of the bytes is this head: what was parsed of it by now.
+            self._head_bytes += self._parsed_head_bytes() if self._completed else len(data)
             if self._head_bytes > self._ground.io.config.max_header_bytes and not self.transport.is_closing():
                 self._refuse_head()
+
+    def _parsed_head_bytes(self) -> int:
+        return len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -170,12 +197,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head of a request is whole: if it is ours, the engine gets it now."""
+        if self._completed and self.transport.is_closing():
+            return  # what comes behind the last request of a connection isn't handled (RFC 9112, 9.6)
         limit = self._ground.io.config.max_header_bytes
-        if self._head_bytes + self._chunk_bytes > limit:  # a part of which may be the body
-            size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
-            if size > limit:
-                self._refuse_head()
-                return
+        # A part of the bytes may be the body.
+        if self._head_bytes + self._chunk_bytes > limit and self._parsed_head_bytes() > limit:
+            self._refuse_head()
+            return
         self._head_done = True
         request = None if self.parser.should_upgrade() and self._should_upgrade() else self._own_request()
         if request is None:
@@ -188,14 +216,39 @@ class HttpProtocol(HttpToolsProtocol):
         keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
         before, cycle = self.cycle, _Cycle(self, request, keep_alive)
         self.cycle = cast("Any", cycle)
-        if before is None or before.response_complete:
-            cycle.start()
-        else:
+        if before is not None and not before.response_complete:
             # Pipelined: its turn comes when the response before it is sent.
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, cast("Any", None)))
+        elif self._completed or self.flow.write_paused:
+            # Pipelined, and the response before it is written already. A chunk of bytes holds hundreds of requests:
+            # one of them for each turn of the event loop, so that others are served between them.
+            self.pipeline.appendleft((self.cycle, cast("Any", None)))
+            self._next_soon()
+        else:
+            self._active = cycle
+            cycle.start()
+
+    def _next_soon(self) -> None:
+        """Start the next pipelined request in a turn of its own, as soon as the client reads our responses."""
+        self.flow.pause_reading()
+        if not self._next_is_due and not self.flow.write_paused:
+            self._next_is_due = True
+            self.loop.call_soon(self._start_next)
+
+    def _start_next(self) -> None:
+        self._next_is_due = False
+        if not self.pipeline or self.flow.write_paused or self.transport.is_closing():
+            return
+        if self._active is not None and not self._active.response_complete:
+            return
+        cycle, app = self.pipeline.pop()
+        if not self.pipeline:
+            self.flow.resume_reading()
+        self._start_asgi_task(cycle, app)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._active = cycle
         if isinstance(cycle, _Cycle):
             cycle.start()
         else:
@@ -231,6 +284,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        self._completed = True
         if not self._head_done:
             return
         if not self._idle:
@@ -245,13 +299,26 @@ class HttpProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            self._next_soon()
+            return
+        if self.flow.write_paused:
+            # Who doesn't read our responses gets no more of them piled up.
+            self.flow.pause_reading()
         else:
+            self.flow.resume_reading()
+        if self._head_done:  # else the next request has begun, and has its own deadline
             self._since = self.loop.time()
             self._idle = True
             self._ground.watch(self)
+
+    def on_response_complete(self) -> None:
+        """A response of another application was sent."""
+        if self.pipeline and not self.transport.is_closing():
+            self.server_state.total_requests += 1
+            self._next_soon()
+        else:
+            super().on_response_complete()
 
     def check_time(self, now: float) -> None:
         """End what takes too long."""

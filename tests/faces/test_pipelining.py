@@ -1,0 +1,155 @@
+"""The fast face: requests that don't wait for the response before them, and clients that don't read any."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from uvicorn.server import ServerState
+
+import madang
+from faces.support.http import Connection
+from madang.faces.uvicorn import HttpProtocol, make_config, serve_async
+
+HOST = b"Host: x\r\n"
+HANDSHAKE = b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\n" + HOST + b"\r\n"
+UNKNOWN = b"GET /socket.io/?EIO=4&transport=%d HTTP/1.1\r\n" + HOST + b"\r\n"
+
+
+class Wire(asyncio.Transport):
+    """A client's connection, which it reads when the test says so."""
+
+    def __init__(self, protocol: HttpProtocol) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        self.protocol = protocol
+        self.written = bytearray()
+        self.reading = True
+        self.closed = False
+        protocol.connection_made(self)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    @property
+    def responses(self) -> int:
+        return self.written.count(b"HTTP/1.1 ")
+
+
+def connect(io: madang.Server) -> Wire:
+    config = make_config(io, log_config=None)
+    config.load()
+    protocol_class = config.http_protocol_class
+    assert issubclass(protocol_class, HttpProtocol)
+    return Wire(protocol_class(config, ServerState(), {}))
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def io() -> AsyncIterator[madang.Server]:
+    io = madang.Server()
+    await io.start()
+    yield io
+    await io.close()
+
+
+async def test_one_request_for_each_turn_of_the_event_loop(io: madang.Server) -> None:
+    wire = connect(io)
+    wire.protocol.data_received(HANDSHAKE * 100)
+    assert (wire.responses, wire.reading) == (1, False)
+    for done in range(1, 100):
+        assert wire.responses == done
+        await turns(1)
+    assert (wire.responses, wire.reading) == (100, True)
+    wire.protocol.data_received(HANDSHAKE)
+    assert wire.responses == 101  # and a request that comes alone waits for nothing
+
+
+async def test_a_client_that_does_not_read_gets_no_more_responses(io: madang.Server) -> None:
+    wire = connect(io)
+    wire.protocol.data_received(HANDSHAKE * 20)
+    await turns(4)
+    assert wire.responses == 5
+    wire.protocol.pause_writing()
+    await turns(10)
+    assert (wire.responses, wire.reading) == (5, False)
+    wire.protocol.resume_writing()
+    await turns(20)
+    assert (wire.responses, wire.reading) == (20, True)
+
+
+async def test_a_request_while_the_client_does_not_read_waits(io: madang.Server) -> None:
+    wire = connect(io)
+    wire.protocol.data_received(HANDSHAKE)
+    wire.protocol.pause_writing()
+    wire.protocol.data_received(HANDSHAKE)
+    await turns(3)
+    assert (wire.responses, wire.reading) == (1, False)
+    wire.protocol.resume_writing()
+    await turns(3)
+    assert (wire.responses, wire.reading) == (2, True)
+
+
+async def test_pipelined_requests_are_answered_in_their_order() -> None:
+    async with serve_async(madang.Server()) as port, Connection(port) as connection:
+        connection.write((HANDSHAKE + UNKNOWN % 1) * 200)
+        statuses = [(await connection.reply()).status for _ in range(400)]
+        assert statuses == [200, 400] * 200
+        assert (await connection.ask("GET", "/socket.io/?EIO=4&transport=polling")).status == 200
+
+
+async def test_after_connection_close_nothing_is_handled(io: madang.Server) -> None:
+    wire = connect(io)
+    last = HANDSHAKE.replace(HOST, HOST + b"Connection: close\r\n")
+    wire.protocol.data_received(last + HANDSHAKE)
+    await turns(3)
+    assert (wire.responses, wire.closed, len(io.engine.sessions)) == (1, True, 1)
+
+
+async def test_the_head_behind_a_whole_request_is_counted_alone(io: madang.Server) -> None:
+    limit = io.config.max_header_bytes
+    wire = connect(io)
+    body = b"x" * (limit + 1000)
+    wire.protocol.data_received(HANDSHAKE)
+    (sid,) = io.engine.sessions
+    post = b"POST /socket.io/?EIO=4&transport=polling&sid=%s HTTP/1.1\r\n" % sid.encode() + HOST
+    wire.protocol.data_received(post + b"Content-Length: %d\r\n\r\n" % len(body))
+    wire.protocol.data_received(body + HANDSHAKE[:-2])
+    await turns(3)
+    assert (wire.responses, wire.closed) == (2, False)
+    wire.protocol.data_received(b"\r\n")
+    assert (wire.responses, wire.closed) == (3, False)
+    # and yet it is counted
+    wire = connect(io)
+    wire.protocol.data_received(HANDSHAKE + HANDSHAKE[:-2])
+    for _ in range(limit // 1000 + 1):
+        wire.protocol.data_received(b"X-Long: " + b"x" * 990 + b"\r\n")
+    assert b" 431 " in wire.written
+
+
+async def test_a_lost_connection_abandons_the_poll_before_pipelined_requests(io: madang.Server) -> None:
+    wire = connect(io)
+    wire.protocol.data_received(HANDSHAKE)
+    (session,) = io.engine.sessions.values()
+    poll = b"GET /socket.io/?EIO=4&transport=polling&sid=%s HTTP/1.1\r\n" % session.id.encode() + HOST + b"\r\n"
+    wire.protocol.data_received(poll + HANDSHAKE + HANDSHAKE)
+    await turns(5)
+    assert (wire.responses, len(io.engine.sessions)) == (1, 1)
+    wire.close()
+    wire.protocol.connection_lost(ConnectionResetError())
+    await turns(5)
+    assert (wire.responses, len(io.engine.sessions)) == (1, 0)
