@@ -1,6 +1,7 @@
 """The fast face: requests that don't wait for the response before them, and clients that don't read any."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,6 +10,7 @@ from uvicorn.server import ServerState
 import madang
 from faces.support.http import Connection
 from madang.faces.uvicorn import HttpProtocol, make_config, serve_async
+from madang.transports import Request
 
 HOST = b"Host: x\r\n"
 HANDSHAKE = b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -153,3 +155,64 @@ async def test_a_lost_connection_abandons_the_poll_before_pipelined_requests(io:
     wire.protocol.connection_lost(ConnectionResetError())
     await turns(5)
     assert (wire.responses, len(io.engine.sessions)) == (1, 0)
+
+
+UPGRADE = (
+    b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
+
+async def test_no_upgrade_behind_a_request_without_response(io: madang.Server) -> None:
+    wire = connect(io)
+    wire.protocol.data_received(HANDSHAKE)
+    (session,) = io.engine.sessions.values()
+    await turns(1)
+    poll = b"GET /socket.io/?EIO=4&transport=polling&sid=%s HTTP/1.1\r\n" % session.id.encode() + HOST + b"\r\n"
+    post = b"POST" + poll[3:-2] + b"Content-Length: 2\r\n\r\n40"
+    wire.protocol.data_received(poll + UPGRADE + b"\r\n")
+    wire.protocol.data_received(b"\x81\x80\0\0\0\0")
+    assert (wire.responses, wire.closed) == (1, False)
+    other = connect(io)
+    other.protocol.data_received(post)  # answers the poll
+    await turns(5)
+    assert (wire.responses, wire.closed) == (2, True)
+    assert b" 101 " not in wire.written
+    assert b"Connection: close" in wire.written
+
+
+async def test_no_upgrade_behind_pipelined_requests(io: madang.Server) -> None:
+    wire = connect(io)
+    wire.protocol.data_received(HANDSHAKE * 3 + UPGRADE + b"\r\n")
+    await turns(5)
+    assert (wire.responses, wire.closed) == (3, True)
+    assert b" 101 " not in wire.written
+
+
+async def test_malformed_extensions_are_refused() -> None:
+    async with serve_async(madang.Server(websocket_compression=True)) as port, Connection(port) as connection:
+        connection.write(UPGRADE + b"Sec-WebSocket-Extensions: permessage-deflate; =\r\n\r\n")
+        assert (await connection.reply()).status == 400
+        assert await connection.ended() == b""
+
+
+async def test_a_path_can_not_write_lines_of_its_own_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    options = {"access_log": True, "log_config": None, "log_level": "info"}
+    forged = "/%0d%0aforged%1b/socket.io/?EIO=4&transport=polling"
+    async with serve_async(madang.Server(), **options) as port, Connection(port) as connection:
+        assert (await connection.ask("GET", forged)).status == 200
+        assert (await connection.ask("GET", "/socket.io/?EIO=4&transport=polling")).status == 200
+    lines = [record.getMessage() for record in caplog.records if record.name == "uvicorn.access"]
+    assert lines == [
+        f'127.0.0.1 - "GET {target} HTTP/1.1" 200' for target in (forged, "/socket.io/?EIO=4&transport=polling")
+    ]
+
+
+def test_the_url_of_a_request_is_one_printable_line() -> None:
+    def url(path: str, query: str = "") -> str:
+        return Request("GET", path, query, []).url
+
+    assert url("/socket.io/", "EIO=4&transport=polling&x=%0a") == "/socket.io/?EIO=4&transport=polling&x=%0a"
+    assert url("/a-b_c.d~e/f:g@h/(i)") == "/a-b_c.d~e/f:g@h/(i)"
+    assert url("/a\r\nforged?\x1b%", "x\ny") == "/a%0D%0Aforged%3F%1B%25?x%0Ay"

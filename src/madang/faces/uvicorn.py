@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Iterator
 from typing import Any, Final, cast
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -33,6 +33,8 @@ logger = logging.getLogger("madang")
 
 #: How often requests are looked at that aren't whole yet.
 _SWEEP_SECONDS: Final = 1.0
+#: What the log shows of a request's target as it is.
+_VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 
 
 class _Ground:
@@ -362,6 +364,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._ground.waiting.discard(self)
         if not self._head_done:
             return
+        if self.cycle is not None and not self.cycle.response_complete:
+            # Pipelined behind a request whose response is still to come, which would end up inside the WebSocket:
+            # the connection ends after that response instead.
+            self._refused_upgrade = True
+            self.cycle.keep_alive = False
+            return
         request = self._own_request()
         if request is None:
             super().handle_websocket_upgrade()
@@ -373,6 +381,7 @@ class HttpProtocol(HttpToolsProtocol):
         transport = self.transport
         try:
             handshake = ws.check_handshake(request.method, self.scope["http_version"], request.headers)
+            agreed = ws.negotiate(handshake.extensions, ground.deflate) if ground.deflate is not None else None
             engine.admit(request)
         except RemoteProtocolError as error:
             logger.info("a WebSocket from %s is refused: %s", request.address, error)
@@ -383,7 +392,6 @@ class HttpProtocol(HttpToolsProtocol):
             engine.on_refused(request, refusal)
             self._refuse(refusal.status, [("Content-Type", "application/json")], engine.error_body(refusal))
             return
-        agreed = ws.negotiate(handshake.extensions, ground.deflate) if ground.deflate is not None else None
         self.connections.discard(self)
         link = WebSocketLink(
             transport,
@@ -416,6 +424,7 @@ class _Cycle(Exchange):
         "_protocol",
         "_request",
         "_started",
+        "_target",
         "_wanted",
         "body",
         "disconnected",
@@ -427,6 +436,7 @@ class _Cycle(Exchange):
     def __init__(self, protocol: HttpProtocol, request: Request, keep_alive: bool) -> None:
         self._protocol = protocol
         self._request = request
+        self._target = protocol.url
         self._wanted = 0
         self._started = False
         self.keep_alive = keep_alive
@@ -489,7 +499,9 @@ class _Cycle(Exchange):
         transport.write(STATUS_LINE[response.status] + common + own + body)
         if protocol.config.access_log:
             request = self._request
-            line = (request.address, request.method, request.url, response.status)
+            # As it came, since what was decoded may hold line breaks. The parser lets tabs and bytes over 127 pass.
+            target = quote(self._target, safe=_VISIBLE)
+            line = (request.address, request.method, target, response.status)
             protocol.access_logger.info('%s - "%s %s HTTP/1.1" %d', *line)
         if not self.keep_alive:
             transport.close()

@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final, Protocol
-from urllib.parse import unquote_plus
+from urllib.parse import quote, unquote_plus
 
 from madang import registry
 from madang.errors import RemoteProtocolError
@@ -35,6 +35,10 @@ __all__ = [
 _NEEDLES: Final = {
     name: b"\r\n%b:" % name.encode() for name in ("accept-encoding", "content-length", "content-type", "host", "origin")
 }
+
+#: What may stand in a path as it is (RFC 3986, 3.3), and what is left as it is in a query, which isn't decoded.
+_PATH: Final = "/:@!$&'()*+,;="
+_VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 
 Headers = Sequence[tuple[str, str]]
 
@@ -130,8 +134,9 @@ class Request:
 
     @property
     def url(self) -> str:
-        """Path and query, as the client asked for them."""
-        return f"{self.path}?{self.query_string}" if self.query_string else self.path
+        """Path and query, as the client asked for them, or could have: without spaces and control characters."""
+        path = quote(self.path, safe=_PATH)
+        return f"{path}?{quote(self.query_string, safe=_VISIBLE)}" if self.query_string else path
 
     def __repr__(self) -> str:
         return f"Request({self.method} {self.url} from {self.address or 'unknown'})"
