@@ -42,6 +42,17 @@ _NOOP_PACKET: Final = Packet(NOOP)
 _PING_PACKET: Final = Packet(PING)
 
 
+def _payload_size(encoded: Encoded) -> int:
+    """How many bytes a packet takes in a payload: text as UTF-8, bytes as base64, each behind a separator."""
+    size = 0
+    for frame in encoded.frames:
+        if isinstance(frame, str):
+            size += 1 + (len(frame) if frame.isascii() else len(frame.encode()))
+        else:
+            size += 2 + (len(frame) + 2) // 3 * 4
+    return size
+
+
 class _NoDecoder(Decoder):
     """Reads nothing: in place of the decoder of a session that is over, which may hold half a packet of megabytes."""
 
@@ -145,7 +156,7 @@ class Session(Timed):
         now = engine.clock()
         self._connect_by = now + engine.config.connect_timeout_seconds
         self._upgrade_by = 0.0
-        self._ping_due = now + engine.config.ping_interval_seconds
+        self._ping_due = now + (engine.config.ping_interval_seconds if wire.server_pings else self._patience())
         self._rearm()
 
     # Out
@@ -355,13 +366,16 @@ class Session(Timed):
     def _take(self) -> list[Frame]:
         """Take from the outbox what fits into one payload."""
         frames: list[Frame] = []
-        room = self._engine.config.max_payload_bytes
+        room = self._engine.config.max_payload_bytes + 1  # the first packet has no separator before it
         outbox = self._outbox
         assert outbox is not None  # callers looked  # noqa: S101
-        while outbox and (not frames or outbox[0].size <= room):
-            encoded = outbox.popleft()
+        while outbox:
+            encoded = outbox[0]
+            room -= _payload_size(encoded)
+            if room < 0 and frames:
+                break
+            outbox.popleft()
             self._buffered -= encoded.size
-            room -= encoded.size
             frames += encoded.frames
         if not outbox:
             self._outbox = None
@@ -438,6 +452,10 @@ class Session(Timed):
         self.due = due
         self._engine.wheel.add(self)
 
+    def _patience(self) -> float:
+        """How long a client that sends the pings itself may be silent."""
+        return self._engine.config.ping_interval_seconds + self._engine.config.ping_timeout_seconds
+
     def expire(self, now: float) -> None:
         """Send the ping that is due, or close for what didn't come in time."""
         if self.state == CLOSING:
@@ -452,11 +470,18 @@ class Session(Timed):
             probe = self._probe
             self._end_probe()
             probe.duplex.close(1000, "upgrade timeout")
-        if now >= self._ping_due:
+        if now >= self._ping_due and not self.wire.server_pings:
+            # The client's pings are looked for once in the time that one may take: no clock is asked for each frame.
+            if not self._heard:
+                self.close(Reason.PING_TIMEOUT, discard=True)
+                return
+            self._heard = False
+            self._ping_due = now + self._patience()
+        elif now >= self._ping_due:
             if self._pinged and not self._heard:
                 self.close(Reason.PING_TIMEOUT, discard=True)
                 return
-            if not self._pinged and self.wire.server_pings:
+            if not self._pinged:
                 self.send(_PING_PACKET)
                 self._pinged = True
             # Anything that came since the ping shows that the client lives; a pong may wait behind a large upload.

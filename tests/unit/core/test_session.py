@@ -1,7 +1,7 @@
 """A session: heartbeat, polls, upgrade, what waits for slow clients, and each way to end."""
 
 import gc
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -9,6 +9,7 @@ from madang.core.session import CLOSED, CLOSING, OPEN_STATE
 from madang.errors import EncodeError, Reason
 from madang.packet import EVENT, MESSAGE, Encoded, Packet
 from madang.testing import Client, EngineKit, LinkClient, PollingClient, RecordingDuplex
+from madang.wire.eio4 import EngineIO4
 
 CARRIERS = ["polling", "websocket"]
 
@@ -939,6 +940,54 @@ def test_volatile_never_makes_a_slow_consumer() -> None:
     kit.turn()
     assert client.session.state == OPEN_STATE
     assert client.session._buffered == 0
+
+
+# --------------------------------------------------------------------------------------- clients that ping
+
+
+class ClientPings(EngineIO4):
+    """A generation whose clients send the pings."""
+
+    server_pings: ClassVar[bool] = False
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_who_should_ping_and_is_silent_is_closed(kit: EngineKit, ends: Ends, carrier: str) -> None:
+    kit.engine._wires = [ClientPings()]
+    client = arrive(kit, carrier)
+    client.join()
+    for _ in range(5):
+        kit.advance(40)
+        assert client.heard() == [], "pings are the client's to send"
+        client.say("2")
+    assert ends.reasons == []
+    kit.advance(44)
+    assert ends.reasons == []
+    kit.advance(2 * 45)
+    assert ends.reasons == [Reason.PING_TIMEOUT]
+
+
+# ---------------------------------------------------------------------------------------------- full payloads
+
+
+@pytest.mark.parametrize(
+    "data", ["x" * 90, "한" * 90, "🎈" * 90, b"x" * 90, b"y" * 91, ["é", b"1", b"22"]], ids=lambda data: str(data)[:4]
+)
+def test_payloads_are_as_large_as_was_announced(data: object) -> None:
+    kit = EngineKit(max_payload_bytes=2000, max_packet_bytes=10_000)
+    client = kit.polling()
+    client.join()
+    for _ in range(40):
+        kit.io.emit("e", data)
+    frames = client.session.wire.encode(Packet(EVENT, ["e", data]), client.session.parser)
+    one = len(client.session.wire.join(frames).encode())
+    packets = []
+    while sum(packets) < 40:
+        size = len(client.poll().text.encode())
+        assert size <= 2000
+        packets.append((size + 1) // (one + 1))
+        assert size == packets[-1] * (one + 1) - 1
+    assert packets[0] == 2001 // (one + 1), "as many as fit"
 
 
 # --------------------------------------------------------------------------------- what is kept after the end
