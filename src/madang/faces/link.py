@@ -22,8 +22,12 @@ __all__ = ["Cork", "WebSocketLink"]
 _CORK_BYTES: Final = 65_536
 #: How much of what came at once is taken before other clients get their turn: as tiny frames, some thousands.
 _TURN_BYTES: Final = 32_768
-#: How long we wait for the client's close frame before we cut the connection.
+#: How long we wait for the client's close frame, once all is written, before we cut the connection.
 _CLOSE_TIMEOUT_SECONDS: Final = 2.0
+#: How long what still waits for the client may take to be written before that.
+_CLOSE_FLUSH_SECONDS: Final = 20.0
+#: Ends of clients that broke no rule of the protocol, but have not read for long: they get no more time.
+_UNREAD: Final = (Reason.SLOW_CONSUMER, Reason.PING_TIMEOUT)
 
 
 class Cork:
@@ -62,6 +66,7 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         "_cork",
         "_corked",
         "_deflater",
+        "_flushing",
         "_full",
         "_loop",
         "_on_shutdown",
@@ -88,6 +93,7 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         self._buffer: list[bytes] | None = None
         self._buffered = 0
         self._closing = False
+        self._flushing = False
         self._full = False
         self._timer: asyncio.TimerHandle | None = None
         self._receiver: Receiver | None = None
@@ -138,7 +144,10 @@ class WebSocketLink(asyncio.Protocol, Duplex):
             self._transport.write(data)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Send what was written, then a close frame, and wait a little for the client's."""
+        """Send what was written, then a close frame, and wait a little for the client's.
+
+        A client that broke a rule, or doesn't read, is cut even if not all is written by then.
+        """
         if self._closing:
             return
         self._closing = True
@@ -147,7 +156,13 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         self._flush()
         if not self._transport.is_closing():
             self._transport.write(ws.frame(ws.CLOSE, ws.close_payload(code, reason)))
-            self._timer = self._loop.call_later(_CLOSE_TIMEOUT_SECONDS, self._transport.abort)
+            seconds = _CLOSE_TIMEOUT_SECONDS
+            if code in (1000, 1001) and reason not in _UNREAD and self._transport.get_write_buffer_size():
+                # Megabytes may take their time. With these limits the transport says when the last byte is written.
+                seconds = _CLOSE_FLUSH_SECONDS
+                self._flushing = True
+                self._transport.set_write_buffer_limits(high=0)
+            self._timer = self._loop.call_later(seconds, self._transport.abort)
 
     # The protocol of the connection
 
@@ -229,6 +244,11 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         self._full = False
         if self._receiver is not None:
             self._receiver.resume()
+        elif self._flushing:
+            self._flushing = False
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(_CLOSE_TIMEOUT_SECONDS, self._transport.abort)
 
     def eof_received(self) -> None:
         """The client has ended its half; the transport closes."""
