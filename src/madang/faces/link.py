@@ -26,8 +26,8 @@ _TURN_BYTES: Final = 32_768
 _CLOSE_TIMEOUT_SECONDS: Final = 2.0
 #: How long what still waits for the client may take to be written before that.
 _CLOSE_FLUSH_SECONDS: Final = 20.0
-#: Ends of clients that broke no rule of the protocol, but have not read for long: they get no more time.
-_UNREAD: Final = (Reason.SLOW_CONSUMER, Reason.PING_TIMEOUT)
+#: Ends that are not put off: of clients that have not read for long, and of the server, which one of them must not hold.
+_PROMPT: Final = (Reason.SLOW_CONSUMER, Reason.PING_TIMEOUT, Reason.SHUTTING_DOWN)
 
 
 class Cork:
@@ -146,7 +146,7 @@ class WebSocketLink(asyncio.Protocol, Duplex):
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Send what was written, then a close frame, and wait a little for the client's.
 
-        A client that broke a rule, or doesn't read, is cut even if not all is written by then.
+        A client that broke a rule, or doesn't read, is cut even if not all is written by then; so is any at a shutdown.
         """
         if self._closing:
             return
@@ -157,7 +157,7 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         if not self._transport.is_closing():
             self._transport.write(ws.frame(ws.CLOSE, ws.close_payload(code, reason)))
             seconds = _CLOSE_TIMEOUT_SECONDS
-            if code in (1000, 1001) and reason not in _UNREAD and self._transport.get_write_buffer_size():
+            if code in (1000, 1001) and reason not in _PROMPT and self._transport.get_write_buffer_size():
                 # Megabytes may take their time. With these limits the transport says when the last byte is written.
                 seconds = _CLOSE_FLUSH_SECONDS
                 self._flushing = True

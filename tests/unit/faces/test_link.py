@@ -81,9 +81,10 @@ async def test_it_is_cut_in_the_end(link_and_client: Pair, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("code", "reason"), [(1002, "a rule"), (1000, Reason.SLOW_CONSUMER), (1000, Reason.PING_TIMEOUT)]
+    ("code", "reason"),
+    [(1002, "a rule"), (1000, Reason.SLOW_CONSUMER), (1000, Reason.PING_TIMEOUT), (1000, Reason.SHUTTING_DOWN)],
 )
-async def test_who_broke_a_rule_gets_no_more_time(link_and_client: Pair, code: int, reason: str) -> None:
+async def test_who_gets_no_more_time(link_and_client: Pair, code: int, reason: str) -> None:
     link, client = link_and_client
     link.write(Encoded((b"x" * BYTES,)))
     link.close(code, reason)
