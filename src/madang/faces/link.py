@@ -26,7 +26,7 @@ _TURN_BYTES: Final = 32_768
 _CLOSE_TIMEOUT_SECONDS: Final = 2.0
 #: How long what still waits for the client may take to be written before that.
 _CLOSE_FLUSH_SECONDS: Final = 20.0
-#: Ends that are not put off: of clients that have not read for long, and of the server, which one of them must not hold.
+#: Ends that are not put off: of clients that have not read for long, and of the server, which no client may hold.
 _PROMPT: Final = (Reason.SLOW_CONSUMER, Reason.PING_TIMEOUT, Reason.SHUTTING_DOWN)
 
 
