@@ -25,6 +25,7 @@ __all__ = [
     "OPEN",
     "PING",
     "PONG",
+    "RESERVED_EVENTS",
     "UPGRADE",
     "Encoded",
     "Frame",
@@ -51,6 +52,12 @@ PONG: Final = 13
 MESSAGE: Final = 14
 UPGRADE: Final = 15
 NOOP: Final = 16
+
+
+#: Names that the libraries of both sides use for themselves, so that no program can send them.
+RESERVED_EVENTS: Final = frozenset(
+    {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
+)
 
 
 class _Nothing:

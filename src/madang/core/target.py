@@ -7,22 +7,17 @@ over the members runs no code of the user and changes no room, so that it needs 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from madang.core.ack import Ack
 from madang.core.prepared import Prepared
 from madang.errors import LocalProtocolError
-from madang.packet import EVENT, Packet
+from madang.packet import EVENT, RESERVED_EVENTS, Packet
 
 if TYPE_CHECKING:
     from madang.core.hub import Namespace, Socket
 
 __all__ = ["Sender", "Target", "check_event", "check_rooms"]
-
-#: Names that both sides' libraries use for themselves.
-_RESERVED: Final = frozenset(
-    {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
-)
 
 
 class Sender:
@@ -262,7 +257,7 @@ def check_event(event: Any) -> None:
     """
     if not isinstance(event, str):
         raise LocalProtocolError(f"an event's name must be a string, not {event!r}")
-    if event in _RESERVED:
+    if event in RESERVED_EVENTS:
         raise LocalProtocolError(f"the event name {event!r} is reserved for the libraries; choose another one")
 
 

@@ -27,7 +27,7 @@ import orjson
 
 from madang.config import Config
 from madang.errors import EncodeError, RemoteProtocolError
-from madang.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, NOTHING, Frame, Packet
+from madang.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, NOTHING, RESERVED_EVENTS, Frame, Packet
 from madang.parsers import Parser
 
 __all__ = ["PARSER", "JsonParser"]
@@ -45,10 +45,6 @@ _KINDS: Final = {
     "5": EVENT,
     "6": ACK,
 }
-#: Names that the client library uses for itself; the reference decoder refuses them too.
-RESERVED_EVENTS: Final = frozenset(
-    {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
-)
 
 # ASCII digits only: `str.isdigit` knows many more. Ids are bounded so that `int` stays cheap.
 _HEAD = re.compile(r"(?:(?P<count>[0-9]{1,9})-)?(?:(?P<namespace>/[^,]*)(?:,|$))?(?P<id>[0-9]{1,15})?", re.ASCII)
