@@ -24,6 +24,7 @@ import asyncio
 import copy
 import gzip
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
@@ -404,7 +405,7 @@ class EngineKit:
         return duplex
 
 
-class Client:
+class Client(ABC):
     """Somebody who speaks raw frames to an `EngineKit`.
 
     Attributes:
@@ -417,13 +418,13 @@ class Client:
         self.session = session
         self.hello = hello
 
+    @abstractmethod
     def say(self, *frames: Frame) -> None:
         """Send frames."""
-        raise NotImplementedError
 
+    @abstractmethod
     def heard(self) -> list[Frame]:
         """The frames that came since the last time, at the end of the turn."""
-        raise NotImplementedError
 
     def join(self, namespace: str = "/", auth: dict[str, Any] | None = None) -> Socket:
         """Join a namespace, and hear the answer; what else came before it stays unheard for good."""
