@@ -365,4 +365,4 @@ async def test_an_encoded_path(serving: Any) -> None:
         for kind in CLIENTS.values():
             async with kind(port, path="/%EC%8B%A4%EC%8B%9C%EA%B0%84/") as client:
                 await client.join()
-                assert (await client.call("who"))["url"] == "/실시간/"
+                assert (await client.call("who"))["url"] == "/%EC%8B%A4%EC%8B%9C%EA%B0%84/"  # as it was asked for
