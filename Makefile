@@ -54,7 +54,7 @@ pythons: ## the suites that need no browser, on the other Pythons of this machin
 	    version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	    test "$$version" != "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" || continue; \
 	    venv=.venv-$$version; \
-	    if [ pyproject.toml -nt $$venv/.ready ]; then \
+	    if [ ! -e $$venv/.ready ] || [ pyproject.toml -nt $$venv/.ready ]; then \
 	        $$python -m venv $$venv; \
 	        $$venv/bin/python -m pip install --quiet --upgrade "pip>=25.1"; \
 	        $$venv/bin/python -m pip install --quiet --editable . --group dev; \
