@@ -5,6 +5,8 @@
 * `check_transport`, `check_parser`, `check_wire`: what every module of these kinds must keep. Each raises
   `AssertionError` with what is wrong.
 
+One long module, because it is one import in a test, and each part is used with the others.
+
 Example:
     >>> kit = EngineKit()
     >>> @kit.io.on("add")

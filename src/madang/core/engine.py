@@ -190,7 +190,10 @@ class Engine:
         if request.method != "GET":
             raise RequestRefused(*BAD_METHOD, f"method {request.method}")
         transport = self._http[request.query["transport"]]
-        session, hello = self._open(request, transport, ask=True)
+        generation = self._generation(request)
+        self._check_room()
+        self._check_allowed(request)
+        session, hello = self._open(request, transport, generation)
         response = transport.respond(request, session.wire.join([hello]))
         if self.config.cookie is not None:
             cookie = ("Set-Cookie", self.config.cookie.header(session.id))
@@ -198,12 +201,8 @@ class Engine:
         self.respond(request, exchange, response)
         self.sink.opened(session)
 
-    def _open(self, request: Request, transport: Transport, *, ask: bool) -> tuple[Session, str | bytes]:
-        """Make a session, if the client may have one."""
-        generation = self._generation(request)
-        self._check_room()
-        if ask:
-            self._check_allowed(request)
+    def _open(self, request: Request, transport: Transport, generation: Wire) -> tuple[Session, str | bytes]:
+        """Make a session for a client that may have one."""
         id_ = self.new_id()
         request.compact()
         session = Session(self, id_, generation, self._parser, transport, request)
@@ -296,11 +295,12 @@ class Engine:
                     raise RequestRefused(*BAD_REQUEST, "the session can't be upgraded now")
                 session.probe(transport, duplex)
                 return
-            session, hello = self._open(request, transport, ask=False)  # `admit` has asked
         except RequestRefused as refusal:
             self.on_refused(request, refusal)
             duplex.close(1008, refusal.message)
             return
+        # `admit` has asked whether it may; what else there is to check was checked just now.
+        session, hello = self._open(request, transport, self._generation(request))
         session.attach(duplex)
         session.push(Encoded((hello,)))
         self.sink.opened(session)

@@ -294,8 +294,7 @@ class Socket(Sender, Listening):
         check_event(event)
         if self.connected:
             data = [event, *args]
-            session = self.session
-            session.push(Encoded(session.wire.encode(Packet(EVENT, data, self.namespace.name), session.parser)))
+            self.session.send(Packet(EVENT, data, self.namespace.name))
             if self.namespace._eavesdroppers:
                 self._notify_outgoing(data)
 

@@ -16,6 +16,9 @@ The parts, in the order of the file:
 - `check_handshake`, `handshake_response`, `handshake_request`, `check_response`, `accept_key`: the opening
   handshake.
 
+Both RFCs are one module, and a long one, because compression lives inside the frames: the reader inflates what the
+handshake agreed on. About half of it are docstrings.
+
 What a peer does wrong is a `RemoteProtocolError` that names the paragraph (`.rule`) and the close code to
 answer with (`.close_code`, or `.http_status` during the handshake); what the caller does wrong is a
 `LocalProtocolError`.
