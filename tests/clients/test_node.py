@@ -119,7 +119,7 @@ def test_older_clients(node: str, server: ServerProcess, package: str, transport
 
 def test_every_pinned_client_is_played() -> None:
     pinned = json.loads((NODE / "package.json").read_text())["dependencies"]
-    assert sorted(pinned) == sorted([NEWEST, *OLDER])
+    assert sorted(name for name in pinned if name.startswith(NEWEST)) == sorted([NEWEST, *OLDER])
     for name, version in pinned.items():
         assert re.fullmatch(r"(npm:socket\.io-client@)?\d+\.\d+\.\d+", version), f"{name} is not pinned"
 
