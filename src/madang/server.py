@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import threading
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from types import CoroutineType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, overload
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from madang.config import Config
 from madang.core.ack import Ack
 from madang.core.engine import Engine
 from madang.core.hub import Hub, Namespace, Socket
-from madang.core.listeners import AnyFunction, Handler, Listeners, Listening
+from madang.core.listeners import AnyFunction, Listeners, Listening
 from madang.core.session import Session
 from madang.core.target import Sender, Target
+from madang.dispatch import Dispatcher, logger
 from madang.errors import (
     FORBIDDEN,
     ConfigError,
-    ConnectionRefused,
     LocalProtocolError,
     Reason,
     RemoteProtocolError,
@@ -35,13 +33,6 @@ if TYPE_CHECKING:
     from madang.faces.asgi import ASGIApplication, ASGIFace
 
 __all__ = ["Server"]
-
-ErrorHandler = Callable[[BaseException, Socket, str, list[Any]], Any]
-
-logger = logging.getLogger("madang")
-
-#: How many lines a second the log takes about what clients do wrong; it tells how many it left out.
-_CLIENT_LINES_PER_SECOND: Final = 100
 
 
 class Server(Sender, Listening):
@@ -85,31 +76,30 @@ class Server(Sender, Listening):
         self.hub = Hub()
         self.engine = Engine(self.config, self.hub)
         self._root = self.hub.of("/")
-        self._on_error: ErrorHandler | None = None
         self._on_start: list[Callable[[], Any]] = []
         self._on_stop: list[Callable[[], Any]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()  # handlers that wait
         self._spawned: set[asyncio.Task[Any]] = set()
         self._started = False
         self._closing: asyncio.Task[None] | None = None
-        self._clients = _ClientLog()
+        self._dispatcher = Dispatcher()
         self._fill_slots()
 
     def _fill_slots(self) -> None:
-        engine, hub = self.engine, self.hub
+        engine, hub, dispatcher = self.engine, self.hub, self._dispatcher
         hub.engine = engine
-        hub.admit = self._admit
-        hub.dispatch = self._dispatch
-        hub.life = self._live
-        hub.outgoing = self._eavesdrop
+        hub.admit = dispatcher.admit
+        hub.dispatch = dispatcher.dispatch
+        hub.life = dispatcher.live
+        hub.outgoing = dispatcher.overhear
         hub.guard = self._guard
         hub.shield = asyncio.shield
         engine.new_id = lambda: secrets.token_urlsafe(15)
         engine.on_violation = self._log_violation
         engine.on_refused = self._log_refusal
+        dispatcher.spawn = self.spawn
 
     # Listening: the main namespace's handlers, and the server's own
 
@@ -153,7 +143,7 @@ class Server(Sender, Listening):
                 return {"error": "something went wrong"}
             ```
         """
-        self._on_error = handler
+        self._dispatcher.on_error = handler
         return handler
 
     def on_start(self, function: AnyFunction) -> AnyFunction:
@@ -265,7 +255,8 @@ class Server(Sender, Listening):
             self._closing = None
         self._loop = loop
         self._thread = threading.get_ident()
-        self._tasks = set()
+        self._dispatcher.loop = loop
+        self._dispatcher.tasks = set()
         self._spawned = set()
         self._timer = None
         engine.clock = loop.time
@@ -350,7 +341,7 @@ class Server(Sender, Listening):
         for task in spawned:
             task.cancel()
         # A handler that closes the server is not waited for: it waits for this.
-        tasks = spawned | {task for task in self._tasks if task is not caller}
+        tasks = spawned | {task for task in self._dispatcher.tasks if task is not caller}
         if tasks:
             _, running = await asyncio.wait(tasks, timeout=self.config.shutdown_timeout_seconds)
             for task in running:
@@ -415,189 +406,14 @@ class Server(Sender, Listening):
             task.add_done_callback(ended)
         return task
 
-    # Handlers
-
-    def _dispatch(self, socket: Socket, data: list[Any], id_: int | None) -> None:
-        """An event came: find its handler, and run it."""
-        listeners = socket.namespace.listeners
-        own = socket._listeners
-        event = data[0]
-        if own is not None and own.middleware:
-            self._launch(self._dispatch_guarded(socket, own, data, id_), socket, event, data, None)
-            return
-        if listeners.incoming or (own is not None and own.incoming):
-            self._eavesdrop(socket, [*listeners.incoming, *(own.incoming if own is not None else ())], data)
-        handler = own.events.get(event) if own is not None else None
-        if handler is None:
-            handler = listeners.events.get(event)
-            if handler is None:
-                logger.debug("nobody handles %r of %s", event, socket)
-                return
-        self._run(handler, socket, event, data, id_)
-
-    def _run(self, handler: Handler, socket: Socket, event: str, data: list[Any], id_: int | None) -> None:
-        try:
-            args = data[1:]
-            if not handler.required <= len(args) <= handler.accepted:
-                args = handler.fit(args)
-            result = handler.function(socket, *args)
-            if result.__class__ is CoroutineType:
-                self._launch(result, socket, event, data, id_)
-            elif id_ is not None:
-                socket.acknowledge(id_, result)
-        except (Exception, asyncio.CancelledError) as error:
-            self._failed(error, socket, event, data, id_)
-
-    def _launch(
-        self, coroutine: Coroutine[Any, Any, Any], socket: Socket, event: str, data: list[Any], id_: int | None
-    ) -> None:
-        """Run a handler's coroutine up to its first wait, and see to its end."""
-        assert self._loop is not None  # packets come in a running loop only  # noqa: S101
-        task = start(coroutine, self._loop)
-        if task.done():
-            self._settle(task, socket, event, data, id_)
-            return
-
-        def ended(task: asyncio.Task[Any]) -> None:
-            self._tasks.discard(task)
-            self._settle(task, socket, event, data, id_)
-
-        self._tasks.add(task)
-        task.add_done_callback(ended)
-
-    def _settle(self, task: asyncio.Task[Any], socket: Socket, event: str, data: list[Any], id_: int | None) -> None:
-        try:
-            result = task.result()
-            if id_ is not None:
-                socket.acknowledge(id_, result)
-        except asyncio.CancelledError:
-            logger.info("the handler of %r for %s was cancelled", event, socket)
-        except Exception as error:
-            self._failed(error, socket, event, data, id_)
-
-    async def _dispatch_guarded(self, socket: Socket, own: Listeners, data: list[Any], id_: int | None) -> None:
-        """An event of a socket that has middleware of its own."""
-        before, own.passing = own.passing, asyncio.current_task()
-        if before is not None and not before.done():  # events start in the order in which they came
-            await asyncio.wait((before,))
-        try:
-            for handler in tuple(own.middleware):
-                result = handler.function(data[0], data[1:])
-                if isinstance(result, Awaitable):
-                    await result
-        except Exception as error:
-            self._failed(error, socket, data[0], data, id_)
-            return
-        listeners = socket.namespace.listeners
-        self._eavesdrop(socket, [*listeners.incoming, *own.incoming], data)
-        found = own.events.get(data[0]) or listeners.events.get(data[0])
-        if found is not None:
-            self._run(found, socket, data[0], data, id_)
-
-    def _failed(self, error: BaseException, socket: Socket, event: str, data: list[Any], id_: int | None) -> None:
-        """A handler has failed: never silent, and never the end of anything else."""
-        answer = None
-        if self._on_error is not None:
-            try:
-                answer = self._on_error(error, socket, event, data[1:])
-                if answer.__class__ is CoroutineType:
-                    self.spawn(self._answer_error(answer, socket, id_))
-                elif answer is not None and id_ is not None:
-                    socket.acknowledge(id_, answer)
-                return
-            except Exception:
-                logger.exception("the on_error handler failed")
-        if isinstance(error, RemoteProtocolError):
-            # The client's fault, which it could repeat a thousand times a second: a line, not a traceback.
-            self._clients.warn("%r of %s: %s", event, socket, error)
-        elif isinstance(error, LocalProtocolError):
-            logger.error("the handler of %r for %s: %s", event, socket, error, exc_info=error)
-        else:
-            logger.error("the handler of %r for %s failed", event, socket, exc_info=error)
-
-    async def _answer_error(self, coroutine: Coroutine[Any, Any, Any], socket: Socket, id_: int | None) -> None:
-        answer = await coroutine
-        if answer is not None and id_ is not None:
-            socket.acknowledge(id_, answer)
-
-    def _eavesdrop(self, socket: Socket, handlers: list[Handler], data: list[Any]) -> None:
-        for handler in handlers:
-            self._run(handler, socket, data[0], [None, *data], None)
-
-    def _live(self, socket: Socket, event: str, args: tuple[Any, ...]) -> None:
-        """Run the handlers of a client's life."""
-        handlers = list(socket.namespace.listeners.life.get(event, ()))
-        if socket._listeners is not None:
-            handlers += socket._listeners.life.get(event, ())
-        for handler in handlers:
-            self._run_life(handler, socket, event, args)
-
-    def _run_life(self, handler: Handler, socket: Socket, event: str, args: tuple[Any, ...]) -> None:
-        data = [event, *args]
-        try:
-            result = handler.function(socket, *args)
-            if result.__class__ is CoroutineType:
-                self._launch(result, socket, event, data, None)
-        except (Exception, asyncio.CancelledError) as error:
-            self._failed(error, socket, event, data, None)
-
-    # Middleware
-
-    def _admit(self, socket: Socket) -> None:
-        middleware = socket.namespace.listeners.middleware
-        if middleware:
-            self._launch(self._examine(socket, tuple(middleware)), socket, "connection", ["connection"], None)
-        else:
-            socket.accept()
-
-    async def _examine(self, socket: Socket, middleware: tuple[Handler, ...]) -> None:
-        try:
-            for handler in middleware:
-                result = handler.function(socket)
-                if isinstance(result, Awaitable):
-                    await result
-        except ConnectionRefused as refusal:
-            socket.refuse(refusal)
-        except Exception:
-            logger.exception("the middleware of %s failed; the client is refused", socket)
-            socket.refuse(ConnectionRefused("Internal server error"))
-        else:
-            socket.accept()
-
     # What clients do wrong
 
     def _log_violation(self, session: Session, error: RemoteProtocolError) -> None:
-        self._clients.warn("client %s at %s is closed: %s", session.id, session.request.address or "unknown", error)
+        self._dispatcher.clients.warn(
+            "client %s at %s is closed: %s", session.id, session.request.address or "unknown", error
+        )
 
     def _log_refusal(self, request: Request, refusal: RequestRefused) -> None:
         # Strangers' mistakes are no news; an origin that is turned away mostly is a setting that is missing.
-        tell = self._clients.warn if refusal.code == FORBIDDEN[0] else self._clients.inform
+        tell = self._dispatcher.clients.warn if refusal.code == FORBIDDEN[0] else self._dispatcher.clients.inform
         tell("%s %r from %s: %s", request.method, request.path, request.address or "unknown", refusal)
-
-
-class _ClientLog:
-    """The log of what clients do wrong: some lines a second, so that no client can fill the disk."""
-
-    __slots__ = ("_count", "_second")
-
-    def __init__(self) -> None:
-        self._second = 0
-        self._count = 0
-
-    def warn(self, message: str, *args: object) -> None:
-        """Log a warning, if there is room."""
-        self._log(logging.WARNING, message, args)
-
-    def inform(self, message: str, *args: object) -> None:
-        """Log an information, if there is room."""
-        self._log(logging.INFO, message, args)
-
-    def _log(self, level: int, message: str, args: tuple[object, ...]) -> None:
-        second = int(time.monotonic())
-        if second != self._second:
-            if self._count > _CLIENT_LINES_PER_SECOND:
-                logger.warning("%d more lines about clients were left out", self._count - _CLIENT_LINES_PER_SECOND)
-            self._second, self._count = second, 0
-        self._count += 1
-        if self._count <= _CLIENT_LINES_PER_SECOND:
-            logger.log(level, message, *args)

@@ -1,7 +1,7 @@
 """Who may import whom: the table of the architecture, kept by `ast`.
 
     5  borders    cli  apps  faces  testing                    asyncio, sockets, clocks, logging
-    4  app        server  tasks                                coroutines, no sockets
+    4  app        server  dispatch  tasks                      coroutines, no sockets
     3  core       core                                         no runtime at all
     2  codecs     transports    wire -> parsers    rfc         bytes and str only
     1  leaves     packet  config  errors  registry             nothing
@@ -32,6 +32,7 @@ LEVELS = {
     "rfc": 2,
     "core": 3,
     "server": 4,
+    "dispatch": 4,
     "tasks": 4,
     "cli": 5,
     "__main__": 5,
@@ -50,7 +51,8 @@ BESIDE = {
     "parsers": set(),
     "wire": {"parsers"},
     "rfc": set(),
-    "server": {"tasks"},
+    "server": {"tasks", "dispatch"},
+    "dispatch": {"tasks"},
     "tasks": set(),
     "cli": {"faces", "apps"},
     "__main__": {"cli"},

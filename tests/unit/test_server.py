@@ -317,7 +317,7 @@ async def test_timeouts_inside_of_handlers(kit: EngineKit) -> None:
 
     client, _ = arrive(kit)
     client.say('421["e"]')
-    await asyncio.wait(kit.io._tasks)
+    await asyncio.wait(kit.io._dispatcher.tasks)
     assert client.heard() == ['431["timeout"]']
 
 
@@ -355,7 +355,7 @@ async def test_exceptions_are_logged_and_end_nothing(
     [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert record.exc_info is not None
     assert record.exc_info[0] is LookupError
-    assert kit.io._tasks == set()
+    assert kit.io._dispatcher.tasks == set()
 
 
 @pytest.mark.parametrize("colour", COLOURS)
@@ -447,12 +447,12 @@ async def test_a_handler_that_is_cancelled(kit: EngineKit, caplog: pytest.LogCap
     kit.io.on("e", handler)
     client, socket = arrive(kit)
     client.say('421["e"]')
-    [task] = kit.io._tasks
+    [task] = kit.io._dispatcher.tasks
     with caplog.at_level(logging.INFO, "madang"):
         task.cancel()
         await turns()
     assert [record.getMessage() for record in caplog.records] == [f"the handler of 'e' for {socket} was cancelled"]
-    assert kit.io._tasks == set()
+    assert kit.io._dispatcher.tasks == set()
 
 
 async def test_catch_all_handlers_that_fail(kit: EngineKit, caplog: pytest.LogCaptureFixture) -> None:
@@ -1127,7 +1127,7 @@ class Counting:
             self.started += 1
             return original(*args)
 
-        monkeypatch.setattr("madang.server.start", start)
+        monkeypatch.setattr("madang.dispatch.start", start)
 
 
 async def test_a_plain_handler_makes_no_task(kit: EngineKit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1140,7 +1140,7 @@ async def test_a_plain_handler_makes_no_task(kit: EngineKit, monkeypatch: pytest
         client.say('421["e",1]')
     assert counting.started == 0
     assert len(asyncio.all_tasks()) == loop_tasks
-    assert kit.io._tasks == set()
+    assert kit.io._dispatcher.tasks == set()
 
     async def handler(socket: Socket) -> None: ...
 
@@ -1148,7 +1148,7 @@ async def test_a_plain_handler_makes_no_task(kit: EngineKit, monkeypatch: pytest
     client.say('42["f"]')
     assert counting.started == 1
     assert len(asyncio.all_tasks()) == loop_tasks
-    assert kit.io._tasks == set()  # it never waited
+    assert kit.io._dispatcher.tasks == set()  # it never waited
 
 
 async def test_encode_errors_of_emits_in_handlers(kit: EngineKit, caplog: pytest.LogCaptureFixture) -> None:

@@ -39,7 +39,7 @@ class Hub:
     Attributes:
         engine: slot: the engine whose sessions these are.
         admit: slot: runs a namespace's middleware for a socket, then calls `socket.accept()` or `.refuse()`.
-        dispatch: slot: runs the handlers of an event: socket, [name, *arguments], id of the acknowledgement.
+        dispatch: slot: runs the handlers of an event.
         life: slot: runs the handlers of "connection", "disconnecting" or "disconnect".
         outgoing: slot: runs the listeners of outgoing events.
         guard: slot: raises `WrongThreadError` unless called where the server runs.
@@ -51,7 +51,7 @@ class Hub:
         self.engine: Engine
         self.namespaces: dict[str, Namespace] = {}
         self.admit: Callable[[Socket], None]
-        self.dispatch: Callable[[Socket, list[Any], int | None], None]
+        self.dispatch: Callable[[Socket, Packet], None]
         self.life: Callable[[Socket, str, tuple[Any, ...]], None]
         self.outgoing: Callable[[Socket, list[Handler], list[Any]], None]
         self.guard: Callable[[], None]
@@ -97,7 +97,7 @@ class Hub:
         kind = packet.kind
         if socket is not None and socket.connected:
             if kind == EVENT:
-                self.dispatch(socket, packet.data, packet.id)
+                self.dispatch(socket, packet)
             elif kind == ACK:
                 socket._answered(packet)
             elif kind == DISCONNECT:

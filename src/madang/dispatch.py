@@ -1,0 +1,230 @@
+"""Runs what the program has registered: handlers, catch-all listeners and middleware.
+
+Everything that a client can make run goes through here: an event's handler is found by one look-up, a coroutine is
+started at once and becomes a task only if it waits, what is returned becomes the acknowledgement, and what is raised
+is told to `on_error` or to the log, and is the end of nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from types import CoroutineType
+from typing import Any, Final
+
+from madang.core.hub import Socket
+from madang.core.listeners import Handler, Listeners
+from madang.errors import ConnectionRefused, LocalProtocolError, RemoteProtocolError
+from madang.packet import Packet
+from madang.tasks import start
+
+__all__ = ["ClientLog", "Dispatcher", "ErrorHandler", "logger"]
+
+ErrorHandler = Callable[[BaseException, Socket, str, list[Any]], Any]
+
+logger = logging.getLogger("madang")
+
+#: How many lines a second the log takes about what clients do wrong; it tells how many it left out.
+_CLIENT_LINES_PER_SECOND: Final = 100
+
+
+class Dispatcher:
+    """Runs handlers.
+
+    Attributes:
+        clients: the log of what clients do wrong.
+        loop: where the server runs, once it does.
+        on_error: who is told of an exception in a handler; without it, the log.
+        spawn: slot: runs a coroutine beside the handlers.
+        tasks: the handlers that wait.
+    """
+
+    def __init__(self) -> None:
+        self.clients = ClientLog()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.on_error: ErrorHandler | None = None
+        self.spawn: Callable[[Coroutine[Any, Any, Any]], object]
+        self.tasks: set[asyncio.Task[Any]] = set()
+
+    # Events
+
+    def dispatch(self, socket: Socket, packet: Packet) -> None:
+        """An event came: find its handler, and run it."""
+        data = packet.data
+        id_ = packet.id
+        listeners = socket.namespace.listeners
+        own = socket._listeners
+        event = data[0]
+        if own is not None and own.middleware:
+            self._launch(self._dispatch_guarded(socket, own, data, id_), socket, event, data, None)
+            return
+        if listeners.incoming or (own is not None and own.incoming):
+            self.overhear(socket, [*listeners.incoming, *(own.incoming if own is not None else ())], data)
+        handler = own.events.get(event) if own is not None else None
+        if handler is None:
+            handler = listeners.events.get(event)
+            if handler is None:
+                logger.debug("nobody handles %r of %s", event, socket)
+                return
+        self._run(handler, socket, event, data, id_)
+
+    def _run(self, handler: Handler, socket: Socket, event: str, data: list[Any], id_: int | None) -> None:
+        try:
+            args = data[1:]
+            if not handler.required <= len(args) <= handler.accepted:
+                args = handler.fit(args)
+            result = handler.function(socket, *args)
+            if result.__class__ is CoroutineType:
+                self._launch(result, socket, event, data, id_)
+            elif id_ is not None:
+                socket.acknowledge(id_, result)
+        except (Exception, asyncio.CancelledError) as error:
+            self._failed(error, socket, event, data, id_)
+
+    def _launch(
+        self, coroutine: Coroutine[Any, Any, Any], socket: Socket, event: str, data: list[Any], id_: int | None
+    ) -> None:
+        """Run a handler's coroutine up to its first wait, and see to its end."""
+        assert self.loop is not None  # packets come in a running loop only  # noqa: S101
+        task = start(coroutine, self.loop)
+        if task.done():
+            self._settle(task, socket, event, data, id_)
+            return
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            self.tasks.discard(task)
+            self._settle(task, socket, event, data, id_)
+
+        self.tasks.add(task)
+        task.add_done_callback(ended)
+
+    def _settle(self, task: asyncio.Task[Any], socket: Socket, event: str, data: list[Any], id_: int | None) -> None:
+        try:
+            result = task.result()
+            if id_ is not None:
+                socket.acknowledge(id_, result)
+        except asyncio.CancelledError:
+            logger.info("the handler of %r for %s was cancelled", event, socket)
+        except Exception as error:
+            self._failed(error, socket, event, data, id_)
+
+    async def _dispatch_guarded(self, socket: Socket, own: Listeners, data: list[Any], id_: int | None) -> None:
+        """An event of a socket that has middleware of its own."""
+        before, own.passing = own.passing, asyncio.current_task()
+        if before is not None and not before.done():  # events start in the order in which they came
+            await asyncio.wait((before,))
+        try:
+            for handler in tuple(own.middleware):
+                result = handler.function(data[0], data[1:])
+                if isinstance(result, Awaitable):
+                    await result
+        except Exception as error:
+            self._failed(error, socket, data[0], data, id_)
+            return
+        listeners = socket.namespace.listeners
+        self.overhear(socket, [*listeners.incoming, *own.incoming], data)
+        found = own.events.get(data[0]) or listeners.events.get(data[0])
+        if found is not None:
+            self._run(found, socket, data[0], data, id_)
+
+    def _failed(self, error: BaseException, socket: Socket, event: str, data: list[Any], id_: int | None) -> None:
+        """A handler has failed: never silent, and never the end of anything else."""
+        answer = None
+        if self.on_error is not None:
+            try:
+                answer = self.on_error(error, socket, event, data[1:])
+                if answer.__class__ is CoroutineType:
+                    self.spawn(self._answer_error(answer, socket, id_))
+                elif answer is not None and id_ is not None:
+                    socket.acknowledge(id_, answer)
+                return
+            except Exception:
+                logger.exception("the on_error handler failed")
+        if isinstance(error, RemoteProtocolError):
+            # The client's fault, which it could repeat a thousand times a second: a line, not a traceback.
+            self.clients.warn("%r of %s: %s", event, socket, error)
+        elif isinstance(error, LocalProtocolError):
+            logger.error("the handler of %r for %s: %s", event, socket, error, exc_info=error)
+        else:
+            logger.error("the handler of %r for %s failed", event, socket, exc_info=error)
+
+    async def _answer_error(self, coroutine: Coroutine[Any, Any, Any], socket: Socket, id_: int | None) -> None:
+        answer = await coroutine
+        if answer is not None and id_ is not None:
+            socket.acknowledge(id_, answer)
+
+    def overhear(self, socket: Socket, handlers: list[Handler], data: list[Any]) -> None:
+        """Run catch-all listeners."""
+        for handler in handlers:
+            self._run(handler, socket, data[0], [None, *data], None)
+
+    def live(self, socket: Socket, event: str, args: tuple[Any, ...]) -> None:
+        """Run the handlers of a client's life."""
+        handlers = list(socket.namespace.listeners.life.get(event, ()))
+        if socket._listeners is not None:
+            handlers += socket._listeners.life.get(event, ())
+        for handler in handlers:
+            self._run_life(handler, socket, event, args)
+
+    def _run_life(self, handler: Handler, socket: Socket, event: str, args: tuple[Any, ...]) -> None:
+        data = [event, *args]
+        try:
+            result = handler.function(socket, *args)
+            if result.__class__ is CoroutineType:
+                self._launch(result, socket, event, data, None)
+        except (Exception, asyncio.CancelledError) as error:
+            self._failed(error, socket, event, data, None)
+
+    # Middleware
+
+    def admit(self, socket: Socket) -> None:
+        """Let a client's socket pass its namespace's middleware, then accept or refuse it."""
+        middleware = socket.namespace.listeners.middleware
+        if middleware:
+            self._launch(self._examine(socket, tuple(middleware)), socket, "connection", ["connection"], None)
+        else:
+            socket.accept()
+
+    async def _examine(self, socket: Socket, middleware: tuple[Handler, ...]) -> None:
+        try:
+            for handler in middleware:
+                result = handler.function(socket)
+                if isinstance(result, Awaitable):
+                    await result
+        except ConnectionRefused as refusal:
+            socket.refuse(refusal)
+        except Exception:
+            logger.exception("the middleware of %s failed; the client is refused", socket)
+            socket.refuse(ConnectionRefused("Internal server error"))
+        else:
+            socket.accept()
+
+
+class ClientLog:
+    """The log of what clients do wrong: some lines a second, so that no client can fill the disk."""
+
+    __slots__ = ("_count", "_second")
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._count = 0
+
+    def warn(self, message: str, *args: object) -> None:
+        """Log a warning, if there is room."""
+        self._log(logging.WARNING, message, args)
+
+    def inform(self, message: str, *args: object) -> None:
+        """Log an information, if there is room."""
+        self._log(logging.INFO, message, args)
+
+    def _log(self, level: int, message: str, args: tuple[object, ...]) -> None:
+        second = int(time.monotonic())
+        if second != self._second:
+            if self._count > _CLIENT_LINES_PER_SECOND:
+                logger.warning("%d more lines about clients were left out", self._count - _CLIENT_LINES_PER_SECOND)
+            self._second, self._count = second, 0
+        self._count += 1
+        if self._count <= _CLIENT_LINES_PER_SECOND:
+            logger.log(level, message, *args)
