@@ -8,7 +8,7 @@ import pytest
 from madang.core.session import CLOSED, CLOSING, OPEN_STATE
 from madang.errors import EncodeError, Reason
 from madang.packet import EVENT, MESSAGE, Encoded, Packet
-from madang.testing import Client, EngineKit, LinkClient, PollingClient, RecordingDuplex
+from madang.testing import EngineKit, LinkClient, PollingClient, RawClient, RecordingDuplex
 from madang.wire.eio4 import EngineIO4
 
 CARRIERS = ["polling", "websocket"]
@@ -35,7 +35,7 @@ def ends(kit: EngineKit) -> Ends:
     return Ends(kit)
 
 
-def arrive(kit: EngineKit, carrier: str) -> Client:
+def arrive(kit: EngineKit, carrier: str) -> RawClient:
     return kit.polling() if carrier == "polling" else kit.websocket()
 
 
@@ -46,7 +46,7 @@ def echoing(kit: EngineKit) -> list[Any]:
     return came
 
 
-def offend(client: Client, *frames: Any) -> None:
+def offend(client: RawClient, *frames: Any) -> None:
     """Say what breaks a rule."""
     if isinstance(client, PollingClient):
         exchange = client.post(*frames)

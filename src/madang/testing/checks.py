@@ -1,0 +1,331 @@
+"""What every parser, wire generation and transport must keep: run them on a module of your own."""
+# ruff: noqa: S101, PT017 (assertions are what this module is for)
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from madang.config import Config
+from madang.core.hub import Socket
+from madang.core.session import OPEN_STATE
+from madang.errors import EncodeError, Reason, RemoteProtocolError
+from madang.packet import (
+    ACK,
+    CONNECT,
+    CONNECT_ERROR,
+    DISCONNECT,
+    EVENT,
+    MESSAGE,
+    PING,
+    Packet,
+    restore_attachments,
+)
+from madang.parsers import Parser
+from madang.testing.kit import EngineKit
+from madang.transports import HttpTransport, LinkTransport, Transport
+from madang.wire import Open, Wire
+
+__all__ = ["RAW_PACKETS", "check_parser", "check_transport", "check_wire", "socketio_packets"]
+
+#: Bodies of packets that every parser has to carry without loss.
+_VALUES: Sequence[Any] = (
+    None,
+    True,
+    0,
+    -1,
+    2**53,
+    0.5,
+    "",
+    '마당 🎈 \x1e \0 \\ " \u2028',
+    [],
+    {},
+    [[[]]],
+    {"key": [1, {"": None}]},
+    b"",
+    bytes(range(256)),
+    [b"one", {"two": b"2", "again": [b"3", "text"]}],
+)
+_GARBAGE_TEXT = (
+    "",
+    " ",
+    "0",
+    "4",
+    "42",
+    "4[",
+    "2[",
+    '2["a"',
+    "[]",
+    "{}",
+    "null",
+    "\x1e",
+    "9",
+    "한",
+    "2" * 40,
+    '51-["a"]',
+)
+_GARBAGE_BYTES = (b"", b"\0", b"\xff" * 9, b"4", bytes(range(64)))
+
+
+def socketio_packets() -> list[Packet]:
+    """Packets of every kind of Socket.IO, that parsers for it have to carry without loss."""
+    packets = [
+        Packet(CONNECT, {}),
+        Packet(CONNECT, {"token": "x"}, "/chat"),
+        Packet(CONNECT_ERROR, {"message": "no", "data": {"code": 1}}, "/chat"),
+        Packet(DISCONNECT),
+        Packet(DISCONNECT, namespace="/chat"),
+        Packet(ACK, [], id=0),
+        Packet(EVENT, ["e", *_VALUES], "/방", 7),
+    ]
+    for value in _VALUES:
+        packets.append(Packet(EVENT, ["event", value]))
+        packets.append(Packet(ACK, [value, "last"], "/chat", 12))
+    return packets
+
+
+def _copied(packets: Iterable[Packet]) -> list[Packet]:
+    return [copy.deepcopy(packet) for packet in packets]
+
+
+def check_parser(parser: Parser, packets: Iterable[Packet] | None = None) -> None:
+    """Check what every parser must keep.
+
+    It has a name and no state; it changes no packet; what it writes, it reads; what it can't write is an
+    `EncodeError`, and what it can't read a `RemoteProtocolError`.
+
+    Args:
+        parser: the parser.
+        packets: what it has to carry; without them, every kind of Socket.IO's packets.
+
+    Raises:
+        AssertionError: it doesn't.
+    """
+    assert isinstance(parser, Parser), f"{parser!r} is no Parser"
+    _check_stateless(parser)
+    limits = Config()
+    for packet in socketio_packets() if packets is None else packets:
+        before = copy.deepcopy(packet)
+        for prefix in ("", "4", "prefix"):
+            frames = parser.encode(packet, prefix)
+            assert packet == before, f"{parser.name} changes {before} to {packet}"
+            assert frames == parser.encode(packet, prefix), f"{parser.name} writes {packet} in two ways"
+            first = frames[0]
+            start = 0
+            if isinstance(first, str):
+                assert first.startswith(prefix), f"{parser.name} leaves out the prefix {prefix!r} in {first!r}"
+                start = len(prefix)
+            read = parser.decode(first, start, limits)
+            attachments = [frame for frame in frames[1:] if isinstance(frame, bytes)]
+            assert len(attachments) == len(frames) - 1, f"{parser.name} writes attachments that are not bytes"
+            assert read.missing == len(attachments), f"{parser.name} announces {read.missing} of {len(attachments)}"
+            if attachments:
+                read.data = restore_attachments(read.data, attachments)
+            assert read == packet, f"{parser.name} reads {read} where it wrote {packet}"
+    for data in (["e", object()], ["e", lambda: None]):
+        try:
+            parser.encode(Packet(EVENT, data), "4")
+        except EncodeError as error:
+            assert str(error)
+        else:
+            raise AssertionError(f"{parser.name} writes {data}")
+    for garbage in (*_GARBAGE_TEXT, *_GARBAGE_BYTES):
+        try:
+            assert isinstance(parser.decode(garbage, 0, limits), Packet)
+        except RemoteProtocolError as error:
+            assert error.rule, f"{parser.name} names no rule for {garbage!r}"
+    _check_stateless(parser)
+
+
+def check_wire(wire: Wire, parser: Parser) -> None:
+    """Check what every generation must keep, with a parser that carries Socket.IO's packets.
+
+    It has a name and no state; frames that it writes, its decoder reads, one at a time; payloads that it joins, it
+    splits; what it can't read is a `RemoteProtocolError`, whatever came before.
+
+    Raises:
+        AssertionError: it doesn't.
+    """
+    assert isinstance(wire, Wire), f"{wire!r} is no Wire"
+    _check_stateless(wire)
+    limits = Config()
+    assert not wire.recognises({}), f"{wire.name} recognises a client that says nothing"
+
+    packets = _copied(socketio_packets())
+    written = [wire.encode(packet, parser) for packet in packets]
+    decoder = wire.decoder(parser, limits)
+    for packet, frames in zip(packets, written, strict=True):
+        for frame in frames[:-1]:
+            assert decoder.feed(frame) is None, f"{wire.name} finds {packet} whole too early"
+        read = decoder.feed(frames[-1])
+        assert read == packet, f"{wire.name} reads {read} where it wrote {packet}"
+
+    everything = [frame for frames in written for frame in frames]
+    for some in (everything, everything[:1], everything[-2:], [b"\0\1\2"]):
+        payload = wire.join(some)
+        assert wire.split(payload, limits) == some, f"{wire.name} splits {payload!r:.200} wrongly"
+    few = Config(max_packets_per_payload=3)
+    assert wire.split(wire.join(everything[:3]), few) == everything[:3]
+    _check_refused(lambda: wire.split(wire.join(everything[:4]), few), "max_packets_per_payload")
+
+    hello = wire.open(Open("0123456789abcdefghij", ["websocket"], 25.0, 20.0, 1_000_000))
+    assert "0123456789abcdefghij" in str(hello), f"{wire.name} doesn't tell the client its id"
+    assert wire.split(wire.join([hello]), limits) == [hello]
+
+    for garbage in (*_GARBAGE_TEXT, *_GARBAGE_BYTES):
+        for before in ((), *(frames[:1] for frames in written)):
+            decoder = wire.decoder(parser, limits)
+            try:
+                for frame in (*before, garbage, garbage):
+                    decoder.feed(frame)
+            except RemoteProtocolError as error:
+                assert error.rule, f"{wire.name} names no rule for {garbage!r}"
+        if isinstance(garbage, str):
+            try:
+                wire.split(garbage, limits)
+            except RemoteProtocolError as error:
+                assert error.rule, f"{wire.name} names no rule for {garbage!r}"
+    _check_stateless(wire)
+
+
+def check_transport(
+    transport: Transport,
+    *,
+    pack: Callable[[str], tuple[Mapping[str, str], bytes]] = lambda payload: ({}, payload.encode()),
+    unpack: Callable[[bytes], str] = bytes.decode,
+    query: str = "EIO=4",
+) -> None:
+    """Check what every transport must keep, alone and in a whole server.
+
+    Args:
+        transport: the transport; a server must be able to load it by its name.
+        pack: how a client puts a payload into the headers and the body of a POST.
+        unpack: how a client takes a payload out of the body of a response.
+        query: what a client puts into its query, besides the transport and the session.
+
+    Raises:
+        AssertionError: it doesn't.
+    """
+    assert isinstance(transport, Transport), f"{transport!r} is no Transport"
+    _check_stateless(transport)
+    assert isinstance(transport.upgrades, tuple), f"{transport.name}: upgrades must be a tuple"
+    assert transport.name not in transport.upgrades, f"{transport.name} is an upgrade of itself"
+    kit = EngineKit(query=query, transports=[transport.name], allow_upgrades=False)
+    if isinstance(transport, HttpTransport):
+        _check_http_transport(transport, kit, pack, unpack)
+    else:
+        assert isinstance(transport, LinkTransport), f"{transport.name} is neither for HTTP nor for links"
+        _check_link_transport(transport, kit)
+    _check_stateless(transport)
+
+
+def _check_http_transport(
+    transport: HttpTransport,
+    kit: EngineKit,
+    pack: Callable[[str], tuple[Mapping[str, str], bytes]],
+    unpack: Callable[[bytes], str],
+) -> None:
+    name = transport.name
+    for payload in ("4", "40\x1e2", '42["마당 🎈","\\u2028</script>\'\\\\"]', "x" * 100_000):
+        response = transport.respond(kit.request("GET", f"transport={name}&j=0"), payload)
+        headers = {key.lower(): value for key, value in response.headers}
+        assert response.status == 200
+        assert unpack(response.body) == payload, f"{name} answers {response.body!r:.100} for {payload!r:.100}"
+        assert "content-type" in headers, f"{name} tells no content type"
+        assert "content-length" not in headers, f"{name}: the length is the engine's to tell"
+        assert "no-store" in headers.get("cache-control", ""), f"{name}: a response may be cached"
+        more, body = pack(payload)
+        assert transport.unpack(kit.request("POST", f"transport={name}", more), body) == payload
+    for garbage in (b"\xff\xfe", b"", b"d", b"d=\xff", bytes(range(256))):
+        try:
+            assert isinstance(transport.unpack(kit.request("POST", f"transport={name}"), garbage), str)
+        except RemoteProtocolError as error:
+            assert error.rule
+    assert transport.accepted(kit.request("POST", f"transport={name}")).status == 200
+
+    # In a server: a handshake, an event and its answer, a broadcast to a poll that waits, the end.
+    seen: list[Any] = []
+    ended: list[str] = []
+
+    def echo(socket: Socket, *args: Any) -> tuple[Any, ...]:
+        seen.append(args)
+        return args
+
+    kit.io.on("echo", echo)
+    kit.io.on("disconnect", lambda socket, reason: ended.append(reason))
+    known = set(kit.engine.sessions)
+    hello = kit.http("GET", f"{kit._query}&transport={name}&j=0")
+    [sid] = set(kit.engine.sessions) - known
+    session = kit.engine.sessions[sid]
+    assert hello.response is not None
+    assert sid in unpack(hello.response.body)
+    where = f"{kit._query}&transport={name}&sid={sid}&j=0"
+
+    def say(packet: Packet) -> None:
+        headers, body = pack(session.wire.join(session.wire.encode(packet, session.parser)))
+        assert kit.http("POST", where, body, headers).status == 200
+
+    say(Packet(CONNECT, {}))
+    say(Packet(EVENT, ["echo", 1, b"two"], id=0))
+    assert seen == [(1, b"two")], f"{name}: {seen} came"
+    answer = kit.http("GET", where)
+    kit.turn()
+    expected = session.wire.join(session.wire.encode(Packet(ACK, [1, b"two"], id=0), session.parser))
+    assert answer.response is not None
+    assert expected in unpack(answer.response.body)
+    waiting = kit.http("GET", where)
+    kit.turn()
+    assert waiting.response is None, f"{name}: a poll does not wait"
+    kit.io.emit("tick", 1)
+    kit.turn()
+    assert waiting.status == 200
+    assert kit.http("GET", where).waits
+    kit.engine.close(Reason.SHUTTING_DOWN)
+    kit.turn()
+    assert ended == [Reason.SHUTTING_DOWN]
+    assert kit.engine.sessions == {}
+
+
+def _check_link_transport(transport: LinkTransport, kit: EngineKit) -> None:
+    ended: list[str] = []
+    kit.io.on("echo", lambda socket, *args: args)
+    kit.io.on("disconnect", lambda socket, reason: ended.append(reason))
+    client = kit.websocket(transport=transport.name)
+    session = client.session
+    assert session.transport is transport
+    assert session.id in str(client.hello)
+    client.join()
+    client.say(*session.wire.encode(Packet(EVENT, ["echo", 1, b"two"], id=0), session.parser))
+    assert client.heard() == [*session.wire.encode(Packet(ACK, [1, b"two"], id=0), session.parser)]
+    if session.wire.server_pings:
+        kit.advance(kit.io.config.ping_interval_seconds + 1)
+        assert client.heard() == [*session.wire.encode(Packet(PING), session.parser)]
+    client.duplex.lose()
+    assert ended == [Reason.TRANSPORT_CLOSE]
+    assert session.state != OPEN_STATE
+    assert kit.engine.sessions == {}
+
+
+def _check_stateless(one: Parser | Wire | Transport) -> None:
+    assert isinstance(one.name, str), f"{one!r} has no name"
+    assert one.name.isidentifier(), f"{one.name!r} can't be the name of a module"
+    assert not getattr(one, "__dict__", None), f"{one.name} keeps {vars(one)}; one object serves all clients"
+
+
+def _check_refused(call: Callable[[], object], rule: str) -> None:
+    try:
+        call()
+    except RemoteProtocolError as error:
+        assert error.rule == rule, f"refused by {error.rule} instead of {rule}"
+    else:
+        raise AssertionError(f"{rule} is not kept")
+
+
+#: What the parser "raw" carries.
+RAW_PACKETS: Sequence[Packet] = (
+    Packet(MESSAGE, ""),
+    Packet(MESSAGE, "text 마당"),
+    Packet(MESSAGE, b""),
+    Packet(MESSAGE, b"\0\xff"),
+)
