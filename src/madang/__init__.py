@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from madang.config import Config, Cookie
     from madang.core.ack import Ack
     from madang.core.hub import Handshake, Namespace, Socket
-    from madang.core.target import Target
+    from madang.core.target import RemoteSocket, Target
     from madang.errors import (
         AckTimeout,
         ConfigError,
@@ -63,6 +63,7 @@ __all__ = [
     "Namespace",
     "Reason",
     "RemoteProtocolError",
+    "RemoteSocket",
     "RequestRefused",
     "Server",
     "Socket",
@@ -78,6 +79,7 @@ _HOMES = {
     "Cookie": "config",
     "Handshake": "core.hub",
     "Namespace": "core.hub",
+    "RemoteSocket": "core.target",
     "Server": "server",
     "Socket": "core.hub",
     "Target": "core.target",

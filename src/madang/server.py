@@ -15,7 +15,7 @@ from madang.core.engine import Engine
 from madang.core.hub import Hub, Namespace, Socket
 from madang.core.listeners import AnyFunction, Listeners, Listening
 from madang.core.session import Session
-from madang.core.target import Sender, Target
+from madang.core.target import Crowd, Target
 from madang.dispatch import Dispatcher, logger
 from madang.errors import (
     FORBIDDEN,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Server"]
 
 
-class Server(Sender, Listening):
+class Server(Crowd, Listening):
     """A Socket.IO server.
 
     Args:
@@ -126,8 +126,8 @@ class Server(Sender, Listening):
         home = self.hub.of(namespace)
         return home.on(event) if handler is None else home.on(event, handler)
 
-    def _listens_outgoing(self) -> None:
-        self._root._listens_outgoing()
+    def _listens_outgoing(self, more: int) -> None:
+        self._root._listens_outgoing(more)
 
     def on_error(self, handler: AnyFunction) -> AnyFunction:
         """Be told when a handler fails: the exception, the socket, the event and its arguments. `def` or `async def`.

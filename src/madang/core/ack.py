@@ -14,7 +14,6 @@ from madang.errors import AckTimeout, Disconnected, Reason
 
 if TYPE_CHECKING:
     from madang.core.hub import Hub, Socket
-    from madang.core.session import Session
 
 __all__ = ["Ack", "Drain"]
 
@@ -134,20 +133,19 @@ class Ack:
 class Drain:
     """What `Socket.drain` gives: await it.
 
-    Raises `Disconnected` when the connection is over, or ends meanwhile.
+    Raises `Disconnected` when the client has left its namespace, or leaves meanwhile.
     """
 
-    __slots__ = ("_hub", "_session")
+    __slots__ = ("_hub", "_socket")
 
-    def __init__(self, hub: Hub, session: Session) -> None:
+    def __init__(self, hub: Hub, socket: Socket) -> None:
         self._hub = hub
-        self._session = session
+        self._socket = socket
 
     def __await__(self) -> Generator[Any, Any, None]:
-        session = self._session
-        if session.ended is not None:
-            # Without an error, a loop that emits and drains would go on for ever, and let nobody else run.
-            raise Disconnected(session.ended)
+        session = self._socket.session
+        # Without an error, a loop that emits and drains would go on for ever, and let nobody else run.
+        self._check()
         future = self._hub.new_future()
 
         def drained() -> None:
@@ -159,5 +157,9 @@ class Drain:
                 yield from future.__await__()
             finally:
                 session.forget_drained(drained)  # the wait may have been cancelled
-            if session.ended is not None:
-                raise Disconnected(session.ended)
+            self._check()
+
+    def _check(self) -> None:
+        ended = self._socket._ended or self._socket.session.ended
+        if ended is not None:
+            raise Disconnected(ended)

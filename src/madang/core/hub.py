@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from madang.core.ack import Ack, Drain
 from madang.core.listeners import AnyFunction, Handler, Listeners, Listening
 from madang.core.session import OPEN_STATE, Session
-from madang.core.target import Sender, Target, check_event, check_rooms
+from madang.core.target import Crowd, Sender, Target, check_event, check_rooms
 from madang.errors import (
     FORBIDDEN,
     ConnectionRefused,
@@ -117,7 +117,7 @@ class Hub:
             session.send(Packet(CONNECT_ERROR, body, packet.namespace))
             return
         limit = session._engine.config.max_namespaces_per_client
-        if packet.namespace not in session.sockets and len(session.sockets) >= limit:
+        if packet.namespace not in session.sockets and not session.make_room(limit):
             detail = f"namespace {packet.namespace[:200]!r}: max_namespaces_per_client is {limit}"
             self.engine.on_refused(session.request, RequestRefused(*FORBIDDEN, detail))
             body = {"message": f"Too many namespaces; {limit} are allowed"}
@@ -257,6 +257,11 @@ class Socket(Sender, Listening):
         return frozenset((self.id, *(self._rooms or ()))) if self.connected else frozenset()
 
     @property
+    def request(self) -> Request:
+        """The HTTP request that opened its connection."""
+        return self.session.request
+
+    @property
     def transport(self) -> str:
         """The name of the transport that carries it now; changes with an upgrade."""
         return self.session.transport.name
@@ -331,7 +336,7 @@ class Socket(Sender, Listening):
         polling, once a poll has taken all.
 
         Raises:
-            Disconnected: when awaited: the client is gone.
+            Disconnected: when awaited: the client is gone, or goes meanwhile.
 
         Example:
             ```python
@@ -340,7 +345,7 @@ class Socket(Sender, Listening):
                 await socket.drain()
             ```
         """
-        return Drain(self._hub, self.session)
+        return Drain(self._hub, self)
 
     # Rooms
 
@@ -402,9 +407,9 @@ class Socket(Sender, Listening):
         self.listeners.middleware.append(Handler(middleware, leading=2, what="events"))
         return middleware
 
-    def _listens_outgoing(self) -> None:
-        if self.connected and len(self.listeners.outgoing) == 1:
-            self.namespace._eavesdroppers += 1
+    def _listens_outgoing(self, more: int) -> None:
+        if self.connected:
+            self.namespace._eavesdroppers += more
 
     def _notify_outgoing(self, data: list[Any]) -> None:
         handlers = [*self.namespace.listeners.outgoing]
@@ -487,8 +492,7 @@ class Socket(Sender, Listening):
                 self.namespace._drop_member(room, self)
         self.connected = False
         self._ended = reason
-        # None, not absent: packets may still be on their way to this namespace, and are no offence.
-        self.session.sockets[self.namespace.name] = None
+        self.session.left(self.namespace.name)
         acks, self._acks = self._acks, None
         for ack in (acks or {}).values():
             ack.disconnected(reason)
@@ -518,7 +522,7 @@ class Socket(Sender, Listening):
         return f"Socket({self.id}, {self.namespace.name}, {state})"
 
 
-class Namespace(Sender, Listening):
+class Namespace(Crowd, Listening):
     """A part of the server with its own handlers, rooms and clients, over the same connections.
 
     As an object: `chat = io.of("/chat")`. As a class, whose methods `on_<event>` are the handlers:
@@ -544,7 +548,7 @@ class Namespace(Sender, Listening):
         self._sockets: dict[str, Socket] = {}
         self._rooms: dict[str, dict[Socket, None]] = {}
         self._last_id = 0
-        self._eavesdroppers = 0  # how many listeners of outgoing events there are
+        self._eavesdroppers = 0  # at how many places somebody listens to outgoing events
         for attribute in dir(type(self)):
             if attribute == "on_error":
                 raise LocalProtocolError("a namespace has no on_error; errors are told to the server's: @io.on_error")
@@ -579,9 +583,8 @@ class Namespace(Sender, Listening):
         """The handlers of this namespace."""
         return self._listeners
 
-    def _listens_outgoing(self) -> None:
-        if len(self._listeners.outgoing) == 1:
-            self._eavesdroppers += 1
+    def _listens_outgoing(self, more: int) -> None:
+        self._eavesdroppers += more
 
     # Talking
 

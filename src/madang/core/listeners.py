@@ -132,6 +132,10 @@ class Listeners:
             self.events.pop(name, None)
 
 
+def _forget(handlers: list[Handler], function: Callable[..., Any] | None) -> None:
+    handlers[:] = [one for one in handlers if function is not None and one.function != function]
+
+
 class Listening(ABC):
     """What servers, namespaces and sockets share: registration of handlers."""
 
@@ -211,15 +215,29 @@ class Listening(ABC):
         self.listeners.incoming.append(Handler(handler, leading=1, what="every event"))
         return handler
 
+    def off_any(self, handler: Callable[..., Any] | None = None) -> None:
+        """Remove a function that `on_any` has registered, or all of them. Does nothing where there is none."""
+        _forget(self.listeners.incoming, handler)
+
     def on_any_outgoing(self, handler: AnyFunction) -> AnyFunction:
         """Hear every event that goes to a client, broadcasts too: the socket, the event and its arguments."""
-        self.listeners.outgoing.append(Handler(handler, leading=1, what="every outgoing event"))
-        self._listens_outgoing()
+        outgoing = self.listeners.outgoing
+        outgoing.append(Handler(handler, leading=1, what="every outgoing event"))
+        if len(outgoing) == 1:
+            self._listens_outgoing(1)
         return handler
 
+    def off_any_outgoing(self, handler: Callable[..., Any] | None = None) -> None:
+        """Remove a function that `on_any_outgoing` has registered, or all of them."""
+        outgoing = self.listeners.outgoing
+        listened = bool(outgoing)
+        _forget(outgoing, handler)
+        if listened and not outgoing:
+            self._listens_outgoing(-1)
+
     @abstractmethod
-    def _listens_outgoing(self) -> None:
-        """Somebody hears what goes, which has to be looked at from now on."""
+    def _listens_outgoing(self, more: int) -> None:
+        """Here somebody hears what goes (1), so that it has to be looked at, or nobody any more (-1)."""
 
     def use(self, middleware: AnyFunction) -> AnyFunction:
         """Run a function before a client may join. It raises `ConnectionRefused` to turn the client away.

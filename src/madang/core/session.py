@@ -297,6 +297,26 @@ class Session(Timed):
         """The client has joined a namespace in time."""
         self._connect_by = 0.0
 
+    def left(self, namespace: str) -> None:
+        """The client is in a namespace no more."""
+        # None, not absent: packets may still be on their way to this namespace, and are no offence. At the end, so
+        # that those that were left first are forgotten first.
+        self.sockets.pop(namespace, None)
+        self.sockets[namespace] = None
+
+    def make_room(self, limit: int) -> bool:
+        """Whether the client may join one more namespace, if it may be in so many.
+
+        Those that were left don't count, but only so many of them are remembered.
+        """
+        if len(self.sockets) < limit:
+            return True
+        for namespace, socket in self.sockets.items():
+            if socket is None:
+                del self.sockets[namespace]
+                return True
+        return False
+
     # HTTP
 
     def poll(self, request: Request, exchange: Exchange) -> None:

@@ -7,17 +7,17 @@ over the members runs no code of the user and changes no room, so that it needs 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from madang.core.ack import Ack
 from madang.core.prepared import Prepared
-from madang.errors import LocalProtocolError
+from madang.errors import LimitError, LocalProtocolError
 from madang.packet import EVENT, RESERVED_EVENTS, Packet
 
 if TYPE_CHECKING:
-    from madang.core.hub import Namespace, Socket
+    from madang.core.hub import Handshake, Namespace, Socket
 
-__all__ = ["Sender", "Target", "check_event", "check_rooms"]
+__all__ = ["Crowd", "RemoteSocket", "Sender", "Target", "check_event", "check_rooms"]
 
 
 class Sender:
@@ -63,7 +63,117 @@ class Sender:
         return self._target().timeout(seconds)
 
 
-class Target(Sender):
+class RemoteSocket(Protocol):
+    """What `fetch_sockets` gives: a client of this server, or of another one.
+
+    Every `Socket` is one. What a client of another server can do as well is only this: keep to it, and a program
+    needs no change once there are several.
+    """
+
+    @property
+    def id(self) -> str:
+        """Its id; a room of this name reaches it."""
+
+    @property
+    def handshake(self) -> Handshake:
+        """How it came."""
+
+    @property
+    def rooms(self) -> frozenset[str]:
+        """The rooms that it is in; of another server's client, those that it was in when it was fetched."""
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What its server keeps with it; of another server's client a copy."""
+
+    def emit(self, event: str, *args: Any) -> None:
+        """Send it an event."""
+
+    def call(self, event: str, *args: Any, timeout: float | None = None) -> Ack:
+        """Ask it for an acknowledgement."""
+
+    def join(self, *rooms: str) -> None:
+        """Make it enter rooms."""
+
+    def leave(self, *rooms: str) -> None:
+        """Make it leave rooms."""
+
+    def disconnect(self, close: bool = False) -> None:
+        """Make it leave the namespace, or end its connection."""
+
+
+class Crowd(Sender):
+    """What servers, namespaces and targets share: what can be asked of many clients, or done to them."""
+
+    __slots__ = ()
+
+    async def fetch_sockets(self) -> list[RemoteSocket]:
+        """The clients themselves: their ids, rooms and data.
+
+        Await it, because clients of other servers have to be asked for.
+
+        Raises:
+            WrongThreadError: not called where the server runs.
+
+        Example:
+            ```python
+            for socket in await io.in_("lobby").fetch_sockets():
+                print(socket.id, socket.data.get("name"))
+            ```
+        """
+        target = self._target()
+        target._namespace.hub.guard()
+        return list(target._members())
+
+    def sockets_join(self, *rooms: str) -> None:
+        """Make all of them enter rooms.
+
+        Raises:
+            LimitError: some would be in more than `max_rooms_per_socket`; all others have entered.
+
+        Example:
+            ```python
+            io.in_("lobby").sockets_join("game")
+            ```
+        """
+        target = self._target()
+        target._namespace.hub.guard()
+        check_rooms(rooms)
+        refused: LimitError | None = None
+        for socket in list(target._members()):
+            try:
+                socket.join(*rooms)
+            except LimitError as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused
+
+    def sockets_leave(self, *rooms: str) -> None:
+        """Make all of them leave rooms."""
+        target = self._target()
+        target._namespace.hub.guard()
+        check_rooms(rooms)
+        for socket in list(target._members()):
+            socket.leave(*rooms)
+
+    def disconnect_sockets(self, close: bool = False) -> None:
+        """Make all of them leave the namespace.
+
+        Args:
+            close: end their whole connections, with all other namespaces.
+
+        Example:
+            ```python
+            io.in_("banned").disconnect_sockets(close=True)
+            ```
+        """
+        target = self._target()
+        target._namespace.hub.guard()
+        for socket in list(target._members()):
+            socket.disconnect(close)
+
+
+class Target(Crowd):
     """Whom to talk to, and how. Each method gives a new one, so that targets can be kept and shared.
 
     Example:

@@ -94,6 +94,29 @@ def test_draining_who_only_has_to_fetch_the_farewell_raises() -> None:
         _ = Waiting(socket.drain()).result
 
 
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_draining_who_has_left_only_the_namespace_raises(who: str) -> None:
+    kit = EngineKit()
+    kit.io.of("/chat")
+    client = kit.websocket()
+    client.join()
+    socket = client.join("/chat")
+    client.duplex.fill()
+    waiting = Waiting(socket.drain())
+    assert not waiting.done
+    if who == "client":
+        client.say("41/chat,")
+    else:
+        socket.disconnect()
+    client.duplex.empty()
+    reason = {"client": Reason.CLIENT_DISCONNECT, "server": Reason.SERVER_DISCONNECT}[who]
+    for drain in (waiting, Waiting(socket.drain())):
+        with pytest.raises(Disconnected) as caught:
+            _ = drain.result
+        assert caught.value.reason == reason
+    assert client.session.ended is None
+
+
 async def test_a_drain_that_is_given_up_leaves_nothing() -> None:
     kit = EngineKit()
     client, socket = arrive(kit)

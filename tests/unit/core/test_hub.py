@@ -365,6 +365,27 @@ def test_unknown_namespace(kit: EngineKit) -> None:
     assert client.session.sockets.keys() == {"/"}
 
 
+def test_namespaces_that_were_left_do_not_count() -> None:
+    kit = EngineKit(max_namespaces_per_client=3)
+    for number in range(10):
+        kit.io.of(f"/{number}")
+    client = kit.websocket()
+    client.join()
+    kept = client.join("/0")
+    for number in range(1, 10):
+        left = client.join(f"/{number}")
+        client.say(f"41/{number},")
+        assert not left.connected
+        client.say(f'42/{number},["on its way"]')  # no offence
+        assert len(client.session.sockets) == 3
+    assert kept.connected
+    client.join("/9")
+    client.heard()
+    client.say("40/8,")
+    assert client.heard() == ['44/8,{"message":"Too many namespaces; 3 are allowed"}']
+    assert not kit.violations
+
+
 def test_max_namespaces_per_client() -> None:
     kit = EngineKit(max_namespaces_per_client=2)
     for name in ("/a", "/b", "/c"):

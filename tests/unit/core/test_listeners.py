@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from madang.core.hub import Namespace
+from madang.core.hub import Namespace, Socket
 from madang.core.listeners import LIFE_CYCLE, Handler
 from madang.errors import LocalProtocolError, RemoteProtocolError
 from madang.testing import EngineKit
@@ -353,3 +353,38 @@ def test_a_class_for_the_main_namespace_that_comes_too_late(how: str) -> None:
     with pytest.raises(LocalProtocolError) as caught:
         kit.io.register(Chat("/"))
     assert str(caught.value) == "the main namespace has handlers already; register its class before them"
+
+
+def test_off_any() -> None:
+    kit = EngineKit()
+    client = kit.websocket()
+    socket = client.join()
+    heard: list[str] = []
+
+    def one(socket: Socket, event: str) -> None:
+        heard.append(f"one {event}")
+
+    def two(socket: Socket, event: str) -> None:
+        heard.append(f"two {event}")
+
+    for place in (kit.io, socket):
+        for use, remove, act in (
+            (place.on_any, place.off_any, lambda: client.say('42["e"]')),
+            (place.on_any_outgoing, place.off_any_outgoing, lambda: kit.io.emit("e")),
+        ):
+            remove()  # nobody listens: nothing happens
+            use(one)
+            use(two)
+            act()
+            assert heard == ["one e", "two e"]
+            heard.clear()
+            remove(one)
+            remove(one)
+            act()
+            assert heard == ["two e"]
+            heard.clear()
+            use(one)
+            remove()
+            act()
+            assert heard == []
+    assert kit.io.of("/")._eavesdroppers == 0
