@@ -160,6 +160,11 @@ class Dispatcher:
         for handler in handlers:
             self._run(handler, socket, data[0], [None, *data], None)
 
+    def housed(self, socket: Socket, handlers: list[Handler], event: str, room: str) -> None:
+        """Run the handlers of what happens to a room."""
+        for handler in handlers:
+            self._run_life(handler, socket, f"room {event}", (room,))
+
     def live(self, socket: Socket, event: str, args: tuple[Any, ...]) -> None:
         """Run the handlers of a client's life."""
         handlers = list(socket.namespace.listeners.life.get(event, ()))

@@ -94,6 +94,7 @@ class Server(Crowd, Listening):
         hub.dispatch = dispatcher.dispatch
         hub.life = dispatcher.live
         hub.outgoing = dispatcher.overhear
+        hub.housed = dispatcher.housed
         hub.guard = self._guard
         hub.shield = asyncio.shield
         engine.new_id = lambda: secrets.token_urlsafe(15)
@@ -128,6 +129,14 @@ class Server(Crowd, Listening):
 
     def _listens_outgoing(self, more: int) -> None:
         self._root._listens_outgoing(more)
+
+    @overload
+    def room_event(self, event: str) -> Callable[[AnyFunction], AnyFunction]: ...
+    @overload
+    def room_event(self, event: str, handler: AnyFunction) -> AnyFunction: ...
+    def room_event(self, event: str, handler: Any = None) -> Any:
+        """Be told what happens to the rooms of the main namespace. See `Namespace.room_event`."""
+        return self._root.room_event(event) if handler is None else self._root.room_event(event, handler)
 
     def on_error(self, handler: AnyFunction) -> AnyFunction:
         """Be told when a handler fails: the exception, the socket, the event and its arguments. `def` or `async def`.

@@ -9,7 +9,7 @@ Source: Socket.IO protocol 5; the names are those of Socket.IO's server API.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from madang.core.ack import Ack, Drain
 from madang.core.listeners import AnyFunction, Handler, Listeners, Listening
@@ -42,6 +42,7 @@ class Hub:
         dispatch: slot: runs the handlers of an event.
         life: slot: runs the handlers of "connection", "disconnecting" or "disconnect".
         outgoing: slot: runs the listeners of outgoing events.
+        housed: slot: runs the handlers of what happens to a room.
         guard: slot: raises `WrongThreadError` unless called where the server runs.
         new_future: slot: makes something to wait on, with `set_result` and `__await__`.
         shield: slot: lets several wait on one such thing, and each be cancelled alone.
@@ -54,6 +55,7 @@ class Hub:
         self.dispatch: Callable[[Socket, Packet], None]
         self.life: Callable[[Socket, str, tuple[Any, ...]], None]
         self.outgoing: Callable[[Socket, list[Handler], list[Any]], None]
+        self.housed: Callable[[Socket, list[Handler], str, str], None]
         self.guard: Callable[[], None]
         self.new_future: Callable[[], Any]
         self.shield: Callable[[Any], Any]
@@ -363,7 +365,7 @@ class Socket(Sender, Listening):
         if own is None:
             own = self._rooms = set()
         for room in rooms:
-            if room in own:
+            if room in own or room == self.id:
                 continue
             if len(own) >= self._hub.engine.config.max_rooms_per_socket:
                 raise LimitError(
@@ -371,7 +373,9 @@ class Socket(Sender, Listening):
                 )
             own.add(room)
             if self.connected:  # else it is no member before it is accepted
-                self.namespace._add_member(room, self)
+                created = self.namespace._add_member(room, self)
+                if self.namespace._listeners.rooms is not None and not self._tell_joined(room, created):
+                    return  # a handler has sent it away
 
     def leave(self, *rooms: str) -> None:
         """Leave rooms. Does nothing for those that it isn't in."""
@@ -382,7 +386,28 @@ class Socket(Sender, Listening):
                 if room in self._rooms:
                     self._rooms.remove(room)
                     if self.connected:
-                        self.namespace._drop_member(room, self)
+                        emptied = self.namespace._drop_member(room, self)
+                        if self.namespace._listeners.rooms is not None and not self._tell_left(room, emptied):
+                            return  # a handler has sent it away
+
+    def _tell_joined(self, room: str, created: bool) -> bool:
+        """Run the handlers of rooms; tells whether the socket still is there."""
+        if created:
+            self._tell_housed("create", room)
+        self._tell_housed("join", room)
+        return self._ended is None
+
+    def _tell_left(self, room: str, emptied: bool) -> bool:
+        """Run the handlers of rooms; tells whether the socket still is there."""
+        self._tell_housed("leave", room)
+        if emptied:
+            self._tell_housed("delete", room)
+        return self._ended is None
+
+    def _tell_housed(self, event: str, room: str) -> None:
+        handlers = (self.namespace._listeners.rooms or {}).get(event)
+        if handlers:
+            self._hub.housed(self, list(handlers), event, room)
 
     # Listening to it
 
@@ -428,12 +453,15 @@ class Socket(Sender, Listening):
         self.connected = True
         namespace = self.namespace
         namespace._sockets[self.id] = self
-        for room in self._rooms or ():  # a middleware may have chosen some
-            namespace._add_member(room, self)
         if self._listeners is not None and self._listeners.outgoing:
             namespace._eavesdroppers += 1
         session.joined()
+        entered = [(room, namespace._add_member(room, self)) for room in self._rooms or ()]  # a middleware chose them
         session.send(Packet(CONNECT, {"sid": self.id}, self.namespace.name))
+        if namespace._listeners.rooms is not None:
+            for room, created in entered:
+                if not self._tell_joined(room, created):
+                    return  # a handler has sent it away
         self._hub.life(self, "connection", ())
 
     def refuse(self, refusal: ConnectionRefused) -> None:
@@ -487,15 +515,17 @@ class Socket(Sender, Listening):
 
     def _abandon(self, reason: str) -> None:
         rooms, self._rooms = self._rooms, None
-        if self.connected:
-            for room in rooms or ():
-                self.namespace._drop_member(room, self)
+        namespace = self.namespace
+        left = [(room, namespace._drop_member(room, self)) for room in rooms or ()] if self.connected else ()
         self.connected = False
         self._ended = reason
         self.session.left(self.namespace.name)
         acks, self._acks = self._acks, None
         for ack in (acks or {}).values():
             ack.disconnected(reason)
+        if namespace._listeners.rooms is not None:
+            for room, emptied in left:
+                self._tell_left(room, emptied)
 
     # Acknowledgements
 
@@ -586,6 +616,38 @@ class Namespace(Crowd, Listening):
     def _listens_outgoing(self, more: int) -> None:
         self._eavesdroppers += more
 
+    @overload
+    def room_event(self, event: str) -> Callable[[AnyFunction], AnyFunction]: ...
+    @overload
+    def room_event(self, event: str, handler: AnyFunction) -> AnyFunction: ...
+    def room_event(self, event: str, handler: Any = None) -> Any:
+        """Be told what happens to the rooms of this namespace, as a decorator or directly.
+
+        The handler, `def` or `async def`, receives a socket and the room. "create": it is the first in the room, and
+        "join" follows; "join": it has entered; "leave": it has left; "delete": it was the last there, after "leave".
+        When a client goes, this comes between "disconnecting" and "disconnect". Each event may have several handlers.
+
+        A client's own id, which acts as a room, is none here: "connection" and "disconnect" tell of that.
+
+        Args:
+            event: "create", "join", "leave" or "delete".
+            handler: the function; without it, `room_event` is a decorator.
+
+        Raises:
+            LocalProtocolError: there is no such event, or the function can't take the arguments.
+
+        Example:
+            ```python
+            @io.room_event("join")
+            def joined(socket: Socket, room: str) -> None:
+                socket.to(room).emit("joined", socket.id)
+            ```
+        """
+        if handler is None:
+            return lambda function: self.room_event(event, function)
+        self._listeners.add_room(event, handler)
+        return handler
+
     # Talking
 
     def _target(self) -> Target:
@@ -626,18 +688,23 @@ class Namespace(Crowd, Listening):
             return members or ()
         return {**dict.fromkeys(members or ()), alone: None}
 
-    def _add_member(self, room: str, socket: Socket) -> None:
+    def _add_member(self, room: str, socket: Socket) -> bool:
+        """Take a socket into a room; tells whether there was none of this name."""
         members = self._rooms.get(room)
         if members is None:
             self._rooms[room] = {socket: None}
-        else:
-            members[socket] = None
+            return True
+        members[socket] = None
+        return False
 
-    def _drop_member(self, room: str, socket: Socket) -> None:
+    def _drop_member(self, room: str, socket: Socket) -> bool:
+        """Take a socket out of a room; tells whether it was the last one in it."""
         members = self._rooms[room]
         del members[socket]
-        if not members:
-            del self._rooms[room]
+        if members:
+            return False
+        del self._rooms[room]
+        return True
 
     def _next_id(self) -> int:
         self._last_id += 1

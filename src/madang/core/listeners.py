@@ -12,12 +12,14 @@ from typing import Any, Final, TypeVar, overload
 
 from madang.errors import LocalProtocolError, RemoteProtocolError
 
-__all__ = ["LIFE_CYCLE", "Handler", "Listeners", "Listening"]
+__all__ = ["LIFE_CYCLE", "ROOM_EVENTS", "Handler", "Listeners", "Listening"]
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 #: Events of a namespace's life, which clients can't send and several handlers may hear.
 LIFE_CYCLE: Final = frozenset({"connection", "disconnecting", "disconnect"})
+#: What happens to rooms.
+ROOM_EVENTS: Final = ("create", "join", "leave", "delete")
 #: As many arguments as there may be.
 _ANY: Final = 1 << 62
 #: Names that mean the same.
@@ -92,9 +94,10 @@ class Listeners:
         outgoing: who hears every event that goes.
         middleware: what runs before: for a namespace before a client joins, for a socket before each event.
         passing: what passes a socket's middleware now, for whom the next event waits.
+        rooms: the handlers of "create", "join", "leave" and "delete"; None while there are none.
     """
 
-    __slots__ = ("events", "incoming", "life", "middleware", "outgoing", "passing")
+    __slots__ = ("events", "incoming", "life", "middleware", "outgoing", "passing", "rooms")
 
     def __init__(self) -> None:
         self.events: dict[str, Handler] = {}
@@ -103,6 +106,7 @@ class Listeners:
         self.outgoing: list[Handler] = []
         self.middleware: list[Handler] = []
         self.passing: Any = None
+        self.rooms: dict[str, list[Handler]] | None = None
 
     def add(self, event: str, function: Callable[..., Any]) -> None:
         """Register a handler.
@@ -120,6 +124,19 @@ class Listeners:
             )
         else:
             self.events[name] = Handler(function, leading=1, what=f'"{name}"')
+
+    def add_room(self, event: str, function: Callable[..., Any]) -> None:
+        """Register a handler of what happens to rooms.
+
+        Raises:
+            LocalProtocolError: there is no such event, or the function can't take the arguments.
+        """
+        if event not in ROOM_EVENTS:
+            raise LocalProtocolError(f"what happens to rooms is one of {', '.join(ROOM_EVENTS)}, not {event!r}")
+        if self.rooms is None:
+            self.rooms = {}
+        handler = Handler(function, leading=2, what=f'the room event "{event}"')
+        self.rooms.setdefault(event, []).append(handler)
 
     def remove(self, event: str, function: Callable[..., Any] | None) -> None:
         """Remove the handler of an event, or one of several."""
