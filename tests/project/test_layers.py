@@ -3,7 +3,7 @@
     5  borders    cli  apps  faces  testing                    asyncio, sockets, clocks, logging
     4  app        server  dispatch  tasks                      coroutines, no sockets
     3  core       core                                         no runtime at all
-    2  codecs     transports    wire -> parsers    rfc         bytes and str only
+    2  codecs     transports    wire -> parsers -> values    rfc    bytes and str only
     1  leaves     packet  config  errors  registry             nothing
 
 Arrows point down. A module of the package that stands in no row fails the test: it has to be given its place.
@@ -29,6 +29,7 @@ LEVELS = {
     "transports": 2,
     "wire": 2,
     "parsers": 2,
+    "values": 2,
     "rfc": 2,
     "core": 3,
     "server": 4,
@@ -48,7 +49,8 @@ BESIDE = {
     "registry": {"errors"},
     "errors": set(),
     "transports": set(),
-    "parsers": set(),
+    "parsers": {"values"},
+    "values": set(),
     "wire": {"parsers"},
     "rfc": set(),
     "server": {"tasks", "dispatch"},

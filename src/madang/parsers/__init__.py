@@ -6,13 +6,16 @@ A parser module exports `PARSER`. Third parties add theirs through the entry-poi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar, Final
 
 from madang import registry
 from madang.config import Config
-from madang.packet import Frame, Packet
+from madang.errors import ConfigError, RemoteProtocolError
+from madang.packet import ACK, CONNECT, DISCONNECT, EVENT, NOTHING, RESERVED_EVENTS, Frame, Packet
 
-__all__ = ["Parser", "load"]
+__all__ = ["Parser", "check_event", "check_packet", "load", "namespace_of"]
+
+_RULE: Final = "Socket.IO protocol 5, packet encoding"
 
 
 class Parser(ABC):
@@ -53,10 +56,87 @@ class Parser(ABC):
         """
 
 
-def load(name: str) -> Parser:
-    """Find a parser by its name.
+def load(parser: object) -> Parser:
+    """Find a parser by its name; a parser itself is taken as it is.
+
+    Args:
+        parser: the setting: a name, or a parser.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none of this name, or it is no parser.
     """
-    return registry.load("parsers", name, "PARSER", Parser)  # type: ignore[type-abstract]
+    if isinstance(parser, str):
+        return registry.load("parsers", parser, "PARSER", Parser)  # type: ignore[type-abstract]
+    if not isinstance(parser, Parser):
+        hint = "; give an object, not the class" if isinstance(parser, type) and issubclass(parser, Parser) else ""
+        raise ConfigError(f"parser must be a name or an object of a subclass of Parser, not {parser!r:.80}{hint}")
+    name = getattr(parser, "name", None)
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f'the parser {parser!r:.80} has no name: give its class one, as name = "mine"')
+    return parser
+
+
+# What a packet may say, whatever the parser. A parser that has read one calls these.
+
+
+def check_packet(packet: Packet, limits: Config) -> None:
+    """Check that the body of a packet suits its kind, and put the empty body of a CONNECT in place.
+
+    Args:
+        packet: one of Socket.IO's kinds.
+        limits: the bounds to keep.
+
+    Raises:
+        RemoteProtocolError: it does not, or passes a limit.
+
+    Source: Socket.IO protocol 5, "packet types".
+    """
+    kind, data = packet.kind, packet.data
+    if kind == EVENT:
+        check_event(data, limits)
+    elif kind == ACK:
+        if packet.id is None or type(data) is not list:
+            raise RemoteProtocolError("an acknowledgement needs an id and a list of arguments", rule=_RULE)
+        if len(data) > limits.max_event_args:
+            raise RemoteProtocolError(
+                f"{len(data)} arguments; {limits.max_event_args} are allowed", rule="max_event_args"
+            )
+    elif kind == CONNECT:
+        if data is NOTHING or data is None:
+            packet.data = {}
+        elif type(data) is not dict:
+            raise RemoteProtocolError("the body of CONNECT must be an object", rule=_RULE)
+    elif kind == DISCONNECT:
+        if data is not NOTHING:
+            raise RemoteProtocolError("DISCONNECT has no body", rule=_RULE)
+    elif type(data) not in (dict, str):
+        raise RemoteProtocolError("the body of CONNECT_ERROR must be an object or a string", rule=_RULE)
+
+
+def check_event(data: Any, limits: Config) -> None:
+    """Check the body of an event: a list of its name and its arguments.
+
+    Raises:
+        RemoteProtocolError: it is none, the name is reserved, or there are too many arguments.
+    """
+    if type(data) is not list or not data:
+        raise RemoteProtocolError("the body of an event must be a list that starts with its name", rule=_RULE)
+    name = data[0]
+    if type(name) is not str and type(name) is not int:
+        raise RemoteProtocolError("the name of an event must be a string", rule=_RULE)
+    if name in RESERVED_EVENTS:
+        raise RemoteProtocolError(f"the event name {name!r} is reserved", rule=_RULE)
+    if len(data) - 1 > limits.max_event_args:
+        raise RemoteProtocolError(
+            f"an event with {len(data) - 1} arguments; {limits.max_event_args} are allowed", rule="max_event_args"
+        )
+
+
+def namespace_of(name: str) -> str:
+    """The namespace that a packet names: old clients put their query behind it.
+
+    Example:
+        >>> namespace_of("/chat?token=1"), namespace_of("")
+        ('/chat', '/')
+    """
+    return name.partition("?")[0] or "/"

@@ -11,28 +11,26 @@ Source: Socket.IO protocol 5, "packet encoding".
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
-import enum
 import json
 import math
 import re
 import uuid
-from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, ClassVar, Final
 
-import msgspec
 import orjson
 
 from madang.config import Config
 from madang.errors import EncodeError, RemoteProtocolError
-from madang.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, NOTHING, RESERVED_EVENTS, Frame, Packet
-from madang.parsers import Parser
+from madang.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, NOTHING, Frame, Packet
+from madang.parsers import Parser, check_event, check_packet, namespace_of
+from madang.values import TOO_DEEP, fields_of, simple, text_of
 
 __all__ = ["PARSER", "JsonParser"]
 
-_TOO_DEEP: Final = "this value is nested too deeply to be sent, or contains itself"
+# orjson's words for it.
+_RECURSION: Final = ("Recursion limit reached", "default serializer exceeds recursion limit")
 _RULE = "Socket.IO protocol 5, packet encoding"
 _BINARY_EVENT: Final = 5
 _BINARY_ACK: Final = 6
@@ -88,7 +86,7 @@ class JsonParser(Parser):
             head = content[start + 1 : body]
             if not head or (head.isdecimal() and head.isascii() and len(head) < 16):
                 data = _load(content[body:], limits)
-                _check_event(data, limits)
+                check_event(data, limits)
                 return Packet(EVENT, data, "/", int(head) if head else None)
         return _decode_any(content, start, kind, limits)
 
@@ -110,48 +108,9 @@ def _decode_any(content: str, start: int, kind: int, limits: Config) -> Packet:
         raise RemoteProtocolError("only binary packets have attachments", rule=_RULE)
     text = content[head.end() :]
     data = _load(text, limits) if text else NOTHING
-    packet = Packet(kind, data, _namespace(namespace), None if id_ is None else int(id_), missing)
-    if kind == EVENT:
-        _check_event(data, limits)
-    elif kind == ACK:
-        if packet.id is None or type(data) is not list:
-            raise RemoteProtocolError("an acknowledgement needs an id and a list of arguments", rule=_RULE)
-        if len(data) > limits.max_event_args:
-            raise RemoteProtocolError(
-                f"{len(data)} arguments; {limits.max_event_args} are allowed", rule="max_event_args"
-            )
-    elif kind == CONNECT:
-        if data is NOTHING or data is None:
-            packet.data = {}
-        elif type(data) is not dict:
-            raise RemoteProtocolError("the body of CONNECT must be an object", rule=_RULE)
-    elif kind == DISCONNECT:
-        if data is not NOTHING:
-            raise RemoteProtocolError("DISCONNECT has no body", rule=_RULE)
-    elif type(data) not in (dict, str):
-        raise RemoteProtocolError("the body of CONNECT_ERROR must be an object or a string", rule=_RULE)
+    packet = Packet(kind, data, namespace_of(namespace or ""), None if id_ is None else int(id_), missing)
+    check_packet(packet, limits)
     return packet
-
-
-def _namespace(name: str | None) -> str:
-    if not name:
-        return "/"
-    # Old clients put their query behind the name: "/chat?token=1".
-    return name.partition("?")[0] or "/"
-
-
-def _check_event(data: Any, limits: Config) -> None:
-    if type(data) is not list or not data:
-        raise RemoteProtocolError("the body of an event must be a list that starts with its name", rule=_RULE)
-    name = data[0]
-    if type(name) is not str and type(name) is not int:
-        raise RemoteProtocolError("the name of an event must be a string", rule=_RULE)
-    if name in RESERVED_EVENTS:
-        raise RemoteProtocolError(f"the event name {name!r} is reserved", rule=_RULE)
-    if len(data) - 1 > limits.max_event_args:
-        raise RemoteProtocolError(
-            f"an event with {len(data) - 1} arguments; {limits.max_event_args} are allowed", rule="max_event_args"
-        )
 
 
 def _load(text: str, limits: Config) -> Any:
@@ -190,58 +149,30 @@ def _dump_thoroughly(data: Any, attachments: list[bytes]) -> str:
         if isinstance(value, bytes | bytearray | memoryview):
             attachments.append(bytes(value))
             return {"_placeholder": True, "num": len(attachments) - 1}
-        return _fields(value)
+        return fields_of(value)
+
+    def leaf(value: Any) -> Any:
+        if isinstance(value, str | int):
+            return value
+        if isinstance(value, float):
+            return value if math.isfinite(value) else None
+        if isinstance(value, datetime.date | datetime.time | uuid.UUID):
+            return text_of(value)
+        return simple(attach(value), leaf)
 
     try:
         return orjson.dumps(data, attach, orjson.OPT_NON_STR_KEYS).decode()
     except TypeError as refused:
         cause = refused.__cause__ or refused
-        if isinstance(cause, RecursionError) or "ecursion" in str(refused):
-            raise EncodeError(_TOO_DEEP) from None
+        if isinstance(cause, RecursionError) or str(refused) in _RECURSION:
+            raise EncodeError(TOO_DEEP) from None
     attachments.clear()
     try:
-        return json.dumps(_simple(data, attach), allow_nan=False, separators=(",", ":"))
+        return json.dumps(simple(data, leaf), allow_nan=False, separators=(",", ":"))
     except RecursionError:
-        raise EncodeError(_TOO_DEEP) from None
+        raise EncodeError(TOO_DEEP) from None
     except (TypeError, ValueError) as refused:
         raise EncodeError(f"this value can't be sent: {refused}") from None
-
-
-def _fields(value: Any) -> Any:
-    """A value of a type that neither library knows."""
-    if isinstance(value, msgspec.Struct):
-        return msgspec.structs.asdict(value)
-    if hasattr(value, "model_dump"):  # pydantic, which need not be installed
-        return value.model_dump()
-    raise TypeError(
-        f"{type(value).__name__} can't be sent ({value!r:.80}); turn it into a dict, list, str, number or bytes first"
-    )
-
-
-def _simple(value: Any, attach: Callable[[Any], Any]) -> Any:
-    """A value in the types that the standard library knows, with the same meaning as `orjson` gives it."""
-    if value is None or isinstance(value, str | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, list | tuple):
-        return [_simple(item, attach) for item in value]
-    if isinstance(value, dict):
-        return {_simple_key(key): _simple(item, attach) for key, item in value.items()}
-    if isinstance(value, enum.Enum):
-        return _simple(value.value, attach)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in dataclasses.fields(value)]
-        return {name: _simple(getattr(value, name), attach) for name in names if not name.startswith("_")}
-    if isinstance(value, datetime.date | datetime.time | uuid.UUID):
-        return orjson.loads(orjson.dumps(value))
-    return _simple(attach(value), attach)
-
-
-def _simple_key(key: Any) -> Any:
-    if isinstance(key, str | int | float):
-        return key
-    return next(iter(orjson.loads(orjson.dumps({key: None}, option=orjson.OPT_NON_STR_KEYS))))
 
 
 PARSER: Final = JsonParser()
