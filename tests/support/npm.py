@@ -19,7 +19,9 @@ def _complete() -> bool:
         return False
     wanted = json.loads((NODE / "package-lock.json").read_text())["packages"]
     found = json.loads(mirror.read_text())["packages"]
-    return all(path in found and found[path]["version"] == wanted[path]["version"] for path in wanted if path)
+    # Optional packages are those of other systems; npm installs one of them.
+    needed = [path for path, package in wanted.items() if path and not package.get("optional")]
+    return all(path in found and found[path]["version"] == wanted[path]["version"] for path in needed)
 
 
 def installed() -> str:
