@@ -10,19 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import CoroutineType
 from typing import Any, Final
 
 from madang.core.hub import Socket
 from madang.core.listeners import Handler, Listeners
-from madang.errors import ConnectionRefused, LocalProtocolError, RemoteProtocolError
+from madang.errors import ConnectionRefused, InvalidArguments, LocalProtocolError, RemoteProtocolError
 from madang.packet import Packet
 from madang.tasks import start
 
-__all__ = ["ClientLog", "Dispatcher", "ErrorHandler", "logger"]
+__all__ = ["ClientLog", "Dispatcher", "ErrorHandler", "InvalidHandler", "logger"]
 
 ErrorHandler = Callable[[BaseException, Socket, str, list[Any]], Any]
+InvalidHandler = Callable[[InvalidArguments, Socket, str, list[Any]], Any]
 
 logger = logging.getLogger("madang")
 
@@ -37,6 +38,7 @@ class Dispatcher:
         clients: the log of what clients do wrong.
         loop: where the server runs, once it does.
         on_error: who is told of an exception in a handler; without it, the log.
+        on_invalid: who is told of arguments that are not what a handler declares.
         spawn: slot: runs a coroutine beside the handlers.
         tasks: the handlers that wait.
     """
@@ -45,6 +47,7 @@ class Dispatcher:
         self.clients = ClientLog()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.on_error: ErrorHandler | None = None
+        self.on_invalid: InvalidHandler | None = None
         self.spawn: Callable[[Coroutine[Any, Any, Any]], object]
         self.tasks: set[asyncio.Task[Any]] = set()
 
@@ -58,23 +61,39 @@ class Dispatcher:
         own = socket._listeners
         event = data[0]
         if own is not None and own.middleware:
+            data = packet.plain()
             self._launch(self._dispatch_guarded(socket, own, data, id_), socket, event, data, None)
             return
         if listeners.incoming or (own is not None and own.incoming):
-            self.overhear(socket, [*listeners.incoming, *(own.incoming if own is not None else ())], data)
+            self.overhear(socket, [*listeners.incoming, *(own.incoming if own is not None else ())], packet.plain())
         handler = own.events.get(event) if own is not None else None
         if handler is None:
             handler = listeners.events.get(event)
             if handler is None:
                 logger.debug("nobody handles %r of %s", event, socket)
                 return
-        self._run(handler, socket, event, data, id_)
+        if packet.shape is handler.shape:
+            self._run(handler, socket, event, data, id_)
+        else:
+            self._check(handler, socket, event, packet.plain(), id_)
 
-    def _run(self, handler: Handler, socket: Socket, event: str, data: list[Any], id_: int | None) -> None:
+    def _check(self, handler: Handler, socket: Socket, event: str, data: Sequence[Any], id_: int | None) -> None:
+        """Run a handler with arguments that have not been checked yet."""
+        checked = data
+        try:
+            shape = handler.settle()
+            if shape is not None:
+                checked = (event, *shape.convert(event, data[1:]))
+        except Exception as error:
+            self._failed(error, socket, event, data, id_)
+        else:
+            self._run(handler, socket, event, checked, id_)
+
+    def _run(self, handler: Handler, socket: Socket, event: str, data: Sequence[Any], id_: int | None) -> None:
         try:
             args = data[1:]
             if not handler.required <= len(args) <= handler.accepted:
-                args = handler.fit(args)
+                args = handler.fit(event, args)
             result = handler.function(socket, *args)
             if result.__class__ is CoroutineType:
                 self._launch(result, socket, event, data, id_)
@@ -84,7 +103,7 @@ class Dispatcher:
             self._failed(error, socket, event, data, id_)
 
     def _launch(
-        self, coroutine: Coroutine[Any, Any, Any], socket: Socket, event: str, data: list[Any], id_: int | None
+        self, coroutine: Coroutine[Any, Any, Any], socket: Socket, event: str, data: Sequence[Any], id_: int | None
     ) -> None:
         """Run a handler's coroutine up to its first wait, and see to its end."""
         assert self.loop is not None  # packets come in a running loop only  # noqa: S101
@@ -100,7 +119,9 @@ class Dispatcher:
         self.tasks.add(task)
         task.add_done_callback(ended)
 
-    def _settle(self, task: asyncio.Task[Any], socket: Socket, event: str, data: list[Any], id_: int | None) -> None:
+    def _settle(
+        self, task: asyncio.Task[Any], socket: Socket, event: str, data: Sequence[Any], id_: int | None
+    ) -> None:
         try:
             result = task.result()
             if id_ is not None:
@@ -110,14 +131,14 @@ class Dispatcher:
         except Exception as error:
             self._failed(error, socket, event, data, id_)
 
-    async def _dispatch_guarded(self, socket: Socket, own: Listeners, data: list[Any], id_: int | None) -> None:
+    async def _dispatch_guarded(self, socket: Socket, own: Listeners, data: Sequence[Any], id_: int | None) -> None:
         """An event of a socket that has middleware of its own."""
         before, own.passing = own.passing, asyncio.current_task()
         if before is not None and not before.done():  # events start in the order in which they came
             await asyncio.wait((before,))
         try:
             for handler in tuple(own.middleware):
-                result = handler.function(data[0], data[1:])
+                result = handler.function(data[0], list(data[1:]))
                 if isinstance(result, Awaitable):
                     await result
         except Exception as error:
@@ -127,14 +148,17 @@ class Dispatcher:
         self.overhear(socket, [*listeners.incoming, *own.incoming], data)
         found = own.events.get(data[0]) or listeners.events.get(data[0])
         if found is not None:
-            self._run(found, socket, data[0], data, id_)
+            self._check(found, socket, data[0], data, id_)
 
-    def _failed(self, error: BaseException, socket: Socket, event: str, data: list[Any], id_: int | None) -> None:
+    def _failed(self, error: BaseException, socket: Socket, event: str, data: Sequence[Any], id_: int | None) -> None:
         """A handler has failed: never silent, and never the end of anything else."""
+        if isinstance(error, InvalidArguments):
+            self._invalid(error, socket, event, data, id_)
+            return
         answer = None
         if self.on_error is not None:
             try:
-                answer = self.on_error(error, socket, event, data[1:])
+                answer = self.on_error(error, socket, event, list(data[1:]))
                 if answer.__class__ is CoroutineType:
                     self.spawn(self._answer_error(answer, socket, id_))
                 elif answer is not None and id_ is not None:
@@ -150,12 +174,42 @@ class Dispatcher:
         else:
             logger.error("the handler of %r for %s failed", event, socket, exc_info=error)
 
+    def _invalid(
+        self, error: InvalidArguments, socket: Socket, event: str, data: Sequence[Any], id_: int | None
+    ) -> None:
+        """A client has sent what the handler doesn't take: a line in the log, and an answer that tells what it was."""
+        cause = error.__cause__.__cause__ if error.__cause__ is not None else None
+        because = f" ({cause!r:.200})" if isinstance(cause, TypeError) else ""
+        self.clients.warn("%.200r of %s: %s%s", event, socket, error, because)
+        answer: Any = error.answer
+        if self.on_invalid is not None:
+            try:
+                other = self.on_invalid(error, socket, event, list(data[1:]))
+                if other.__class__ is CoroutineType:
+                    self.spawn(self._answer_invalid(other, answer, socket, id_))
+                    return
+                answer = answer if other is None else other
+            except Exception:
+                logger.exception("the on_invalid handler failed")
+        if id_ is not None:
+            try:
+                socket.acknowledge(id_, answer)
+            except LocalProtocolError:
+                logger.exception("the answer of the on_invalid handler can't be sent")
+
+    async def _answer_invalid(
+        self, coroutine: Coroutine[Any, Any, Any], answer: Any, socket: Socket, id_: int | None
+    ) -> None:
+        other = await coroutine
+        if id_ is not None:
+            socket.acknowledge(id_, answer if other is None else other)
+
     async def _answer_error(self, coroutine: Coroutine[Any, Any, Any], socket: Socket, id_: int | None) -> None:
         answer = await coroutine
         if answer is not None and id_ is not None:
             socket.acknowledge(id_, answer)
 
-    def overhear(self, socket: Socket, handlers: list[Handler], data: list[Any]) -> None:
+    def overhear(self, socket: Socket, handlers: list[Handler], data: Sequence[Any]) -> None:
         """Run catch-all listeners."""
         for handler in handlers:
             self._run(handler, socket, data[0], [None, *data], None)

@@ -9,6 +9,7 @@ The tree is split by who must act::
     │   ├── WrongThreadError   ... a call from a thread or an event loop that doesn't own the server
     │   └── LimitError         ... more rooms than a socket may join
     ├── RemoteProtocolError    the peer: it broke a rule of the protocol or a limit
+    │   └── InvalidArguments   ... an event whose arguments are not what its handler declares
     ├── RequestRefused         the peer: its HTTP request is answered with an error
     ├── ConnectionRefused      raised by your middleware to turn a client away
     ├── Disconnected           nobody: the client is gone
@@ -19,7 +20,7 @@ Slow consumers, ping timeouts and lost transports are no exceptions: they are a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "ConnectionRefused",
     "Disconnected",
     "EncodeError",
+    "InvalidArguments",
     "LimitError",
     "LocalProtocolError",
     "MadangError",
@@ -103,6 +105,53 @@ class RemoteProtocolError(MadangError):
 
     def __str__(self) -> str:
         return f"{self.args[0]} [{self.rule}]"
+
+
+class InvalidArguments(RemoteProtocolError):
+    """The arguments of an event are not what its handler declares; the handler did not see them.
+
+    Handlers may raise it too, where a rule can't be written as a type: the client is answered in the same way.
+
+    Args:
+        event: the event.
+        details: what is wrong, each a dict of "path", which begins with the number of the argument, and "message".
+
+    Attributes:
+        event: the event.
+        details: what is wrong; a bounded number of short texts.
+
+    Example:
+        ```python
+        @io.event
+        def vote(socket: Socket, option: int) -> None:
+            if option not in socket.data["options"]:
+                raise InvalidArguments("vote", [{"path": [0], "message": "There is no such option"}])
+        ```
+    """
+
+    def __init__(self, event: str, details: Sequence[Mapping[str, Any]]) -> None:
+        self.event = event
+        self.details = [dict(detail) for detail in details]
+        super().__init__("; ".join(map(_fault, self.details[:3])), rule="arguments of the event")
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """What the sender gets as its acknowledgement, if it asked for one."""
+        more = f" (and {len(self.details) - 1} more)" if len(self.details) > 1 else ""
+        return {
+            "error": {
+                "code": "invalid_arguments",
+                "message": (_fault(self.details[0]) if self.details else "The arguments are invalid") + more,
+                "event": self.event,
+                "details": self.details,
+            }
+        }
+
+
+def _fault(detail: Mapping[str, Any]) -> str:
+    """One detail in words: "arguments[0].age: Expected `int`, got `str`"."""
+    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in detail["path"])
+    return f"arguments{where}: {detail['message']}"
 
 
 class RequestRefused(MadangError):

@@ -8,7 +8,8 @@ Source: Socket.IO protocol 5 (packet types), Engine.IO protocol 4 (packet types)
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
 
 from madang.errors import RemoteProtocolError
 
@@ -90,6 +91,9 @@ class Packet:
 
     __slots__ = ("data", "id", "kind", "missing", "namespace")
 
+    #: What its arguments were decoded as, None for plain values. A parser that decodes them has a class for it.
+    shape: ClassVar[object] = None
+
     def __init__(
         self,
         kind: int,
@@ -103,6 +107,11 @@ class Packet:
         self.namespace = namespace
         self.id = id
         self.missing = missing
+
+    def plain(self) -> Sequence[Any]:
+        """The data of an event in plain values, as it came, whatever it was decoded as."""
+        plain: Sequence[Any] = self.data
+        return plain
 
     def __repr__(self) -> str:
         return f"Packet(kind={self.kind}, namespace={self.namespace!r}, id={self.id}, data={self.data!r})"

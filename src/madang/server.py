@@ -74,7 +74,7 @@ class Server(Crowd, Listening):
         except TypeError as error:
             raise ConfigError(f"there is no such setting: {error}") from None
         self.hub = Hub()
-        self.engine = Engine(self.config, self.hub)
+        self.engine = Engine(self.config, self.hub, self.hub.shapes)
         self._root = self.hub.of("/")
         self._on_start: list[Callable[[], Any]] = []
         self._on_stop: list[Callable[[], Any]] = []
@@ -153,6 +153,24 @@ class Server(Crowd, Listening):
             ```
         """
         self._dispatcher.on_error = handler
+        return handler
+
+    def on_invalid(self, handler: AnyFunction) -> AnyFunction:
+        """Be told of events whose arguments are not what their handler declares, which the handler doesn't see.
+
+        The function, `def` or `async def`, receives the exception, the socket, the event and its arguments as they
+        came. What it returns, unless None, is sent as the acknowledgement in place of the error's own `answer`. With
+        or without it, the log gets a line, of which clients can't make many.
+
+        Example:
+            ```python
+            @io.on_invalid
+            def invalid(error: InvalidArguments, socket: Socket, event: str, args: list[object]) -> dict[str, str]:
+                socket.data["mistakes"] = socket.data.get("mistakes", 0) + 1
+                return {"error": str(error)}
+            ```
+        """
+        self._dispatcher.on_invalid = handler
         return handler
 
     def on_start(self, function: AnyFunction) -> AnyFunction:
@@ -314,6 +332,7 @@ class Server(Crowd, Listening):
         self.bind()
         if not self._started:
             self._closing = None
+            self.hub.settle()
             self.engine.reopen()
             when = self.engine.wheel.next
             if when is not None and self._timer is None:  # deadlines of an earlier life are still in the wheel

@@ -56,7 +56,7 @@ async def test_handlers_that_fail(house: House, caplog: pytest.LogCaptureFixture
 
         await client.emit("two", 1)
         assert await client.call("echo", "next") == "next"
-        assert house.logged("two needs 2 arguments besides the socket, but the client sent 1")
+        assert house.logged("'two' of Socket", "arguments[1]: The argument is missing")
         assert await client.call("two", 1, 2) == "both"
         assert await client.call("two", 1, 2, 3) == "both"
         assert client.id not in house.reasons

@@ -150,10 +150,10 @@ async def test_arguments(kit: EngineKit, caplog: pytest.LogCaptureFixture) -> No
     [record] = caplog.records
     assert (record.levelname, record.exc_info) == ("WARNING", None)
     message = record.getMessage()
-    assert message.startswith(f"'two' of {socket}: test_arguments")
-    assert "needs 1 argument besides the socket, but the client sent 0; " in message
+    assert message == f"'two' of {socket}: arguments[0]: The argument is missing [arguments of the event]"
     assert client.duplex.closed is None
-    assert client.heard() == []
+    [answer] = client.heard()
+    assert answer.startswith('431[{"error":{"code":"invalid_arguments",')  # type: ignore[arg-type]
 
 
 async def test_a_client_cannot_fill_the_log(kit: EngineKit, caplog: pytest.LogCaptureFixture) -> None:

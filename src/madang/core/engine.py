@@ -37,6 +37,7 @@ from madang.errors import (
     RequestRefused,
 )
 from madang.packet import Encoded
+from madang.parsers import Shapes
 from madang.transports import Duplex, Exchange, HttpTransport, LinkTransport, Request, Response, Transport
 from madang.wire import Open, Wire
 
@@ -68,7 +69,7 @@ class Engine:
         on_refused: slot: is told of each request that was answered with an error.
     """
 
-    def __init__(self, config: Config, sink: Sink) -> None:
+    def __init__(self, config: Config, sink: Sink, shapes: Shapes | None = None) -> None:
         self.config = config
         self.sink = sink
         self.sessions: dict[str, Session] = {}
@@ -80,7 +81,8 @@ class Engine:
         self.on_refused: Callable[[Request, RequestRefused], None] = lambda request, refusal: None
 
         self._wires: list[Wire] = [wire.load(name) for name in config.generations]
-        self._parser = parsers.load(config.parser)
+        parser = parsers.load(config.parser)
+        self._parser = parser if shapes is None else parser.shaped(shapes)
         self._transports: dict[str, Transport] = {}
         self._http: dict[str, HttpTransport] = {}
         for name in config.transports:

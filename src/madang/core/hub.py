@@ -25,6 +25,7 @@ from madang.errors import (
     RequestRefused,
 )
 from madang.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Encoded, Packet
+from madang.parsers import Shape
 
 if TYPE_CHECKING:
     from madang.core.engine import Engine
@@ -37,6 +38,8 @@ class Hub:
     """All namespaces of one server; the sink of its sessions.
 
     Attributes:
+        namespaces: by name.
+        shapes: what the arguments of events are decoded into, by namespace and event.
         engine: slot: the engine whose sessions these are.
         admit: slot: runs a namespace's middleware for a socket, then calls `socket.accept()` or `.refuse()`.
         dispatch: slot: runs the handlers of an event.
@@ -51,6 +54,7 @@ class Hub:
     def __init__(self) -> None:
         self.engine: Engine
         self.namespaces: dict[str, Namespace] = {}
+        self.shapes: dict[str, dict[str, Shape]] = {}
         self.admit: Callable[[Socket], None]
         self.dispatch: Callable[[Socket, Packet], None]
         self.life: Callable[[Socket, str, tuple[Any, ...]], None]
@@ -80,6 +84,16 @@ class Hub:
             raise LocalProtocolError(f"there is a namespace {namespace.name!r} already; use io.of({namespace.name!r})")
         namespace._hub = self
         self.namespaces[namespace.name] = namespace
+        self.shapes[namespace.name] = namespace.listeners.shapes
+
+    def settle(self) -> None:
+        """Resolve the annotations that could not be resolved when their handlers were registered.
+
+        Raises:
+            LocalProtocolError: they can't be resolved; the message tells what to do.
+        """
+        for namespace in self.namespaces.values():
+            namespace.listeners.settle()
 
     def reset(self) -> None:
         """Forget all sockets without a word: their event loop is gone, and their connections with it."""

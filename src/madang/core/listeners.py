@@ -6,11 +6,15 @@ A signature is looked at once, when a handler is registered, so that calling it 
 from __future__ import annotations
 
 import inspect
+import json
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar, overload
 
-from madang.errors import LocalProtocolError, RemoteProtocolError
+from madang.core.shapes import Arguments, Later, missing, shape_of
+from madang.errors import InvalidArguments, LocalProtocolError
+from madang.parsers import Shape
 
 __all__ = ["LIFE_CYCLE", "ROOM_EVENTS", "Handler", "Listeners", "Listening"]
 
@@ -22,6 +26,14 @@ LIFE_CYCLE: Final = frozenset({"connection", "disconnecting", "disconnect"})
 ROOM_EVENTS: Final = ("create", "join", "leave", "delete")
 #: As many arguments as there may be.
 _ANY: Final = 1 << 62
+#: The kinds of parameters that arguments of an event go to.
+_TAKING: Final = frozenset(
+    {
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.VAR_POSITIONAL,
+    }
+)
 #: Names that mean the same.
 _ALIASES: Final = {"connect": "connection"}
 
@@ -34,38 +46,62 @@ class Handler:
         required: how many arguments it needs at least, the socket not counted.
         accepted: how many it takes at most.
         name: what to call it in messages.
+        shape: what its annotations demand of the arguments; None where they demand nothing.
     """
 
-    __slots__ = ("accepted", "function", "name", "required")
+    __slots__ = ("accepted", "function", "name", "required", "shape")
 
-    def __init__(self, function: Callable[..., Any], *, leading: int, what: str) -> None:
+    def __init__(self, function: Callable[..., Any], *, leading: int, what: str, typed: bool = False) -> None:
         if not callable(function):
             raise LocalProtocolError(f"the handler of {what} must be a function, not {function!r}")
         self.function = function
         self.name = getattr(function, "__qualname__", repr(function))
-        self.required, self.accepted = _arity(function, leading, what, self.name)
+        parameters = _parameters(function)
+        self.shape: Arguments | Later | None = None
+        if parameters is None:
+            self.required, self.accepted = 0, _ANY  # written in C, without a signature: take it as it is
+            return
+        self.required, self.accepted = _arity(parameters, leading, what, self.name)
+        if typed:
+            taking = [one for one in parameters if one.kind in _TAKING]
+            self.shape = shape_of(function, taking[leading:], f"{self.name} can't handle {what}")
 
-    def fit(self, arguments: list[Any]) -> list[Any]:
+    def fit(self, event: str, arguments: Sequence[Any]) -> Sequence[Any]:
         """Cut arguments that the function doesn't take, as JavaScript would.
 
         Raises:
-            RemoteProtocolError: there are too few; the message tells what came and what is needed.
+            InvalidArguments: there are too few.
         """
         count = len(arguments)
         if count < self.required:
-            raise RemoteProtocolError(
-                f"{self.name} needs {self.required} argument{'s' if self.required != 1 else ''} besides the socket, "
-                f"but the client sent {count}; give the parameters defaults if clients may leave them out",
-                rule="arguments of the event",
-            )
+            raise InvalidArguments(event, missing(count, self.required))
         return arguments[: self.accepted]
 
+    def settle(self) -> Arguments | None:
+        """Resolve annotations that could not be resolved before, and give the shape.
 
-def _arity(function: Callable[..., Any], leading: int, what: str, name: str) -> tuple[int, int]:
+        Raises:
+            LocalProtocolError: they can't be resolved; the message tells what to do.
+        """
+        if isinstance(self.shape, Later):
+            self.shape = self.shape.settle()
+        return self.shape
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter] | None:
     try:
-        parameters = inspect.signature(function).parameters.values()
+        if sys.version_info >= (3, 14):
+            import annotationlib
+
+            signature = inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
+        else:
+            signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return 0, _ANY  # written in C, without a signature: take it as it is
+        return None
+    return list(signature.parameters.values())
+
+
+def _arity(parameters: list[inspect.Parameter], leading: int, what: str, name: str) -> tuple[int, int]:
     positional = required = 0
     variadic = False
     for parameter in parameters:
@@ -95,12 +131,14 @@ class Listeners:
         middleware: what runs before: for a namespace before a client joins, for a socket before each event.
         passing: what passes a socket's middleware now, for whom the next event waits.
         rooms: the handlers of "create", "join", "leave" and "delete"; None while there are none.
+        shapes: what parsers may decode the arguments of events into.
     """
 
-    __slots__ = ("events", "incoming", "life", "middleware", "outgoing", "passing", "rooms")
+    __slots__ = ("events", "incoming", "life", "middleware", "outgoing", "passing", "rooms", "shapes")
 
     def __init__(self) -> None:
         self.events: dict[str, Handler] = {}
+        self.shapes: dict[str, Shape] = {}
         self.life: dict[str, list[Handler]] = {}
         self.incoming: list[Handler] = []
         self.outgoing: list[Handler] = []
@@ -123,7 +161,24 @@ class Listeners:
                 f'the event "{name}" is handled by {self.events[name].name} already; remove that with off("{name}")'
             )
         else:
-            self.events[name] = Handler(function, leading=1, what=f'"{name}"')
+            self.events[name] = Handler(function, leading=1, what=f'"{name}"', typed=True)
+            self._offer(name)
+
+    def settle(self) -> None:
+        """Resolve the annotations that could not be resolved when their handlers were registered.
+
+        Raises:
+            LocalProtocolError: they can't be resolved; the message tells what to do.
+        """
+        for name, handler in self.events.items():
+            handler.settle()
+            self._offer(name)
+
+    def _offer(self, name: str) -> None:
+        shape = self.events[name].shape
+        # Parsers look for the name in the text, where an escaped one is written otherwise.
+        if isinstance(shape, Arguments) and shape.one_pass and json.dumps(name, ensure_ascii=False) == f'"{name}"':
+            self.shapes[name] = shape
 
     def add_room(self, event: str, function: Callable[..., Any]) -> None:
         """Register a handler of what happens to rooms.
@@ -147,6 +202,7 @@ class Listeners:
             ]
         elif function is None or (name in self.events and self.events[name].function == function):
             self.events.pop(name, None)
+            self.shapes.pop(name, None)
 
 
 def _forget(handlers: list[Handler], function: Callable[..., Any] | None) -> None:

@@ -6,6 +6,7 @@ A parser module exports `PARSER`. Third parties add theirs through the entry-poi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from madang import registry
@@ -13,9 +14,27 @@ from madang.config import Config
 from madang.errors import ConfigError, RemoteProtocolError
 from madang.packet import ACK, CONNECT, DISCONNECT, EVENT, NOTHING, RESERVED_EVENTS, Frame, Packet
 
-__all__ = ["Parser", "check_event", "check_packet", "load", "namespace_of"]
+__all__ = ["Parser", "Shape", "Shapes", "check_event", "check_packet", "load", "namespace_of"]
 
 _RULE: Final = "Socket.IO protocol 5, packet encoding"
+
+
+class Shape(ABC):
+    """What the arguments of an event must be. One object stands for one list of types."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def decode(self, text: str) -> Sequence[Any]:
+        """Decode the JSON of an event, `[name, *arguments]`, and check it in the same pass.
+
+        Raises:
+            Exception: it isn't JSON, or not of this shape; which of both, and why, is found out elsewhere.
+        """
+
+
+#: The shapes of events, by namespace and event, of which the table of a namespace grows and shrinks in place.
+Shapes = Mapping[str, Mapping[str, Shape]]
 
 
 class Parser(ABC):
@@ -54,6 +73,14 @@ class Parser(ABC):
         Raises:
             RemoteProtocolError: it isn't one, or passes a limit.
         """
+
+    def shaped(self, shapes: Shapes) -> Parser:
+        """A parser like this one that decodes events straight into their shapes, where it can.
+
+        What it can't decode, or what is not of its shape, it gives as plain values, and so does every parser that
+        has no method of its own here: they are checked later then.
+        """
+        return self
 
 
 def load(parser: object) -> Parser:

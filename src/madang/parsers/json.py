@@ -16,6 +16,7 @@ import json
 import math
 import re
 import uuid
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, ClassVar, Final
 
@@ -24,7 +25,7 @@ import orjson
 from madang.config import Config
 from madang.errors import EncodeError, RemoteProtocolError
 from madang.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, NOTHING, Frame, Packet
-from madang.parsers import Parser, check_event, check_packet, namespace_of
+from madang.parsers import Parser, Shape, Shapes, check_event, check_packet, namespace_of
 from madang.values import TOO_DEEP, fields_of, simple, text_of
 
 __all__ = ["PARSER", "JsonParser"]
@@ -90,6 +91,64 @@ class JsonParser(Parser):
                 return Packet(EVENT, data, "/", int(head) if head else None)
         return _decode_any(content, start, kind, limits)
 
+    def shaped(self, shapes: Shapes) -> Parser:  # noqa: D102
+        return _ShapedJsonParser(shapes)
+
+
+class _ShapedJsonParser(JsonParser):
+    """The same, which decodes the arguments of events into the types of their handlers, in one pass with the JSON."""
+
+    def __init__(self, shapes: Shapes) -> None:
+        self._shapes = shapes
+
+    def decode(self, content: Frame, start: int, limits: Config) -> Packet:
+        if isinstance(content, str) and content[start : start + 1] == "2":
+            body = content.find("[", start)
+            head = content[start + 1 : body]
+            if not head or (head.isdecimal() and head.isascii() and len(head) < 16):
+                namespace, id_ = "/", int(head) if head else None
+            else:
+                match = _HEAD.match(content, start + 1)
+                assert match is not None  # every part of the pattern may be empty  # noqa: S101
+                count, name, digits = match.groups()
+                if count is not None or match.end() != body:
+                    return super().decode(content, start, limits)
+                namespace, id_ = namespace_of(name or ""), None if digits is None else int(digits)
+            shapes = self._shapes.get(namespace)
+            if shapes:
+                # Names that JSON has to escape have no shape here.
+                shape = shapes.get(content[body + 2 : content.find('"', body + 2)])
+                if shape is not None:
+                    text = content[body:]
+                    _check_depth(text, limits)
+                    try:
+                        return _ShapedPacket(shape, text, shape.decode(text), namespace, id_)
+                    except Exception:  # noqa: S110  # validators of the user run in there
+                        pass  # decoded again below, to find out what is wrong
+        return super().decode(content, start, limits)
+
+
+class _ShapedPacket(Packet):
+    """An event whose arguments were decoded into a shape. `data` is a tuple."""
+
+    __slots__ = ("_text", "shape")
+
+    def __init__(self, shape: Shape, text: str, data: Sequence[Any], namespace: str, id_: int | None) -> None:
+        self.kind = EVENT
+        self.data = data
+        self.namespace = namespace
+        self.id = id_
+        self.missing = 0
+        self.shape = shape  # type: ignore[misc]  # a slot in place of the class's None
+        self._text = text
+
+    def plain(self) -> Sequence[Any]:
+        """Decode the text once more, for those who are not the handler."""
+        try:
+            return orjson.loads(self._text)  # type: ignore[no-any-return]
+        except (orjson.JSONDecodeError, UnicodeEncodeError):
+            return json.loads(self._text)  # type: ignore[no-any-return]  # it is JSON, as the shape has shown
+
 
 def _decode_any(content: str, start: int, kind: int, limits: Config) -> Packet:
     head = _HEAD.match(content, start + 1)
@@ -113,11 +172,15 @@ def _decode_any(content: str, start: int, kind: int, limits: Config) -> Packet:
     return packet
 
 
-def _load(text: str, limits: Config) -> Any:
+def _check_depth(text: str, limits: Config) -> None:
     # Nesting of depth n takes 2n characters, so short messages need no look.
     depth = limits.max_json_depth
     if len(text) > 2 * depth and text.count("[") + text.count("{") > depth and _deeper_than(text, depth):
         raise RemoteProtocolError(f"JSON is nested deeper than {depth} levels", rule="max_json_depth")
+
+
+def _load(text: str, limits: Config) -> Any:
+    _check_depth(text, limits)
     try:
         return orjson.loads(text)
     except (orjson.JSONDecodeError, UnicodeEncodeError) as first:

@@ -7,7 +7,7 @@ import pytest
 
 from madang.core.hub import Namespace, Socket
 from madang.core.listeners import LIFE_CYCLE, Handler
-from madang.errors import LocalProtocolError, RemoteProtocolError
+from madang.errors import InvalidArguments, LocalProtocolError
 from madang.testing import EngineKit
 
 
@@ -85,36 +85,22 @@ def test_functions_in_c_without_signature() -> None:
     ("given", "taken"), [([1], [1]), ([1, 2], [1, 2]), ([1, 2, 3], [1, 2]), ([None, b"x", {}, []], [None, b"x"])]
 )
 def test_fit_cuts_what_is_too_much(given: list[Any], taken: list[Any]) -> None:
-    assert handler(lambda socket, a, b=0: None).fit(given) == taken
+    assert handler(lambda socket, a, b=0: None).fit("e", given) == taken
+
+
+@pytest.mark.parametrize(("given", "missing"), [([1], [1]), ([], [0, 1])])
+def test_fit_tells_what_is_missing(given: list[Any], missing: list[int]) -> None:
+    with pytest.raises(InvalidArguments) as caught:
+        handler(lambda socket, a, b: None).fit("e", given)
+    assert caught.value.event == "e"
+    assert caught.value.details == [{"path": [index], "message": "The argument is missing"} for index in missing]
+    assert str(caught.value).startswith(f"arguments[{missing[0]}]: The argument is missing")
 
 
 def named(socket: object, a: object, b: object) -> None: ...
 
 
 def single(socket: object, a: object) -> None: ...
-
-
-@pytest.mark.parametrize(
-    ("function", "given", "message"),
-    [
-        (
-            named,
-            [1],
-            "named needs 2 arguments besides the socket, but the client sent 1; "
-            "give the parameters defaults if clients may leave them out",
-        ),
-        (
-            single,
-            [],
-            "single needs 1 argument besides the socket, but the client sent 0; "
-            "give the parameters defaults if clients may leave them out",
-        ),
-    ],
-)
-def test_fit_tells_what_is_missing(function: Any, given: list[Any], message: str) -> None:
-    with pytest.raises(RemoteProtocolError) as caught:
-        handler(function).fit(given)
-    assert str(caught.value) == f"{message} [arguments of the event]"
 
 
 def nothing() -> None: ...
