@@ -5,9 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from madang.errors import ConfigError
+
+if TYPE_CHECKING:
+    from madang.parsers import Parser
 
 __all__ = ["Config", "Cookie"]
 
@@ -62,7 +65,8 @@ class Config:
         transports: names of the transports that clients may use.
         allow_upgrades: whether a client may move to a better transport while it is connected.
         generations: the protocol generations that clients may speak, each a module of `madang.wire`.
-        parser: how packets are written, a module of `madang.parsers`.
+        parser: how packets are written: a module of `madang.parsers` ("json", "msgpack", "raw"), or a parser of
+            your own. Clients must use the same.
         origins: which web pages may connect. "same": those of our own host; "*": all; or a list such as
             `["https://example.org"]`. Requests without an `Origin` header (which is no browser) always may.
         cors_credentials: whether pages of other origins may send cookies (`withCredentials`).
@@ -84,7 +88,7 @@ class Config:
         max_packet_bytes: the size of one packet with all its binary attachments.
         max_packets_per_payload: how many packets one POST may hold.
         max_attachments: how many binary attachments one packet may have.
-        max_json_depth: how deep lists and objects may be nested.
+        max_json_depth: how deep lists and objects may be nested, in MessagePack too.
         max_event_args: how many arguments one event may have.
         max_namespaces_per_client: how many namespaces one connection may join.
         max_rooms_per_socket: how many rooms one socket may be in.
@@ -115,7 +119,7 @@ class Config:
     transports: Sequence[str] = ("polling", "websocket")
     allow_upgrades: bool = True
     generations: Sequence[str] = ("eio4",)
-    parser: str = "json"
+    parser: str | Parser = "json"
     origins: Literal["same", "*"] | Sequence[str] = "same"
     cors_credentials: bool = False
     cookie: Cookie | None = None

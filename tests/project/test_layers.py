@@ -63,7 +63,7 @@ BESIDE = {
     "testing": set(),
 }
 #: Upward, for annotations only, and for the two functions of `Server` that make a face when they are called.
-ANNOTATIONS_ONLY = {("server", "faces")}
+ANNOTATIONS_ONLY = {("server", "faces"), ("config", "parsers")}
 
 RUNTIME = {"asyncio", "socket", "ssl", "threading", "time", "logging", "random", "secrets", "os"}
 #: The runtime under other names.

@@ -133,7 +133,7 @@ class ServerProcess:
             self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
         environment = {
             **os.environ,
-            "PYTHONPATH": str(TESTS),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH")))),
             "PYTHONUNBUFFERED": "1",
             "MADANG_TEST_CONFIG": json.dumps(self.settings),
         }

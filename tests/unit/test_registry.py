@@ -3,11 +3,16 @@
 import importlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from madang import parsers, registry, transports, wire
+from madang.config import Config
 from madang.errors import ConfigError
+from madang.packet import CONNECT, Frame, Packet
+from madang.server import Server
+from madang.testing import EngineKit
 from madang.transports import Transport
 from madang.transports.polling import TRANSPORT, Polling
 
@@ -63,3 +68,55 @@ def test_entry_point_of_something_else() -> None:
     with pytest.raises(ConfigError) as caught:
         transports.load("rock")
     assert str(caught.value) == "transports: 'rock' exports 'a rock', which is no Transport"
+
+
+class Mine(parsers.Parser):
+    name = "mine"
+
+    def encode(self, packet: Packet, prefix: str) -> tuple[Frame, ...]:
+        return (f"{prefix}{packet.kind}{packet.data}",)
+
+    def decode(self, content: Frame, start: int, limits: Config) -> Packet:
+        kind = int(content[start : start + 1])
+        return Packet(kind, {} if kind == CONNECT else ["said", content[start + 1 :]])
+
+
+class Nameless(Mine):
+    name = ""
+
+
+def test_a_parser_may_be_an_object() -> None:
+    mine = Mine()
+    assert parsers.load(mine) is mine
+    kit = EngineKit(parser=mine)
+    heard: list[str] = []
+    kit.io.on("said", lambda socket, text: heard.append(text))
+    client = kit.websocket()
+    client.join()
+    client.say("42hello")
+    assert heard == ["hello"]
+    kit.io.emit("back", 1)
+    assert client.heard() == ["42['back', 1]"]
+
+
+@pytest.mark.parametrize(
+    ("parser", "message"),
+    [
+        (5, "parser must be a name or an object of a subclass of Parser, not 5"),
+        (None, "parser must be a name or an object of a subclass of Parser, not None"),
+        (
+            Mine,
+            f"parser must be a name or an object of a subclass of Parser, not {Mine!r}; give an object, not the class",
+        ),
+    ],
+)
+def test_what_is_no_parser(parser: Any, message: str) -> None:
+    for use in (parsers.load, lambda parser: Server(parser=parser)):
+        with pytest.raises(ConfigError) as caught:
+            use(parser)
+        assert str(caught.value) == message
+
+
+def test_a_parser_without_a_name() -> None:
+    with pytest.raises(ConfigError, match=r"has no name: give its class one, as name = \"mine\""):
+        Server(parser=Nameless())

@@ -65,11 +65,12 @@ export function same(actual, expected, message) {
 
 /** One scenario's clients: made here, closed at its end. */
 export class Stage {
-  constructor(library, url, transports, version) {
+  constructor(library, url, transports, version, parser) {
     this.library = library;
     this.url = url;
     this.transports = transports;
     this.version = version;
+    this.common = parser ? { parser } : {};
     this.managers = [];
   }
 
@@ -87,6 +88,7 @@ export class Stage {
       transports: this.transports,
       reconnection: false,
       autoConnect: false,
+      ...this.common,
       ...options,
     });
     this.managers.push(manager);

@@ -1,9 +1,10 @@
 // One client in a process of its own, to be stopped or killed by a scenario. Prints its id when connected.
-// Arguments: package, url, transports (JSON).
+// Arguments: package, url, transports (JSON), and the package of a parser, if it isn't the client's own.
 
-const [library, url, transports] = process.argv.slice(2);
+const [library, url, transports, parser] = process.argv.slice(2);
 const { io } = await import(library);
-const socket = io(url, { transports: JSON.parse(transports), reconnection: false });
+const other = parser ? { parser: (await import(parser)).default } : {};
+const socket = io(url, { transports: JSON.parse(transports), reconnection: false, ...other });
 socket.on("connect_error", (error) => {
   console.error(error);
   process.exit(1);

@@ -9,6 +9,7 @@ from madang.core.session import Session
 from madang.packet import Encoded, Frame, Packet
 from madang.parsers import Parser
 from madang.parsers.json import PARSER as JSON
+from madang.parsers.msgpack import PARSER as MSGPACK
 from madang.rfc import ws
 from madang.testing import EngineKit, RecordingDuplex
 
@@ -77,6 +78,17 @@ def test_a_broadcast_is_encoded_and_framed_once() -> None:
         assert FramingDuplex.framed == 1
         assert len(FramingDuplex.sent) == MEMBERS
         assert len({id(data) for data in FramingDuplex.sent}) == 1, "not the same bytes for all"
+
+
+def test_a_broadcast_as_messagepack_too() -> None:
+    kit = crowd(MSGPACK)
+    FramingDuplex.framed = 0
+    FramingDuplex.sent.clear()
+    kit.io.emit("tick", {"price": 42}, b"chart")
+    assert FramingDuplex.framed == 1
+    assert len(FramingDuplex.sent) == MEMBERS
+    assert len({id(data) for data in FramingDuplex.sent}) == 1, "not the same bytes for all"
+    assert FramingDuplex.sent[0].endswith(b"\x81\xa5price\x2a\xc4\x05chart\xa3nsp\xa1/")
 
 
 def test_a_broadcast_from_a_socket_too() -> None:
