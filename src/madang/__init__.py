@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from madang.config import Config, Cookie
     from madang.core.ack import Ack
+    from madang.core.events import ResponseHeaders
     from madang.core.hub import Handshake, Namespace, Socket
     from madang.core.target import RemoteSocket, Target
     from madang.errors import (
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     )
     from madang.faces.uvicorn import serve
     from madang.server import Server
+    from madang.transports import Request
 
 __version__ = "0.1.0"
 
@@ -66,7 +68,9 @@ __all__ = [
     "Reason",
     "RemoteProtocolError",
     "RemoteSocket",
+    "Request",
     "RequestRefused",
+    "ResponseHeaders",
     "Server",
     "Socket",
     "Target",
@@ -82,6 +86,8 @@ _HOMES = {
     "Handshake": "core.hub",
     "Namespace": "core.hub",
     "RemoteSocket": "core.target",
+    "Request": "transports",
+    "ResponseHeaders": "core.events",
     "Server": "server",
     "Socket": "core.hub",
     "Target": "core.target",

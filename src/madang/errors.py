@@ -165,14 +165,23 @@ class RequestRefused(MadangError):
         message: Engine.IO's words for the code, which clients may look at.
         status: the HTTP status.
         detail: what exactly was wrong, for the log.
+        context: the same for programs, as `{"sid": ...}`. What the client said in it is cut short.
     """
 
-    def __init__(self, code: int, message: str, status: int = 400, detail: str = "") -> None:
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        status: int = 400,
+        detail: str = "",
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(f"{message} ({detail})" if detail else message)
         self.code = code
         self.message = message
         self.status = status
         self.detail = detail
+        self.context = dict(context or ())
 
 
 UNKNOWN_TRANSPORT: Final = (0, "Transport unknown", 400)

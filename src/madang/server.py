@@ -100,6 +100,7 @@ class Server(Crowd, Listening):
         engine.new_id = lambda: secrets.token_urlsafe(15)
         engine.on_violation = self._log_violation
         engine.on_refused = self._log_refusal
+        engine.events.on_failure = self._log_engine_failure
         dispatcher.spawn = self.spawn
 
     # Listening: the main namespace's handlers, and the server's own
@@ -440,6 +441,9 @@ class Server(Crowd, Listening):
         self._dispatcher.clients.warn(
             "client %s at %s is closed: %s", session.id, session.request.address or "unknown", error
         )
+
+    def _log_engine_failure(self, event: str, error: BaseException) -> None:
+        logger.error("the function for the engine's %r failed", event, exc_info=error)
 
     def _log_refusal(self, request: Request, refusal: RequestRefused) -> None:
         # Strangers' mistakes are no news; an origin that is turned away mostly is a setting that is missing.

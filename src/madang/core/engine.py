@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import inspect
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final, overload
 from urllib.parse import urlsplit
 
 import orjson
 
 from madang import parsers, transports, wire
 from madang.config import Config
+from madang.core.events import EngineEvents, ResponseHeaders
+from madang.core.listeners import AnyFunction
 from madang.core.session import CLOSING, Session, Sink
 from madang.core.wheel import Wheel
 from madang.errors import (
@@ -62,6 +64,7 @@ class Engine:
     Attributes:
         sessions: by id.
         wheel: all their deadlines; a face drives it.
+        events: who wants to hear of connections; `on` registers them.
         clock: slot: seconds of a clock that never goes back.
         new_id: slot: makes a fresh id of 20 URL-safe characters.
         call_soon: slot: calls a function at the end of this turn of the event loop.
@@ -74,6 +77,7 @@ class Engine:
         self.sink = sink
         self.sessions: dict[str, Session] = {}
         self.wheel = self._new_wheel()
+        self.events = EngineEvents()
         self.clock: Callable[[], float] = _unfilled
         self.new_id: Callable[[], str] = lambda: str(_unfilled())
         self.call_soon: Callable[[Callable[[], None]], object] = lambda callback: _unfilled()
@@ -108,6 +112,51 @@ class Engine:
         self._parked = 0
         self._full = False
 
+    @property
+    def clients_count(self) -> int:
+        """How many sessions there are."""
+        return len(self.sessions)
+
+    # Who wants to hear of connections
+
+    @overload
+    def on(self, event: str) -> Callable[[AnyFunction], AnyFunction]: ...
+    @overload
+    def on(self, event: str, function: AnyFunction) -> AnyFunction: ...
+    def on(self, event: str, function: Any = None) -> Any:
+        """Hear of connections, below all namespaces: a plain function, registered directly or as a decorator.
+
+        "initial_headers" (headers, request): the first response of a session is about to be sent; "headers": so is
+        any response, the answer to a WebSocket's handshake too. `headers` is a `ResponseHeaders`, to be changed.
+        "connection_error" (error, request): a request was refused; `error` is a `RequestRefused`.
+        "connection" (session), "upgrade" (session, transport), "close" (session, reason): its life.
+
+        What a function raises is logged, and ends nothing.
+
+        Args:
+            event: its name.
+            function: the function; without it, `on` is a decorator.
+
+        Raises:
+            LocalProtocolError: there is no such event, or the function can't take the arguments, or is `async def`.
+
+        Example:
+            ```python
+            @io.engine.on("connection_error")
+            def refused(error: RequestRefused, request: Request) -> None:
+                print(error.code, error.message, error.context, request.address)
+            ```
+        """
+        return self.events.on(event) if function is None else self.events.on(event, function)
+
+    def off(self, event: str, function: Callable[..., Any] | None = None) -> None:
+        """Remove a function of `on`, or all of an event.
+
+        Raises:
+            LocalProtocolError: there is no such event.
+        """
+        self.events.off(event, function)
+
     # HTTP
 
     def begin(self, request: Request, exchange: Exchange) -> int:
@@ -121,7 +170,7 @@ class Engine:
         try:
             self._check_origin(request)
             if request.method == "OPTIONS":
-                exchange.respond(Response(204, self._preflight(request), b""))
+                exchange.respond(Response(204, self.dress(request, self._preflight(request)), b""))
                 return 0
             session = self._session(request)
             if session is None:
@@ -134,7 +183,7 @@ class Engine:
                     raise self._too_large(f"{length[:15]} bytes")
                 return self.config.max_payload_bytes
             else:
-                raise RequestRefused(*BAD_REQUEST, f"method {request.method}")
+                raise RequestRefused(*BAD_REQUEST, f"method {request.method}", {"method": request.method})
         except RequestRefused as refusal:
             self.refuse(request, exchange, refusal)
         return 0
@@ -176,21 +225,24 @@ class Engine:
         transport = self._http.get(name)
         if transport is None:
             if name in self._transports:
-                raise RequestRefused(*BAD_REQUEST, f"{name} needs an upgrade of the connection")
-            raise RequestRefused(*UNKNOWN_TRANSPORT, f"transport {name[:40]!r}")
+                context = {"name": "TRANSPORT_HANDSHAKE_ERROR", "transport": name}
+                raise RequestRefused(*BAD_REQUEST, f"{name} needs an upgrade of the connection", context)
+            raise RequestRefused(*UNKNOWN_TRANSPORT, f"transport {name[:40]!r}", {"transport": name[:40]})
         sid = query.get("sid")
         if sid is None:
             return None
         session = self.sessions.get(sid)
         if session is None:
-            raise RequestRefused(*UNKNOWN_SID, f"sid {sid[:40]!r}")
+            raise RequestRefused(*UNKNOWN_SID, f"sid {sid[:40]!r}", {"sid": sid[:40]})
         if session.transport is not transport:
-            raise RequestRefused(*BAD_REQUEST, f"the session uses {session.transport.name} now")
+            previous = session.transport.name
+            context = {"name": "TRANSPORT_MISMATCH", "transport": name, "previousTransport": previous}
+            raise RequestRefused(*BAD_REQUEST, f"the session uses {previous} now", context)
         return session
 
     def _handshake(self, request: Request, exchange: Exchange) -> None:
         if request.method != "GET":
-            raise RequestRefused(*BAD_METHOD, f"method {request.method}")
+            raise RequestRefused(*BAD_METHOD, f"method {request.method}", {"method": request.method})
         transport = self._http[request.query["transport"]]
         generation = self._generation(request)
         self._check_room()
@@ -200,8 +252,8 @@ class Engine:
         if self.config.cookie is not None:
             cookie = ("Set-Cookie", self.config.cookie.header(session.id))
             response = Response(response.status, [*response.headers, cookie], response.body)
-        self.respond(request, exchange, response)
-        self.sink.opened(session)
+        self.respond(request, exchange, response, initial=True)
+        self._opened(session)
 
     def _open(self, request: Request, transport: Transport, generation: Wire) -> tuple[Session, str | bytes]:
         """Make a session for a client that may have one."""
@@ -229,7 +281,8 @@ class Engine:
         for candidate in self._wires:
             if candidate.recognises(request.query):
                 return candidate
-        raise RequestRefused(*UNSUPPORTED_VERSION, f"EIO {request.query.get('EIO', '')[:10]!r}")
+        version = request.query.get("EIO", "")[:10]
+        raise RequestRefused(*UNSUPPORTED_VERSION, f"EIO {version!r}", {"protocol": version})
 
     def _check_room(self) -> None:
         if self._full:
@@ -243,11 +296,11 @@ class Engine:
         try:
             allowed: object = self.config.allow_request(request)
         except Exception as error:
-            raise RequestRefused(*FORBIDDEN, f"allow_request failed: {error!r}") from error
+            raise RequestRefused(*FORBIDDEN, f"allow_request failed: {error!r}", {"name": "NOT_ALLOWED"}) from error
         if allowed is True:
             return
         if not allowed:
-            raise RequestRefused(*FORBIDDEN, "allow_request said no")
+            raise RequestRefused(*FORBIDDEN, "allow_request said no", {"name": "NOT_ALLOWED"})
         if inspect.isawaitable(allowed):
             # It counts as true, whatever it would say: it would let everyone in.
             if inspect.iscoroutine(allowed):
@@ -298,14 +351,19 @@ class Engine:
                 session.probe(transport, duplex)
                 return
         except RequestRefused as refusal:
-            self.on_refused(request, refusal)
+            self.refused(request, refusal)
             duplex.close(1008, refusal.message)
             return
         # `admit` has asked whether it may; what else there is to check was checked just now.
         session, hello = self._open(request, transport, self._generation(request))
         session.attach(duplex)
         session.push(Encoded((hello,)))
+        self._opened(session)
+
+    def _opened(self, session: Session) -> None:
         self.sink.opened(session)
+        if self.events.connection:
+            self.events.tell("connection", session)
 
     def _link_target(self, request: Request) -> tuple[LinkTransport, Session | None]:
         """The transport and, for an upgrade, the session of a link's request."""
@@ -314,7 +372,7 @@ class Engine:
         name = query.get("transport", "")
         transport = self._transports.get(name)
         if not isinstance(transport, LinkTransport):
-            raise RequestRefused(*UNKNOWN_TRANSPORT, f"transport {name[:40]!r}")
+            raise RequestRefused(*UNKNOWN_TRANSPORT, f"transport {name[:40]!r}", {"transport": name[:40]})
         sid = query.get("sid")
         if sid is None:
             self._generation(request)
@@ -322,7 +380,7 @@ class Engine:
             return transport, None
         session = self.sessions.get(sid)
         if session is None or session.state == CLOSING:
-            raise RequestRefused(*UNKNOWN_SID, f"sid {sid[:40]!r}")
+            raise RequestRefused(*UNKNOWN_SID, f"sid {sid[:40]!r}", {"sid": sid[:40]})
         if not self.config.allow_upgrades:
             raise RequestRefused(*BAD_REQUEST, "allow_upgrades is off")
         return transport, session
@@ -341,6 +399,7 @@ class Engine:
             *FORBIDDEN,
             f"pages of {origin[:200]!r} may not connect to {request.headers.get('host', '')[:200]!r}: "
             "add it to the setting `origins`, or let the proxy pass on the Host header",
+            {"name": "ORIGIN_NOT_ALLOWED", "origin": origin[:200]},
         )
 
     def _cors(self, request: Request) -> list[tuple[str, str]]:
@@ -372,9 +431,25 @@ class Engine:
 
     # Responses
 
-    def respond(self, request: Request, exchange: Exchange, response: Response, *, compress: bool = False) -> None:
-        """Send a response with the headers that every response needs, compressed where it pays."""
-        headers = [*response.headers, *self._cors(request)]
+    def respond(
+        self,
+        request: Request,
+        exchange: Exchange,
+        response: Response,
+        *,
+        compress: bool = False,
+        initial: bool = False,
+    ) -> None:
+        """Send a response with the headers that every response needs, compressed where it pays.
+
+        Args:
+            request: what is answered.
+            exchange: where to.
+            response: the answer.
+            compress: whether to try.
+            initial: whether it is the first of a session.
+        """
+        headers = self.dress(request, [*response.headers, *self._cors(request)], initial=initial)
         body = response.body
         threshold = self.config.http_compression_threshold_bytes
         if compress and threshold is not None and len(body) >= threshold:
@@ -387,9 +462,32 @@ class Engine:
         headers.append(("Content-Length", str(len(body))))
         exchange.respond(Response(response.status, headers, body))
 
+    def dress(
+        self, request: Request, headers: Sequence[tuple[str, str]] = (), *, initial: bool = False
+    ) -> list[tuple[str, str]]:
+        """What a response is sent with: these headers, as those who listen to "headers" leave them."""
+        events = self.events
+        if not (events.headers or (initial and events.initial_headers)):
+            return list(headers)
+        dressed = ResponseHeaders(headers)
+        if initial:
+            events.tell("initial_headers", dressed, request)
+        events.tell("headers", dressed, request)
+        return dressed.pairs
+
+    def link_headers(self, request: Request) -> list[tuple[str, str]]:
+        """What the answer that opens a link is sent with, beside what its protocol needs."""
+        return self.dress(request, initial="sid" not in request.query)
+
+    def refused(self, request: Request, refusal: RequestRefused) -> None:
+        """A request is refused: tell the observer, and those who listen to "connection_error"."""
+        self.on_refused(request, refusal)
+        if self.events.connection_error:
+            self.events.tell("connection_error", refusal, request)
+
     def refuse(self, request: Request, exchange: Exchange, refusal: RequestRefused) -> None:
         """Answer with an error."""
-        self.on_refused(request, refusal)
+        self.refused(request, refusal)
         headers = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
         self.respond(request, exchange, Response(refusal.status, headers, self.error_body(refusal)))
 

@@ -456,6 +456,9 @@ class Session(Timed):
         self._release_poll()
         self.transport = probe.transport
         self.attach(probe.duplex)
+        events = self._engine.events
+        if events.upgrade:
+            events.tell("upgrade", self, probe.transport.name)
 
     def _end_probe(self) -> None:
         self._probe = None
@@ -569,6 +572,9 @@ class Session(Timed):
             self._forget()
         self._notify_drained()
         self._engine.sink.closed(self, reason)
+        events = self._engine.events
+        if events.close:
+            events.tell("close", self, reason)
 
     def _forget(self) -> None:
         self.state = CLOSED

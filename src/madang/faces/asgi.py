@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
 from madang.errors import Reason, RemoteProtocolError, RequestRefused
@@ -146,10 +146,11 @@ class ASGIFace:
         try:
             engine.admit(request)
         except RequestRefused as refusal:
-            engine.on_refused(request, refusal)
-            await _deny(scope, send, refusal, engine.error_body(refusal))
+            engine.refused(request, refusal)
+            headers = engine.dress(request, [("Content-Type", "application/json")])
+            await _deny(scope, send, Response(refusal.status, headers, engine.error_body(refusal)))
             return
-        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.accept", "headers": _encoded(engine.link_headers(request))})
         loop = asyncio.get_running_loop()
         link = _Link(loop)
         link.writer = writer = loop.create_task(link.pump(send))
@@ -373,19 +374,22 @@ async def _until_disconnect(receive: Receive, waiter: asyncio.Future[None]) -> N
 
 
 async def _answer(send: Send, response: Response) -> None:
-    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.start", "status": response.status, "headers": _encoded(response.headers)})
     await send({"type": "http.response.body", "body": response.body})
 
 
-async def _deny(scope: Scope, send: Send, refusal: RequestRefused, body: bytes) -> None:
+def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+
+async def _deny(scope: Scope, send: Send, response: Response) -> None:
     """Refuse a WebSocket with its status and body where the ASGI server can, else by closing, which is a 403."""
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": 1008})
         return
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "websocket.http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": body})
+    headers = _encoded([*response.headers, ("Content-Length", str(len(response.body)))])
+    await send({"type": "websocket.http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": response.body})
 
 
 def _request(scope: Scope, method: str) -> Request:

@@ -20,7 +20,7 @@ import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from madang.errors import RemoteProtocolError, RequestRefused
+from madang.errors import BAD_REQUEST, RemoteProtocolError, RequestRefused
 from madang.faces.asgi import ASGIApplication, ASGIFace
 from madang.faces.link import Cork, WebSocketLink
 from madang.rfc import ws
@@ -384,13 +384,15 @@ class HttpProtocol(HttpToolsProtocol):
             agreed = ws.negotiate(handshake.extensions, ground.deflate) if ground.deflate is not None else None
             engine.admit(request)
         except RemoteProtocolError as error:
-            logger.info("a WebSocket from %s is refused: %s", request.address, error)
+            context = {"name": "TRANSPORT_HANDSHAKE_ERROR"}
+            engine.refused(request, RequestRefused(*BAD_REQUEST[:2], error.http_status, str(error), context))
             extra = [ws.VERSION_HEADER] if error.http_status == 426 else []
-            self._refuse(error.http_status, extra, str(error).encode())
+            self._refuse(error.http_status, [*engine.dress(request), *extra], str(error).encode())
             return
         except RequestRefused as refusal:
-            engine.on_refused(request, refusal)
-            self._refuse(refusal.status, [("Content-Type", "application/json")], engine.error_body(refusal))
+            engine.refused(request, refusal)
+            headers = engine.dress(request, [("Content-Type", "application/json")])
+            self._refuse(refusal.status, headers, engine.error_body(refusal))
             return
         self.connections.discard(self)
         link = WebSocketLink(
@@ -402,7 +404,9 @@ class HttpProtocol(HttpToolsProtocol):
             self.connections,
             ground.io.disconnect_all,
         )
-        transport.write(ws.handshake_response(handshake.key, extensions=agreed[0] if agreed is not None else None))
+        extensions = agreed[0] if agreed is not None else None
+        headers = engine.link_headers(request)
+        transport.write(ws.handshake_response(handshake.key, extensions=extensions, headers=headers))
         transport.set_protocol(link)
         engine.link(request, link)
 
