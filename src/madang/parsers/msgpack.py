@@ -39,16 +39,12 @@ _HIGHEST_ID: Final = 999_999_999_999_999
 _OPTIONS: Final = ormsgpack.OPT_PASSTHROUGH_DATETIME | ormsgpack.OPT_PASSTHROUGH_BIG_INT
 #: How both of its errors begin.
 _RECURSION: Final = "Recursion limit"
-_FAR_DATE: Final = "a date is beyond the years 1 to 9999, which Python can't hold"
 _UNDEFINED: Final = b"\xd4\0\0"
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MILLISECOND: Final = datetime.timedelta(milliseconds=1)
 _INTEGERS: Final = range(-(2**63), 2**64)
 _EIGHT: Final = struct.Struct(">q")
 _TIMESTAMPS: Final = {4: b"\xd6\xff", 8: b"\xd7\xff", 12: b"\xc7\x0c\xff"}
-
-# What opens a list or a map, among all bytes.
-_NOT_OPENING: Final = bytes({*range(256)} - {*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF})
 
 
 class _Head(msgspec.Struct, gc=False):
@@ -102,9 +98,7 @@ class MsgpackParser(Parser):
         if head.data is not msgspec.UNSET:
             body = memoryview(head.data)
             if kind != DISCONNECT or bytes(body) != _UNDEFINED:
-                # The map around it opens one list or map more than may be nested in the body.
-                opened = len(content) > limits.max_json_depth and len(content.translate(None, _NOT_OPENING))
-                data = _load(body, content, opened > limits.max_json_depth + 1, limits)
+                data = _load(body, content, limits)
         packet = Packet(kind, data, namespace if namespace == "/" else namespace_of(namespace), _id(head.id))
         check_packet(packet, limits)
         return packet
@@ -124,18 +118,21 @@ def _id(value: int | msgspec.msgpack.Ext | msgspec.UnsetType) -> int | None:
 # Reading
 
 
-def _load(body: memoryview, content: bytes, perhaps_deep: bool, limits: Config) -> Any:
-    if b"\xc7\x01\0" in content or b"\xc7\x08\0" in content:
-        body = memoryview(_short_buffers_as_binary(bytes(body)))
+def _load(body: memoryview, content: bytes, limits: Config) -> Any:
+    extensions = _Extensions()
     try:
-        data = ormsgpack.unpackb(body, ext_hook=_extension)
+        data = ormsgpack.unpackb(body, ext_hook=extensions)
+        if extensions.short and (b"\xc7\x01\0" in content or b"\xc7\x08\0" in content):
+            extensions = _Extensions()
+            data = ormsgpack.unpackb(_short_buffers_as_binary(bytes(body)), ext_hook=extensions)
     except ValueError as error:
         if str(error).startswith(_RECURSION):
             raise _too_deep(limits) from None
-        # The library keeps to itself what the hook raised; it has but one reason.
-        what = _FAR_DATE if str(error) == "ext_hook failed" else f"a packet's body can't be read: {error}"
-        raise RemoteProtocolError(what, rule=_RULE) from None
-    if perhaps_deep and _deeper_than(data, limits.max_json_depth):
+        raise RemoteProtocolError(f"a packet's body can't be read: {error}", rule=_RULE) from None
+    if extensions.far:
+        raise RemoteProtocolError("a date is beyond the years 1 to 9999, which Python can't hold", rule=_RULE)
+    # Each level takes a byte at least, so short messages need no look.
+    if len(body) > limits.max_json_depth and _deeper_than(data, limits.max_json_depth):
         raise _too_deep(limits)
     return data
 
@@ -159,22 +156,37 @@ def _deeper_than(data: Any, depth: int) -> bool:
     return bool(level)
 
 
-def _extension(code: int, data: bytes) -> Any:
-    """A value of an extension type, as notepack understands it; a standard timestamp too, which it doesn't.
+class _Extensions:
+    """Makes values of one body's extensions, as notepack understands them; of standard timestamps too.
 
-    Raises:
-        Exception: a date is beyond those of Python.
+    Attributes:
+        short: there was one of type 0 with 1 or 8 bytes, which may have been a buffer.
+        far: there was a date beyond those of Python. The library would hide what is raised here.
     """
-    size = len(data)
-    if code == 0:
-        if size == 1:
-            return None  # undefined
-        if size != 8:
-            return data
-        return _EPOCH + _EIGHT.unpack(data)[0] * _MILLISECOND
-    if code == -1 and size in _TIMESTAMPS:
-        return msgspec.msgpack.decode(_TIMESTAMPS[size] + data)
-    return [code, data]
+
+    __slots__ = ("far", "short")
+
+    def __init__(self) -> None:
+        self.short = False
+        self.far = False
+
+    def __call__(self, code: int, data: bytes) -> Any:
+        size = len(data)
+        try:
+            if code == 0:
+                if size == 1:
+                    self.short = True
+                    return None  # undefined
+                if size == 8:
+                    self.short = True
+                    return _EPOCH + _EIGHT.unpack(data)[0] * _MILLISECOND
+                return data
+            if code == -1 and size in _TIMESTAMPS:
+                return msgspec.msgpack.decode(_TIMESTAMPS[size] + data)
+        except (OverflowError, msgspec.MsgspecError):
+            self.far = True
+            return None
+        return [code, data]
 
 
 def _small(sizes: range, before: bytes = b"") -> bytes:
