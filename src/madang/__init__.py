@@ -24,7 +24,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from madang.config import Config, Cookie
+    from madang.config import Config, Cookie, Recovery
     from madang.core.ack import Ack
     from madang.core.events import ResponseHeaders
     from madang.core.hub import Handshake, Namespace, Socket
@@ -66,6 +66,7 @@ __all__ = [
     "MadangError",
     "Namespace",
     "Reason",
+    "Recovery",
     "RemoteProtocolError",
     "RemoteSocket",
     "Request",
@@ -85,6 +86,7 @@ _HOMES = {
     "Cookie": "config",
     "Handshake": "core.hub",
     "Namespace": "core.hub",
+    "Recovery": "config",
     "RemoteSocket": "core.target",
     "Request": "transports",
     "ResponseHeaders": "core.events",

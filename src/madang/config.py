@@ -12,7 +12,7 @@ from madang.errors import ConfigError
 if TYPE_CHECKING:
     from madang.parsers import Parser
 
-__all__ = ["Config", "Cookie"]
+__all__ = ["Config", "Cookie", "Recovery"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,42 @@ class Cookie:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """Connection state recovery: a client that was lost and comes back gets what it has missed.
+
+    Attributes:
+        max_disconnection_seconds: how long a client may be away.
+        skip_middleware: whether one that comes back in time is let in without asking the namespace's middleware.
+        max_bytes: about how much memory the kept events of the whole server may take; the oldest go first.
+        max_events: how many events are kept at most.
+        max_absent: how many clients may be away at a time; the one that is away for longest is forgotten first.
+        max_replay_events: how many kept events are looked at for one client that comes back.
+        max_replay_bytes: how much one client gets when it comes back.
+        max_rooms_left: how many rooms that a client has left lately are remembered, for what it had not got from them.
+
+    Raises:
+        ConfigError: a value that makes no sense; the message says which.
+
+    Example:
+        ```python
+        io = Server(recovery=Recovery(max_disconnection_seconds=300))
+        ```
+    """
+
+    max_disconnection_seconds: float = 120.0
+    skip_middleware: bool = True
+    max_bytes: int = 64_000_000
+    max_events: int = 100_000
+    max_absent: int = 20_000
+    max_replay_events: int = 5_000
+    max_replay_bytes: int = 4_000_000
+    max_rooms_left: int = 1_000
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, "recovery: ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All settings of a `Server`. Each may be given to `Server(...)` as a keyword.
 
@@ -72,6 +108,8 @@ class Config:
         cors_credentials: whether pages of other origins may send cookies (`withCredentials`).
         cookie: a `Cookie` to set at the handshake, or None.
         allow_request: a function that is given the `Request` of each handshake and returns whether to take it.
+        recovery: whether a client that was lost and comes back gets what it has missed; a `Recovery` says within
+            which limits, and True means its defaults.
 
     Time:
         ping_interval_seconds: how long after a pong the next ping is sent.
@@ -124,6 +162,7 @@ class Config:
     cors_credentials: bool = False
     cookie: Cookie | None = None
     allow_request: Callable[[Any], bool] | None = None
+    recovery: Recovery | bool = False
 
     ping_interval_seconds: float = 25.0
     ping_timeout_seconds: float = 20.0
@@ -154,12 +193,7 @@ class Config:
     websocket_compression_level: int = 6
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name.endswith("_seconds") and not (isinstance(value, int | float) and 0 < value < 1e9):
-                raise ConfigError(f"{field.name} must be a positive number of seconds, not {value!r}")
-            if field.name.startswith("max_") and (type(value) is not int or value < 1):
-                raise ConfigError(f"{field.name} must be a whole number of at least 1, not {value!r}")
+        _check_numbers(self)
         path: Any = self.path
         if not (isinstance(path, str) and path.startswith("/") and len(path) > 1) or "?" in path:
             raise ConfigError(f'path must start with "/" and be more than that, as "/socket.io/", not {self.path!r}')
@@ -185,7 +219,27 @@ class Config:
             raise ConfigError(
                 'cors_credentials with origins="*" would let every page of the web act as your users; name the origins'
             )
+        if self.recovery is True:
+            object.__setattr__(self, "recovery", Recovery(max_replay_bytes=min(4_000_000, self.max_buffered_bytes)))
+        elif not isinstance(self.recovery, Recovery | bool):
+            raise ConfigError(f"recovery must be True, False or a Recovery, not {self.recovery!r}")
+        elif isinstance(self.recovery, Recovery) and self.recovery.max_replay_bytes > self.max_buffered_bytes:
+            raise ConfigError("recovery: max_replay_bytes must not be greater than max_buffered_bytes")
         if self.max_packet_bytes < self.max_payload_bytes:
             raise ConfigError("max_packet_bytes must not be smaller than max_payload_bytes")
         if self.websocket_compression_level not in range(1, 10):
             raise ConfigError(f"websocket_compression_level must be 1 to 9, not {self.websocket_compression_level!r}")
+
+
+def _check_numbers(settings: Any, whose: str = "") -> None:
+    """Refuse numbers that make no sense, by the units and limits in their names."""
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if field.name.endswith("_seconds") and not (isinstance(value, int | float) and 0 < value < 1e9):
+            raise ConfigError(f"{whose}{field.name} must be a positive number of seconds, not {value!r}")
+        if (
+            field.name.startswith("max_")
+            and not field.name.endswith("_seconds")
+            and (type(value) is not int or value < 1)
+        ):
+            raise ConfigError(f"{whose}{field.name} must be a whole number of at least 1, not {value!r}")

@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from madang.config import Config
+from madang.config import Config, Recovery
 from madang.core.ack import Ack
 from madang.core.engine import Engine
 from madang.core.hub import Hub, Namespace, Socket
 from madang.core.listeners import AnyFunction, Listeners, Listening
+from madang.core.recovery import Memory
 from madang.core.session import Session
 from madang.core.target import Crowd, Target
 from madang.dispatch import Dispatcher, logger
@@ -75,6 +76,9 @@ class Server(Crowd, Listening):
             raise ConfigError(f"there is no such setting: {error}") from None
         self.hub = Hub()
         self.engine = Engine(self.config, self.hub, self.hub.shapes)
+        if isinstance(self.config.recovery, Recovery):
+            self.hub.memory = Memory(self.engine, self.config.recovery)
+            self.hub.memory.on_failed = self._log_unrecovered
         self._root = self.hub.of("/")
         self._on_start: list[Callable[[], Any]] = []
         self._on_stop: list[Callable[[], Any]] = []
@@ -444,6 +448,9 @@ class Server(Crowd, Listening):
 
     def _log_engine_failure(self, event: str, error: BaseException) -> None:
         logger.error("the function for the engine's %r failed", event, exc_info=error)
+
+    def _log_unrecovered(self, session: Session, why: str) -> None:
+        logger.debug("client %s at %s begins anew: %s", session.id, session.request.address or "unknown", why)
 
     def _log_refusal(self, request: Request, refusal: RequestRefused) -> None:
         # Strangers' mistakes are no news; an origin that is turned away mostly is a setting that is missing.

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 import madang
-from madang import Config, Cookie, MadangError, Reason, cli, errors
+from madang import Config, Cookie, MadangError, Reason, Recovery, cli, errors
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -229,6 +229,11 @@ def test_every_field_of_the_cookie_is_described_with_its_default() -> None:
     check_defaults(Cookie, {name: cells(rest)[0] for name, rest in rows})
 
 
+def test_every_field_of_the_recovery_is_described_with_its_default() -> None:
+    rows = ROW.findall(section("settings.md", "Recovery"))
+    check_defaults(Recovery, {name: cells(rest)[0] for name, rest in rows})
+
+
 def check_defaults(kind: type, described: dict[str, str]) -> None:
     actual = {field.name: field.default for field in fields(kind)}
     assert MISSING not in actual.values()
@@ -252,7 +257,7 @@ def test_every_limit_is_explained() -> None:
 
 
 def test_settings_that_pages_name_exist() -> None:
-    known = {field.name for field in fields(Config)} | {field.name for field in fields(Cookie)}
+    known = {field.name for kind in (Config, Cookie, Recovery) for field in fields(kind)}
     pattern = re.compile(r"`((?:max|min)_[a-z_]+|[a-z_]+_(?:seconds|bytes))\b")
     for path in PAGES:
         for name in pattern.findall(path.read_text()):

@@ -8,11 +8,12 @@ Source: Socket.IO protocol 5; the names are those of Socket.IO's server API.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, overload
 
 from madang.core.ack import Ack, Drain
 from madang.core.listeners import AnyFunction, Handler, Listeners, Listening
+from madang.core.recovery import Claim, Entry, Log, Memory, Stay
 from madang.core.session import OPEN_STATE, Session
 from madang.core.target import Crowd, Sender, Target, check_event, check_rooms
 from madang.errors import (
@@ -47,12 +48,14 @@ class Hub:
         outgoing: slot: runs the listeners of outgoing events.
         housed: slot: runs the handlers of what happens to a room.
         guard: slot: raises `WrongThreadError` unless called where the server runs.
+        memory: what is kept for clients that may come back; None: nothing.
         new_future: slot: makes something to wait on, with `set_result` and `__await__`.
         shield: slot: lets several wait on one such thing, and each be cancelled alone.
     """
 
     def __init__(self) -> None:
         self.engine: Engine
+        self.memory: Memory | None = None
         self.namespaces: dict[str, Namespace] = {}
         self.shapes: dict[str, dict[str, Shape]] = {}
         self.admit: Callable[[Socket], None]
@@ -83,6 +86,8 @@ class Hub:
         if namespace.name in self.namespaces:
             raise LocalProtocolError(f"there is a namespace {namespace.name!r} already; use io.of({namespace.name!r})")
         namespace._hub = self
+        if self.memory is not None:
+            namespace._log = Log(self.memory, namespace.name)
         self.namespaces[namespace.name] = namespace
         self.shapes[namespace.name] = namespace.listeners.shapes
 
@@ -97,7 +102,11 @@ class Hub:
 
     def reset(self) -> None:
         """Forget all sockets without a word: their event loop is gone, and their connections with it."""
+        if self.memory is not None:
+            self.memory.reset()
         for namespace in self.namespaces.values():
+            if self.memory is not None:
+                namespace._log = Log(self.memory, namespace.name)
             namespace._sockets.clear()
             namespace._rooms.clear()
             namespace._eavesdroppers = min(1, len(namespace.listeners.outgoing))
@@ -141,6 +150,13 @@ class Hub:
             return
         socket = Socket(self, namespace, session, packet.data)
         session.sockets[packet.namespace] = socket
+        if self.memory is not None and namespace._log is not None:
+            claim = self.memory.claim(namespace._log, session, packet.data)
+            if claim is not None:
+                socket._claims(claim)
+                if self.memory.settings.skip_middleware:
+                    socket.accept()
+                    return
         self.admit(socket)
 
     def closed(self, session: Session, reason: str) -> None:
@@ -222,6 +238,7 @@ class Socket(Sender, Listening):
         id: 20 URL-safe characters; a room of this name reaches it.
         namespace: the namespace that it has joined.
         connected: whether it is in it now.
+        recovered: whether the client was lost and has come back, with its id, rooms and data.
         session: what carries it; several sockets of one client share it.
     """
 
@@ -229,14 +246,17 @@ class Socket(Sender, Listening):
         "__weakref__",
         "_acks",
         "_auth",
+        "_claim",
         "_data",
         "_ended",
         "_hub",
         "_listeners",
         "_rooms",
+        "_stay",
         "connected",
         "id",
         "namespace",
+        "recovered",
         "session",
     )
 
@@ -252,6 +272,9 @@ class Socket(Sender, Listening):
         self._acks: dict[int, Ack] | None = None
         self._listeners: Listeners | None = None
         self._ended: str | None = None
+        self.recovered = False
+        self._claim: Claim | None = None
+        self._stay: Stay | None = None
 
     # Who it is
 
@@ -287,6 +310,11 @@ class Socket(Sender, Listening):
     def _target(self) -> Target:
         return Target(self.namespace, only=self)
 
+    def _current(self) -> Socket:
+        """The socket that the client has now: another one if it was lost and has come back."""
+        stay = self._stay
+        return self if self.connected or stay is None or stay.socket is None else stay.socket
+
     @property
     def broadcast(self) -> Target:
         """Everyone in the namespace but this socket."""
@@ -295,7 +323,8 @@ class Socket(Sender, Listening):
     def emit(self, event: str, *args: Any) -> None:
         """Send an event to this client. An ordinary function: it writes or queues, and returns.
 
-        To a client that is gone nothing is sent, and nothing is raised: it may go at any moment.
+        To a client that is gone nothing is sent, and nothing is raised: it may go at any moment. With the setting
+        `recovery`, one that comes back in time gets it then.
 
         Args:
             event: its name.
@@ -313,7 +342,12 @@ class Socket(Sender, Listening):
         """
         self._hub.guard()
         check_event(event)
-        if self.connected:
+        if self._stay is not None:
+            data = [event, *args]
+            self._stay.emit(data)
+            if self.connected and self.namespace._eavesdroppers:
+                self._notify_outgoing(data)
+        elif self.connected:
             data = [event, *args]
             self.session.send(Packet(EVENT, data, self.namespace.name))
             if self.namespace._eavesdroppers:
@@ -373,7 +407,14 @@ class Socket(Sender, Listening):
         """
         self._hub.guard()
         check_rooms(rooms)
+        stay = self._stay
         if self._ended is not None:
+            if stay is not None and self._current() is not self:
+                self._current().join(*rooms)
+            elif stay is not None and stay.absent:
+                for room in rooms:
+                    self._check_rooms_limit(stay.rooms, room)
+                    stay.join(room)
             return
         own = self._rooms
         if own is None:
@@ -381,24 +422,38 @@ class Socket(Sender, Listening):
         for room in rooms:
             if room in own or room == self.id:
                 continue
-            if len(own) >= self._hub.engine.config.max_rooms_per_socket:
-                raise LimitError(
-                    f"socket {self.id} is in {len(own)} rooms, as many as the setting max_rooms_per_socket allows"
-                )
+            self._check_rooms_limit(own, room)
             own.add(room)
+            if stay is not None:
+                stay.join(room)
             if self.connected:  # else it is no member before it is accepted
                 created = self.namespace._add_member(room, self)
                 if self.namespace._listeners.rooms is not None and not self._tell_joined(room, created):
                     return  # a handler has sent it away
 
+    def _check_rooms_limit(self, own: Collection[str], room: str) -> None:
+        if room not in own and len(own) >= self._hub.engine.config.max_rooms_per_socket:
+            raise LimitError(
+                f"socket {self.id} is in {len(own)} rooms, as many as the setting max_rooms_per_socket allows"
+            )
+
     def leave(self, *rooms: str) -> None:
         """Leave rooms. Does nothing for those that it isn't in."""
         self._hub.guard()
         check_rooms(rooms)
+        stay = self._stay
+        if stay is not None and not self.connected:
+            if self._current() is not self:
+                self._current().leave(*rooms)
+            elif stay.absent:
+                for room in rooms:
+                    stay.leave(room)
         if self._rooms:
             for room in rooms:
                 if room in self._rooms:
                     self._rooms.remove(room)
+                    if stay is not None:
+                        stay.leave(room)
                     if self.connected:
                         emptied = self.namespace._drop_member(room, self)
                         if self.namespace._listeners.rooms is not None and not self._tell_left(room, emptied):
@@ -459,19 +514,45 @@ class Socket(Sender, Listening):
 
     # Its life
 
+    def _claims(self, claim: Claim) -> None:
+        """The client was lost, and has come back: it is to be what it was."""
+        stay = claim.stay
+        self._claim = claim
+        self.recovered = True
+        self.id = stay.id
+        self._data = stay.data if stay.socket is None else stay.socket.data
+
     def accept(self) -> None:
         """The middleware let it in: tell the client, and call the handlers of "connection"."""
         session = self.session
         if self._ended is not None or session.state != OPEN_STATE:
             return
-        self.connected = True
         namespace = self.namespace
+        hello = {"sid": self.id}
+        missed: list[Entry] | None = None
+        if namespace._log is not None:
+            if self._claim is not None:
+                missed = self._claim.redeem(self)
+                if missed is None:
+                    # While the middleware was asked, it came too late. Another try of the client begins anew.
+                    session.close(Reason.TRANSPORT_CLOSE, discard=True)
+                    return
+                self._stay, self._claim = self._claim.stay, None
+            else:
+                self._stay = namespace._log.memory.begin(namespace._log, self)
+            if self._stay is not None:
+                hello["pid"] = self._stay.pid
+        self.connected = True
         namespace._sockets[self.id] = self
         if self._listeners is not None and self._listeners.outgoing:
             namespace._eavesdroppers += 1
         session.joined()
         entered = [(room, namespace._add_member(room, self)) for room in self._rooms or ()]  # a middleware chose them
-        session.send(Packet(CONNECT, {"sid": self.id}, self.namespace.name))
+        session.send(Packet(CONNECT, hello, self.namespace.name))
+        # Behind the CONNECT packet: what comes before it, clients keep until it comes, and forget to count it if the
+        # connection is lost again in between.
+        for entry in missed or ():
+            session.push(entry.encoded)
         if namespace._listeners.rooms is not None:
             for room, created in entered:
                 if not self._tell_joined(room, created):
@@ -501,6 +582,11 @@ class Socket(Sender, Listening):
         """
         self._hub.guard()
         if self._ended is not None:
+            current = self._current()
+            if current is not self:
+                current.disconnect(close)
+            elif self._stay is not None:
+                self._stay.end()
             return
         if close:  # each namespace is told, as the reference does: the client shall know that the server meant it
             for socket in list(self.session.sockets.values()):
@@ -525,6 +611,8 @@ class Socket(Sender, Listening):
         if self._listeners is not None and self._listeners.outgoing:
             namespace._eavesdroppers -= 1
         self._abandon(reason)
+        if self._stay is not None:
+            self._stay.lost(self, reason)
         self._hub.life(self, "disconnect", (reason,))
 
     def _abandon(self, reason: str) -> None:
@@ -592,6 +680,7 @@ class Namespace(Crowd, Listening):
         self._sockets: dict[str, Socket] = {}
         self._rooms: dict[str, dict[Socket, None]] = {}
         self._last_id = 0
+        self._log: Log | None = None  # what is kept for clients that may come back
         self._eavesdroppers = 0  # at how many places somebody listens to outgoing events
         for attribute in dir(type(self)):
             if attribute == "on_error":

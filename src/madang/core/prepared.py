@@ -35,6 +35,10 @@ class Prepared:
         self._last: Encoded | None = None
         self._encodings: dict[tuple[str, str], Encoded] = {}
 
+    def seed(self, wire: Wire, parser: Parser, encoded: Encoded) -> None:
+        """Take an encoding that was made elsewhere."""
+        self._encodings[wire.name, parser.name] = encoded
+
     def encoded(self, wire: Wire, parser: Parser) -> Encoded:
         """The packet in the encoding of a client.
 

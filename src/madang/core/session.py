@@ -91,6 +91,7 @@ class Session(Timed):
         direct: the link, while it can be written to at once; read by broadcasts.
         sockets: what the hub keeps here: the client's sockets by namespace, None for one that was left.
         state: `OPEN_STATE`, `CLOSING` or `CLOSED`.
+        confirmed: when the last ping was sent that the client has answered: all that was sent before it has arrived.
         violation: the rule that the client broke, if that was its end.
         ended: why it is over, one of `Reason`; None while it is open.
     """
@@ -111,6 +112,7 @@ class Session(Timed):
         "_posting",
         "_probe",
         "_upgrade_by",
+        "confirmed",
         "direct",
         "ended",
         "id",
@@ -152,7 +154,8 @@ class Session(Timed):
         self._buffered = 0
         self._drained: list[Any] | None = None
         self._heard = False
-        self._pinged = False
+        self._pinged = 0.0  # when the ping was sent that is not answered yet
+        self.confirmed = 0.0
         now = engine.clock()
         self._connect_by = now + engine.config.connect_timeout_seconds
         self._upgrade_by = 0.0
@@ -172,8 +175,8 @@ class Session(Timed):
         if direct is not None:
             direct.write(encoded)
             return
-        if self.state != OPEN_STATE:
-            return
+        if self.state != OPEN_STATE or self.overflowed:
+            return  # nothing may go out behind a packet that was left out
         if volatile and self._exchange is None:
             return
         size = self._buffered + encoded.size
@@ -275,7 +278,9 @@ class Session(Timed):
             if not self.wire.server_pings:
                 self.fail(RemoteProtocolError("a pong that nobody asked for", rule="heartbeat"))
                 return
-            self._pinged = False
+            if self._pinged:
+                self.confirmed = self._pinged
+                self._pinged = 0.0
             self._ping_due = self._engine.clock() + self._engine.config.ping_interval_seconds
             self._rearm()
         elif kind == CLOSE:
@@ -506,7 +511,7 @@ class Session(Timed):
                 return
             if not self._pinged:
                 self.send(_PING_PACKET)
-                self._pinged = True
+                self._pinged = now
             # Anything that came since the ping shows that the client lives; a pong may wait behind a large upload.
             self._heard = False
             # A timer that is a little late must not add up; after a long stall the client gets its full time.

@@ -325,8 +325,10 @@ class Target(Crowd):
 
     def _members(self) -> Iterable[Socket]:
         if self._only is not None:
-            return (self._only,) if self._only.connected else ()
-        return self._namespace._select(self._rooms, self._except, self._sender)
+            only = self._only._current()
+            return (only,) if only.connected else ()
+        sender = self._sender._current() if self._sender is not None else None
+        return self._namespace._select(self._rooms, self._except, sender)
 
     def _say(self, data: list[Any], ack: Ack | None) -> None:
         namespace = self._namespace
@@ -341,6 +343,13 @@ class Target(Crowd):
             members = asked = list(members)
         prepared = Prepared(packet, self._compress)
         volatile = self._volatile
+        log = namespace._log
+        if log is not None and ack is None:
+            only, rooms = self._only, self._rooms
+            if only is not None:
+                rooms = (only.id,)
+            if (namespace._sockets or log.absent) and (only is None or only._stay is not None):
+                log.number(prepared, rooms, self._except, self._sender, self._compress, volatile)
         wire = parser = encoded = None
         for socket in members:
             session = socket.session

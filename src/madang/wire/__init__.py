@@ -63,6 +63,8 @@ class Wire(ABC):
     name: ClassVar[str]
     #: Whether the server sends pings (else the client does).
     server_pings: ClassVar[bool]
+    #: Whether clients know connection state recovery.
+    recovers: ClassVar[bool] = False
 
     @abstractmethod
     def recognises(self, query: Mapping[str, str]) -> bool:

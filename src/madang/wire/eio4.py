@@ -110,6 +110,7 @@ class EngineIO4(Wire):
 
     name: ClassVar[str] = "eio4"
     server_pings: ClassVar[bool] = True
+    recovers: ClassVar[bool] = True
 
     def recognises(self, query: Mapping[str, str]) -> bool:  # noqa: D102
         return query.get("EIO") == "4"

@@ -1,0 +1,704 @@
+"""Connection state recovery: what a client missed while it was away, its rooms and its data.
+
+Every event that is not volatile and asks for no acknowledgement gets a number, its *offset*, as one more argument at
+its end, and is kept, encoded, once for all who may need it. A client that comes back tells the last offset that it
+has seen. What it gets then is what it would have heard: the log is searched by room, and a client's stay in each room
+is known as an interval of numbers, so that joining, leaving, `except_` and the sender count as they were when the
+event was emitted.
+
+    Memory   all that is kept by one server, and its limits
+     └ Log      the events of one namespace, by room
+        └ Shelf    those of one room
+    Stay     one client in one namespace, over all its connections
+
+Nothing here is queued for each client: an event to ten thousand costs the log one entry.
+
+Source: Socket.IO, "Connection state recovery".
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Collection
+from operator import attrgetter
+from sys import getsizeof
+from typing import TYPE_CHECKING, Any, Final
+
+from madang.config import Recovery
+from madang.core.wheel import Timed
+from madang.errors import ConfigError, Reason
+from madang.packet import EVENT, Encoded, Packet
+
+if TYPE_CHECKING:
+    from madang.core.engine import Engine
+    from madang.core.hub import Socket
+    from madang.core.prepared import Prepared
+    from madang.core.session import Session
+
+__all__ = ["RECOVERABLE", "Claim", "Entry", "Log", "Memory", "Shelf", "Stay"]
+
+#: After these the client may come back; not after an end that somebody meant, or that the client has earned.
+RECOVERABLE: Final = frozenset(
+    (
+        Reason.TRANSPORT_CLOSE,
+        Reason.TRANSPORT_ERROR,
+        Reason.PING_TIMEOUT,
+        Reason.FORCED_CLOSE,
+        Reason.FORCED_SERVER_CLOSE,
+        Reason.SHUTTING_DOWN,
+    )
+)
+
+#: About what the objects around the frames of one entry take, and its place in one more room (bytes).
+_ENTRY_BYTES: Final = 500
+_PLACE_BYTES: Final = 300
+#: What is never a string in a client: as the last argument it can't be mistaken for an offset.
+_NO_TEXT: Final = (bool, int, float, list, tuple, dict, bytes, bytearray, memoryview, type(None))
+#: An offset is six characters that tell the life of the server, a dot, and the number in hexadecimal digits.
+_EPOCH: Final = 6
+_LONGEST: Final = _EPOCH + 1 + 16
+
+
+class Entry:
+    """An event that is kept.
+
+    Attributes:
+        sequence: its number.
+        at: when it was emitted, in seconds of the engine's clock.
+        encoded: its frames, with the offset.
+        log: whose it is.
+        rooms: to whom it went; empty: to everyone.
+        excluded: the rooms that were left out.
+        sender: the id of the socket that did not hear it, or None.
+        cost: about how many bytes it takes.
+    """
+
+    __slots__ = ("at", "cost", "encoded", "excluded", "log", "rooms", "sender", "sequence")
+
+    def __init__(
+        self,
+        sequence: int,
+        at: float,
+        encoded: Encoded,
+        log: Log,
+        rooms: tuple[str, ...],
+        excluded: tuple[str, ...],
+        sender: str | None,
+    ) -> None:
+        self.sequence = sequence
+        self.at = at
+        self.encoded = encoded
+        self.log = log
+        self.rooms = rooms
+        self.excluded = excluded
+        self.sender = sender
+        # Links keep the same bytes once more, framed.
+        self.cost = _ENTRY_BYTES + _PLACE_BYTES * len(rooms) + 2 * sum(map(getsizeof, encoded.frames))
+
+
+_BY_SEQUENCE: Final = attrgetter("sequence")
+
+
+class Shelf:
+    """The entries of one room, oldest first.
+
+    Attributes:
+        log: whose it is.
+        room: which room; None: what went to everyone.
+        floor: the number of the last entry that was thrown away.
+        floor_at: when that was emitted.
+        listed: whether it stands among the empty ones.
+    """
+
+    __slots__ = ("_entries", "_start", "floor", "floor_at", "listed", "log", "room")
+
+    def __init__(self, log: Log, room: str | None, floor: int, floor_at: float) -> None:
+        self._entries: list[Entry | None] = []
+        self._start = 0
+        self.log = log
+        self.room = room
+        self.floor = floor
+        self.floor_at = floor_at
+        self.listed = False
+
+    def __len__(self) -> int:
+        return len(self._entries) - self._start
+
+    def add(self, entry: Entry) -> None:
+        """Keep an entry, the newest."""
+        self._entries.append(entry)
+
+    def drop(self, entry: Entry) -> None:
+        """Throw away the oldest entry, which is this one."""
+        entries = self._entries
+        entries[self._start] = None  # so that it is freed at once
+        self._start += 1
+        if self._start * 2 >= len(entries):
+            del entries[: self._start]
+            self._start = 0
+        self.floor = entry.sequence
+        self.floor_at = entry.at
+
+    def between(self, after: int, to: int | None) -> list[Entry]:
+        """The entries with numbers above `after`, up to and with `to`."""
+        entries: list[Any] = self._entries
+        low = bisect_right(entries, after, self._start, key=_BY_SEQUENCE)
+        if to is None:
+            return entries[low:]
+        return entries[low : bisect_right(entries, to, low, key=_BY_SEQUENCE)]
+
+
+class Log:
+    """The events of one namespace, by room.
+
+    Attributes:
+        memory: where all logs count together.
+        namespace: the namespace's name.
+        shelves: by room; None: what went to everyone.
+        absent: the clients that may come back.
+    """
+
+    __slots__ = ("absent", "memory", "namespace", "shelves")
+
+    def __init__(self, memory: Memory, namespace: str) -> None:
+        self.memory = memory
+        self.namespace = namespace
+        self.shelves: dict[str | None, Shelf] = {}
+        self.absent: dict[Stay, None] = {}
+
+    def keep(
+        self,
+        data: list[Any],
+        rooms: tuple[str, ...],
+        excluded: tuple[str, ...] = (),
+        sender: str | None = None,
+        compress: bool = True,
+    ) -> Encoded:
+        """Number and keep an event.
+
+        Args:
+            data: its name and its arguments.
+            rooms: to whom it goes; empty: to everyone.
+            excluded: the rooms that are left out.
+            sender: the id of the socket that doesn't hear it.
+            compress: whether compression is worth trying.
+
+        Returns:
+            It with its offset, for all clients that know recovery.
+
+        Raises:
+            EncodeError: an argument can't be sent.
+        """
+        memory = self.memory
+        encoded = self._encode(data, memory.sequence + 1, compress)
+        memory.sequence += 1
+        if len(rooms) > 1:
+            rooms = tuple(dict.fromkeys(rooms))
+        entry = Entry(memory.sequence, memory.engine.clock(), encoded, self, rooms, excluded, sender)
+        for room in rooms or (None,):
+            shelf = self.shelves.get(room)
+            if shelf is None:
+                shelf = self.shelves[room] = Shelf(self, room, memory.floor, memory.floor_at)
+            shelf.add(entry)
+        memory.add(entry)
+        return encoded
+
+    def number(
+        self,
+        prepared: Prepared,
+        rooms: tuple[str, ...],
+        excluded: tuple[str, ...],
+        sender: Socket | None,
+        compress: bool,
+        volatile: bool,
+    ) -> None:
+        """Give a broadcast its offset, and keep it unless it is volatile.
+
+        Raises:
+            EncodeError: an argument can't be sent.
+        """
+        memory = self.memory
+        data = prepared.packet.data
+        if not volatile:
+            encoded = self.keep(data, rooms, excluded, sender.id if sender is not None else None, compress)
+        elif isinstance(data[-1], _NO_TEXT):
+            return
+        else:
+            # Clients take the last argument, if it is a string, for the offset. That of the newest event is true: who
+            # hears this has heard all before it.
+            encoded = self._encode(data, memory.sequence, compress)
+        prepared.seed(memory.wire, memory.engine._parser, encoded)
+
+    def _encode(self, data: list[Any], sequence: int, compress: bool) -> Encoded:
+        memory = self.memory
+        packet = Packet(EVENT, [*data, f"{memory.epoch}.{sequence:x}"], self.namespace)
+        return Encoded(memory.wire.encode(packet, memory.engine._parser), compress)
+
+    def missed(self, stay: Stay, position: int) -> list[Entry] | None:
+        """What a client has not got.
+
+        Args:
+            stay: the client.
+            position: the number of the last event that it has seen.
+
+        Returns:
+            The entries, oldest first; None if something of it is not there any more, or it is too much.
+        """
+        memory = self.memory
+        settings = memory.settings
+        position = max(position, stay.start)
+        confirmed = stay.confirmed_at()
+        if stay.floor > position and stay.floor_at >= confirmed:
+            return None
+        found: list[Entry] = []
+        sorted_ = True
+        for room, since, to in stay.windows():
+            low = max(position, since)
+            if to is not None and to <= low:
+                continue
+            shelf = self.shelves.get(room)
+            # What was thrown away is no loss where the client has it: the answer to a later ping says so.
+            if shelf is None:
+                if memory.floor > low and memory.floor_at >= confirmed:
+                    return None
+                continue
+            if shelf.floor > low and shelf.floor_at >= confirmed:
+                return None
+            entries = shelf.between(low, to)
+            if entries:
+                if found:
+                    sorted_ = False
+                found += entries
+                if len(found) > settings.max_replay_events:
+                    return None
+        if not sorted_:
+            found = sorted({entry.sequence: entry for entry in found}.values(), key=_BY_SEQUENCE)
+        found = [entry for entry in found if entry.sender != stay.id and not self._excluded(entry, stay)]
+        if sum(entry.encoded.size for entry in found) > settings.max_replay_bytes:
+            return None
+        return found
+
+    @staticmethod
+    def _excluded(entry: Entry, stay: Stay) -> bool:
+        return any(stay.was_in(room, entry.sequence) for room in entry.excluded)
+
+
+class Memory(Timed):
+    """All that one server keeps for clients that may come back.
+
+    Args:
+        engine: the engine whose clients they are.
+        settings: the limits.
+
+    Raises:
+        ConfigError: no generation that is served knows recovery.
+
+    Attributes:
+        wire: the generation of the clients that know recovery.
+        epoch: what all offsets of this life of the server begin with.
+        sequence: the number of the newest event.
+        bytes: about how much the kept events take.
+        floor: the number up to which rooms without a shelf may have lost something.
+        floor_at: when that was emitted.
+        stays: the clients, here or absent, by the secret id that they come back with.
+        absent: those who may come back, in the order in which they were lost.
+        recovered: how many clients have come back and got all.
+        failed: how many came back too late, or had missed too much.
+        on_failed: slot: is told of each of these, with the reason.
+    """
+
+    __slots__ = (
+        "_empty",
+        "_entries",
+        "_epoch",
+        "_retention",
+        "absent",
+        "bytes",
+        "engine",
+        "failed",
+        "floor",
+        "floor_at",
+        "on_failed",
+        "recovered",
+        "sequence",
+        "settings",
+        "stays",
+        "wire",
+    )
+
+    def __init__(self, engine: Engine, settings: Recovery) -> None:
+        super().__init__()
+        self.engine = engine
+        self.settings = settings
+        wire = next((wire for wire in engine._wires if wire.recovers), None)
+        if wire is None:
+            raise ConfigError(f"recovery: clients of the generations {list(engine.config.generations)} don't know it")
+        self.wire = wire
+        config = engine.config
+        # A client may be gone for the time of two pings before it is noticed; what came before has arrived.
+        self._retention = (
+            settings.max_disconnection_seconds + config.ping_interval_seconds + 2 * config.ping_timeout_seconds
+        )
+        self.recovered = 0
+        self.failed = 0
+        self.on_failed: Callable[[Session, str], None] = lambda session, why: None
+        self._start()
+
+    def _start(self) -> None:
+        self._epoch: str | None = None
+        self.sequence = 0
+        self.bytes = 0
+        self.floor = 0
+        self.floor_at = 0.0
+        self.stays: dict[str, Stay] = {}
+        self.absent: dict[Stay, None] = {}
+        self._entries: deque[Entry] = deque()
+        self._empty: deque[Shelf] = deque()
+
+    def reset(self) -> None:
+        """Forget everything: the event loop is gone, and with it all clients."""
+        super().__init__()
+        self._start()
+
+    @property
+    def epoch(self) -> str:  # noqa: D102
+        if self._epoch is None:
+            self._epoch = self.engine.new_id()[:_EPOCH]
+        return self._epoch
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    # What is kept
+
+    def add(self, entry: Entry) -> None:
+        """Count an entry that a log has taken, and throw away what is too old or too much."""
+        self._entries.append(entry)
+        self.bytes += entry.cost
+        self._trim(entry.at)
+        if self.due == 0.0:
+            self._rearm(entry.at)
+
+    def _trim(self, now: float) -> None:
+        entries, settings = self._entries, self.settings
+        horizon = now - self._retention
+        while entries and (
+            self.bytes > settings.max_bytes or len(entries) > settings.max_events or entries[0].at < horizon
+        ):
+            entry = entries.popleft()
+            self.bytes -= entry.cost
+            shelves = entry.log.shelves
+            for room in entry.rooms or (None,):
+                shelf = shelves[room]
+                shelf.drop(entry)
+                if not shelf and not shelf.listed:
+                    shelf.listed = True
+                    self._empty.append(shelf)
+        self._sweep(horizon)
+
+    def _sweep(self, horizon: float) -> None:
+        """Throw away shelves that have been empty for long: they only know what they have lost."""
+        empty, most = self._empty, self.settings.max_events
+        while empty and (empty[0].floor_at < horizon or len(empty) > most):
+            shelf = empty.popleft()
+            shelf.listed = False
+            if not shelf and shelf.log.shelves.get(shelf.room) is shelf:
+                del shelf.log.shelves[shelf.room]
+                self.floor = max(self.floor, shelf.floor)
+                self.floor_at = max(self.floor_at, shelf.floor_at)
+
+    def _rearm(self, now: float) -> None:
+        oldest = self._entries[0].at if self._entries else self._empty[0].floor_at if self._empty else now
+        self.due = max(oldest + self._retention, now) + 1.0  # a second more: what comes within it goes together
+        self.engine.wheel.add(self)
+
+    def expire(self, now: float) -> None:
+        """Throw away what is too old, though nothing new comes."""
+        self._trim(now)
+        if self._entries or self._empty:
+            self._rearm(now)
+
+    # Who may come back
+
+    def begin(self, log: Log, socket: Socket) -> Stay | None:
+        """A client is new in a namespace.
+
+        Returns:
+            Its stay; None if it speaks a generation that doesn't know recovery.
+        """
+        session = socket.session
+        if session.wire is not self.wire or session.parser is not self.engine._parser:
+            return None
+        stay = Stay(log, self.engine.new_id(), socket)
+        self.stays[stay.pid] = stay
+        return stay
+
+    def claim(self, log: Log, session: Session, auth: Any) -> Claim | None:
+        """See what a client offers that joins a namespace.
+
+        Args:
+            log: of the namespace.
+            session: the client's connection.
+            auth: what came with the CONNECT packet.
+
+        Returns:
+            What it may have; None: it is new.
+        """
+        pid = auth.get("pid") if isinstance(auth, dict) else None
+        if type(pid) is not str:
+            return None
+        stay = self.stays.get(pid)
+        missed = None
+        if stay is None or stay.log is not log:
+            why = "its session is not known, or not any more"
+        elif session.wire is not self.wire or session.parser is not self.engine._parser:
+            why = "it has come back with another generation or parser"
+        elif (position := self._position(auth.get("offset"))) is None:
+            why = "its offset is none of ours"
+        elif (missed := log.missed(stay, position)) is None:
+            why = "what it has missed is not kept, or too much"
+        if stay is None or missed is None:
+            self._fail(session, why)
+            return None
+        stay.claims += 1
+        return Claim(stay, missed, self.sequence, stay.claims)
+
+    def _fail(self, session: Session, why: str) -> None:
+        self.failed += 1
+        self.on_failed(session, why)
+
+    def _position(self, offset: Any) -> int | None:
+        """The number of the last event that a client has seen; 0: it has seen none; None: it makes no sense."""
+        if offset is None:
+            return 0
+        if type(offset) is not str or not _EPOCH + 1 < len(offset) <= _LONGEST or offset[_EPOCH] != ".":
+            return None
+        digits = offset[_EPOCH + 1 :]
+        if not (digits.isascii() and digits.isalnum()):
+            return None
+        try:
+            sequence = int(digits, 16)
+        except ValueError:
+            return None
+        if offset[:_EPOCH] != self.epoch:
+            # It was told by a server before this one. Clients keep the last offset until they get another one: in
+            # this life it has got none.
+            return 0
+        return sequence if sequence <= self.sequence else None
+
+    def lose(self, stay: Stay) -> None:
+        """A client is gone, and may come back."""
+        now = self.engine.clock()
+        self.absent[stay] = stay.log.absent[stay] = None
+        if len(self.absent) > self.settings.max_absent:
+            next(iter(self.absent)).end()
+        stay.due = now + self.settings.max_disconnection_seconds
+        self.engine.wheel.add(stay)
+
+
+class Claim:
+    """What a client that comes back may have, until it is let in.
+
+    Attributes:
+        stay: its stay.
+        missed: what it has missed until now.
+        sequence: the number of the newest event then.
+        number: the how manieth claim it is.
+    """
+
+    __slots__ = ("missed", "number", "sequence", "stay")
+
+    def __init__(self, stay: Stay, missed: list[Entry], sequence: int, number: int) -> None:
+        self.stay = stay
+        self.missed = missed
+        self.sequence = sequence
+        self.number = number
+
+    def redeem(self, socket: Socket) -> list[Entry] | None:
+        """Put a new socket in the place of the old one, whose connection ends if it was still thought alive.
+
+        Returns:
+            What the client has missed; None: it may not have it any more.
+        """
+        stay = self.stay
+        old = stay.socket
+        if self.number < stay.redeemed:
+            return None  # a later connection of the same client was faster
+        if old is not None:
+            old.session.close(Reason.TRANSPORT_CLOSE, discard=True)
+        log = stay.log
+        if not stay.absent:
+            return None  # it has expired, or a handler has ended it
+        missed = self.missed
+        if log.memory.sequence != self.sequence:
+            more = log.missed(stay, self.sequence)
+            if more is None:
+                return None
+            missed += more
+        stay.redeemed = self.number
+        stay.come_back(socket)
+        log.memory.recovered += 1
+        return missed
+
+
+class Stay(Timed):
+    """One client in one namespace, over all its connections.
+
+    Attributes:
+        pid: the secret id that it comes back with.
+        id: the id of its sockets.
+        log: of the namespace.
+        socket: its socket while it is connected.
+        absent: whether it is gone and may come back.
+        data: what the program keeps with it, while it is absent.
+        start: the number of the newest event when it came.
+        floor: the number up to which its own history is not known any more.
+        floor_at: when that was.
+        claims: how often somebody has asked to come back as this client.
+        redeemed: the last such claim that was granted.
+    """
+
+    __slots__ = (
+        "_confirmed",
+        "_joined",
+        "_left",
+        "_since",
+        "absent",
+        "claims",
+        "data",
+        "floor",
+        "floor_at",
+        "id",
+        "log",
+        "pid",
+        "redeemed",
+        "socket",
+        "start",
+    )
+
+    def __init__(self, log: Log, pid: str, socket: Socket) -> None:
+        super().__init__()
+        self.pid = pid
+        self.id = socket.id
+        self.log = log
+        self.socket: Socket | None = socket
+        self.absent = False
+        self.data: dict[str, Any] | None = None
+        self.start = log.memory.sequence
+        self.floor = 0
+        self.floor_at = 0.0
+        self.claims = 0
+        self.redeemed = 0
+        self._confirmed = 0.0
+        self._since = log.memory.engine.clock()
+        self._joined: dict[str, int] = dict.fromkeys(socket._rooms or (), self.start)
+        self._left: deque[tuple[str, int, int, float]] | None = None
+
+    # Where it is and was
+
+    @property
+    def rooms(self) -> Collection[str]:
+        """The rooms that it is in, or was in when it was lost."""
+        return self._joined
+
+    def join(self, room: str) -> None:
+        """It enters a room."""
+        self._joined.setdefault(room, self.log.memory.sequence)
+
+    def leave(self, room: str) -> None:
+        """It leaves a room. What was said there before may still be on its way."""
+        since = self._joined.pop(room, None)
+        memory = self.log.memory
+        if since is None or since == memory.sequence:
+            return
+        left = self._left
+        if left is None:
+            left = self._left = deque()
+        left.append((room, since, memory.sequence, memory.engine.clock()))
+        confirmed = self.confirmed_at()
+        while left and left[0][3] < confirmed:
+            left.popleft()
+        if len(left) > memory.settings.max_rooms_left:
+            _, _, self.floor, self.floor_at = left.popleft()
+
+    def windows(self) -> list[tuple[str | None, int, int | None]]:
+        """The rooms that it was in, each from which number on, and to which; None: it is still."""
+        windows: list[tuple[str | None, int, int | None]] = [(None, 0, None), (self.id, 0, None)]
+        windows += [(room, since, None) for room, since in self._joined.items() if room != self.id]
+        windows += [(room, since, to) for room, since, to, _ in self._left or ()]
+        return windows
+
+    def was_in(self, room: str, sequence: int) -> bool:
+        """Whether it was in a room when the event of this number was emitted."""
+        if room == self.id:
+            return True
+        since = self._joined.get(room)
+        if since is not None and since < sequence:
+            return True
+        return any(name == room and since < sequence <= to for name, since, to, _ in self._left or ())
+
+    def confirmed_at(self) -> float:
+        """Until when all that was emitted has arrived: the client has answered a ping that was sent after it."""
+        if self.socket is not None:
+            confirmed = self.socket.session.confirmed
+            if confirmed > self._since:  # else the ping was sent before what the client got when it came back
+                self._confirmed = confirmed
+        return self._confirmed
+
+    # Talking to it
+
+    def emit(self, data: list[Any]) -> None:
+        """Send it an event, now or when it comes back."""
+        if self.socket is None and not self.absent:
+            return
+        encoded = self.log.keep(data, (self.id,))
+        if self.socket is not None:
+            self.socket.session.push(encoded)
+
+    # Its life
+
+    def lost(self, socket: Socket, reason: str) -> None:
+        """Its socket has ended."""
+        if socket is not self.socket:
+            return
+        self.confirmed_at()
+        self.socket = None
+        if reason not in RECOVERABLE:
+            self.end()
+            return
+        self.data = socket.data
+        self.absent = True
+        self.log.memory.lose(self)
+
+    def come_back(self, socket: Socket) -> None:
+        """It has a new socket."""
+        self.due = 0.0
+        self.absent = False
+        self.data = None
+        memory = self.log.memory
+        memory.absent.pop(self, None)
+        self.log.absent.pop(self, None)
+        self.socket = socket
+        self._since = memory.engine.clock()
+        for room in socket._rooms or ():  # a middleware may have chosen some
+            self.join(room)
+        socket._rooms = set(self._joined) or None
+
+    def end(self) -> None:
+        """It can't come back any more."""
+        self.due = 0.0
+        self.absent = False
+        self.socket = None
+        self.data = None
+        memory = self.log.memory
+        memory.stays.pop(self.pid, None)
+        memory.absent.pop(self, None)
+        self.log.absent.pop(self, None)
+        self._joined = {}
+        self._left = None
+
+    def expire(self, now: float) -> None:
+        """It has not come back in time."""
+        if self.absent:
+            self.end()
