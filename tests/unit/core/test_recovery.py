@@ -531,7 +531,8 @@ def test_secrets_that_are_none(kit: EngineKit, person: Person, pid: Any) -> None
 
 
 OFFSETS = st.one_of(
-    st.text(), st.integers(), st.none(), st.booleans(), st.lists(st.text()), st.floats(allow_nan=False, allow_infinity=False),
+    st.text(), st.integers(), st.none(), st.booleans(), st.lists(st.text()),
+    st.floats(allow_nan=False, allow_infinity=False),
     st.text("0123456789abcdefABCDEF+-_ x.").map(lambda digits: "000001." + digits),
 )  # fmt: skip
 
