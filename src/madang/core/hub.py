@@ -8,18 +8,17 @@ Source: Socket.IO protocol 5; the names are those of Socket.IO's server API.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, overload
 
 from madang.core.ack import Ack, Drain
 from madang.core.listeners import AnyFunction, Handler, Listeners, Listening
 from madang.core.recovery import Claim, Entry, Log, Memory, Stay
 from madang.core.session import OPEN_STATE, Session
-from madang.core.target import Crowd, Sender, Target, check_event, check_rooms
+from madang.core.target import Crowd, Sender, Target, check_event, check_limit, check_rooms
 from madang.errors import (
     FORBIDDEN,
     ConnectionRefused,
-    LimitError,
     LocalProtocolError,
     Reason,
     RemoteProtocolError,
@@ -412,9 +411,7 @@ class Socket(Sender, Listening):
             if stay is not None and self._current() is not self:
                 self._current().join(*rooms)
             elif stay is not None and stay.absent:
-                for room in rooms:
-                    self._check_rooms_limit(stay.rooms, room)
-                    stay.join(room)
+                stay.join(*rooms)
             return
         own = self._rooms
         if own is None:
@@ -422,20 +419,14 @@ class Socket(Sender, Listening):
         for room in rooms:
             if room in own or room == self.id:
                 continue
-            self._check_rooms_limit(own, room)
+            check_limit(self.id, len(own), self._hub.engine.config.max_rooms_per_socket)
             own.add(room)
             if stay is not None:
-                stay.join(room)
+                stay.enter(room)
             if self.connected:  # else it is no member before it is accepted
                 created = self.namespace._add_member(room, self)
                 if self.namespace._listeners.rooms is not None and not self._tell_joined(room, created):
                     return  # a handler has sent it away
-
-    def _check_rooms_limit(self, own: Collection[str], room: str) -> None:
-        if room not in own and len(own) >= self._hub.engine.config.max_rooms_per_socket:
-            raise LimitError(
-                f"socket {self.id} is in {len(own)} rooms, as many as the setting max_rooms_per_socket allows"
-            )
 
     def leave(self, *rooms: str) -> None:
         """Leave rooms. Does nothing for those that it isn't in."""
@@ -446,8 +437,7 @@ class Socket(Sender, Listening):
             if self._current() is not self:
                 self._current().leave(*rooms)
             elif stay.absent:
-                for room in rooms:
-                    stay.leave(room)
+                stay.leave(*rooms)
         if self._rooms:
             for room in rooms:
                 if room in self._rooms:

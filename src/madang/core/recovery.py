@@ -20,12 +20,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from operator import attrgetter
 from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Final
 
 from madang.config import Recovery
+from madang.core.target import check_limit
 from madang.core.wheel import Timed
 from madang.errors import ConfigError, Reason
 from madang.packet import EVENT, Encoded, Packet
@@ -234,6 +235,14 @@ class Log:
         memory = self.memory
         packet = Packet(EVENT, [*data, f"{memory.epoch}.{sequence:x}"], self.namespace)
         return Encoded(memory.wire.encode(packet, memory.engine._parser), compress)
+
+    def select(self, rooms: tuple[str, ...], excluded: tuple[str, ...], sender: str | None) -> list[Stay]:
+        """Who of the absent is in at least one of the rooms, and in none of the excluded ones."""
+        return [
+            stay
+            for stay in self.absent
+            if (not rooms or stay.is_in(rooms)) and not stay.is_in(excluded) and stay.id != sender
+        ]
 
     def missed(self, stay: Stay, position: int) -> list[Entry] | None:
         """What a client has not got.
@@ -597,17 +606,31 @@ class Stay(Timed):
 
     # Where it is and was
 
-    @property
-    def rooms(self) -> Collection[str]:
-        """The rooms that it is in, or was in when it was lost."""
-        return self._joined
+    def is_in(self, rooms: tuple[str, ...]) -> bool:
+        """Whether it is in one of these rooms."""
+        return any(room in self._joined or room == self.id for room in rooms)
 
-    def join(self, room: str) -> None:
+    def enter(self, room: str) -> None:
         """It enters a room."""
         self._joined.setdefault(room, self.log.memory.sequence)
 
-    def leave(self, room: str) -> None:
-        """It leaves a room. What was said there before may still be on its way."""
+    def join(self, *rooms: str) -> None:
+        """Make it enter rooms while it is absent.
+
+        Raises:
+            LimitError: it would be in more than `max_rooms_per_socket`.
+        """
+        for room in rooms:
+            if room not in self._joined and room != self.id:
+                check_limit(self.id, len(self._joined), self.log.memory.engine.config.max_rooms_per_socket)
+                self.enter(room)
+
+    def leave(self, *rooms: str) -> None:
+        """It leaves rooms. What was said there before may still be on its way."""
+        for room in rooms:
+            self._leave(room)
+
+    def _leave(self, room: str) -> None:
         since = self._joined.pop(room, None)
         memory = self.log.memory
         if since is None or since == memory.sequence:
@@ -682,7 +705,7 @@ class Stay(Timed):
         self.socket = socket
         self._since = memory.engine.clock()
         for room in socket._rooms or ():  # a middleware may have chosen some
-            self.join(room)
+            self.enter(room)
         socket._rooms = set(self._joined) or None
 
     def end(self) -> None:

@@ -16,8 +16,9 @@ from madang.packet import EVENT, RESERVED_EVENTS, Packet
 
 if TYPE_CHECKING:
     from madang.core.hub import Handshake, Namespace, Socket
+    from madang.core.recovery import Stay
 
-__all__ = ["Crowd", "RemoteSocket", "Sender", "Target", "check_event", "check_rooms"]
+__all__ = ["Crowd", "RemoteSocket", "Sender", "Target", "check_event", "check_limit", "check_rooms"]
 
 
 class Sender:
@@ -140,9 +141,10 @@ class Crowd(Sender):
         target._namespace.hub.guard()
         check_rooms(rooms)
         refused: LimitError | None = None
-        for socket in list(target._members()):
+        everyone: list[Socket | Stay] = [*target._members(), *target._absent()]
+        for one in everyone:
             try:
-                socket.join(*rooms)
+                one.join(*rooms)
             except LimitError as error:
                 refused = refused or error
         if refused is not None:
@@ -153,11 +155,12 @@ class Crowd(Sender):
         target = self._target()
         target._namespace.hub.guard()
         check_rooms(rooms)
-        for socket in list(target._members()):
-            socket.leave(*rooms)
+        everyone: list[Socket | Stay] = [*target._members(), *target._absent()]
+        for one in everyone:
+            one.leave(*rooms)
 
     def disconnect_sockets(self, close: bool = False) -> None:
-        """Make all of them leave the namespace.
+        """Make all of them leave the namespace. One that was lost and might come back as what it was, may not any more.
 
         Args:
             close: end their whole connections, with all other namespaces.
@@ -169,6 +172,8 @@ class Crowd(Sender):
         """
         target = self._target()
         target._namespace.hub.guard()
+        for stay in target._absent():
+            stay.end()
         for socket in list(target._members()):
             socket.disconnect(close)
 
@@ -330,6 +335,16 @@ class Target(Crowd):
         sender = self._sender._current() if self._sender is not None else None
         return self._namespace._select(self._rooms, self._except, sender)
 
+    def _absent(self) -> Iterable[Stay]:
+        """Those of the target who were lost, and may come back."""
+        log = self._namespace._log
+        if log is None or not log.absent:
+            return ()
+        if self._only is not None:
+            stay = self._only._stay
+            return (stay,) if stay is not None and stay.absent else ()
+        return log.select(self._rooms, self._except, self._sender.id if self._sender is not None else None)
+
     def _say(self, data: list[Any], ack: Ack | None) -> None:
         namespace = self._namespace
         hub = namespace.hub
@@ -390,3 +405,13 @@ def check_rooms(rooms: tuple[Any, ...]) -> None:
         if not isinstance(room, str):
             hint = "; give rooms one by one: to(*rooms)" if isinstance(room, list | tuple | set | frozenset) else ""
             raise LocalProtocolError(f"a room's name must be a string, not {room!r:.80}{hint}")
+
+
+def check_limit(id_: str, count: int, limit: int) -> None:
+    """Refuse one room more for a socket that is in `count` rooms.
+
+    Raises:
+        LimitError: it is in as many as may be.
+    """
+    if count >= limit:
+        raise LimitError(f"socket {id_} is in {count} rooms, as many as the setting max_rooms_per_socket allows")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from madang.config import Config, Recovery
 from madang.core.hub import Socket
 from madang.core.recovery import Memory, Stay
-from madang.errors import ConfigError, ConnectionRefused, Disconnected, EncodeError, Reason
+from madang.errors import ConfigError, ConnectionRefused, Disconnected, EncodeError, LimitError, Reason
 from madang.testing import EngineKit, LinkClient, PollingClient, Waiting
 
 
@@ -455,6 +455,31 @@ def test_disconnect_while_it_is_away(kit: EngineKit, person: Person) -> None:
     person.connect()
     assert not person.recovered
     assert person.id != old.id
+
+
+def test_what_is_done_to_many_is_done_to_the_absent_too() -> None:
+    kit = EngineKit(recovery=True, max_rooms_per_socket=4)
+    people = [Person(kit) for _ in range(4)]
+    for person in people:
+        person.connect().join("all")
+    people[1].socket.join("x")
+    ids = [person.id for person in people]
+    sockets = [person.socket for person in people]
+    for person in people:
+        person.drop()
+    kit.io.in_("all").sockets_join("y")
+    kit.io.in_("x", ids[0]).except_("z", ids[3]).sockets_join("z")
+    with pytest.raises(LimitError):
+        kit.io.in_(ids[1]).sockets_join("too many")
+    kit.io.in_("z").except_(ids[0]).sockets_leave("y", "never")
+    sockets[2].broadcast.sockets_leave("all")
+    kit.io.in_(ids[3]).disconnect_sockets()
+    for person in people:
+        person.connect()
+    assert [person.recovered for person in people] == [True, True, True, False]
+    assert [person.socket.rooms - {person.id} for person in people] == [
+        {"y", "z"}, {"x", "z"}, {"all", "y"}, set(),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("event", ["disconnecting", "disconnect"])
