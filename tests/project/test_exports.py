@@ -19,7 +19,7 @@ MODULES = [
     for path in FILES
 ]
 #: Packages that only hold others together.
-EMPTY = {"madang.rfc", "madang.core", "madang.faces", "madang.apps"}
+EMPTY = {"madang.rfc", "madang.core", "madang.faces", "madang.apps", "madang.migrate"}
 #: Whose names are used behind the module's, as in `ws.text_frame`.
 NAMESPACES = {"madang.rfc.ws"}
 #: Applications are no libraries.
