@@ -491,7 +491,11 @@ async def call(stage: Stage) -> None:
     stage.say(await sio.call("question", (1, 2), sid=sid, timeout=5))
     stage.say(await sio.call("question", to=sid, timeout=None))
     stage.say(await one.call("ask_me"))
-    one.on("silence", lambda: asyncio.sleep(1))
+
+    async def silence() -> None:
+        await asyncio.sleep(1)
+
+    one.on("silence", silence)
     for arguments in ({"to": sid, "timeout": 0.05}, {"to": "unknown", "timeout": 0.05}, {"timeout": 1}):
         try:
             await sio.call("silence", **arguments)
@@ -584,7 +588,7 @@ async def sessions(stage: Stage) -> None:
 
 @program
 async def transport(stage: Stage) -> None:
-    sio = stage.server()
+    sio = stage.server(ping_interval=0.3, ping_timeout=0.3)  # by which python-socketio lets polling clients go
     await stage.serve(sio)
     one = await stage.client("one", transports=["polling"])
     two = await stage.client("two", transports=["websocket"])
@@ -798,8 +802,8 @@ async def class_for_all_namespaces(stage: Stage) -> None:
 @program
 async def settings(stage: Stage) -> None:
     sio = stage.server(
-        ping_interval=(7, 3),
-        ping_timeout=5,
+        ping_interval=(0.3, 0.1),
+        ping_timeout=0.3,
         max_http_buffer_size=12_345,
         allow_upgrades=False,
         http_compression=False,

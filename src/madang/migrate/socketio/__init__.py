@@ -1,4 +1,4 @@
-"""python-socketio's server API on our engine, so that most programs run by changing one import.
+"""The server API of python-socketio on our engine, so that most programs run by changing one import.
 
 Example:
     ```python

@@ -563,12 +563,13 @@ class AsyncServer:
     async def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
         """Make a client leave a namespace, and wait for its `disconnect` handler. Its other namespaces stay."""
         home = _name(namespace)
-        client = self._clients.get(home, {}).get(sid)
-        if client is not None and client.farewell is None:
-            self.logger.info("disconnecting %s [%s]", sid, home)
-            client.socket.disconnect()
-            if client.farewell is not None:
-                await asyncio.shield(client.farewell)
+        if not self.has(sid, home):
+            return
+        self.logger.info("disconnecting %s [%s]", sid, home)
+        client = self._clients[home][sid]
+        client.socket.disconnect()
+        if client.farewell is not None:
+            await asyncio.shield(client.farewell)
 
     def _client(self, sid: str, namespace: str) -> _Client | None:
         client = self._clients.get(namespace, {}).get(sid)

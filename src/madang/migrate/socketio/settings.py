@@ -1,4 +1,4 @@
-"""python-socketio's settings in the words of ours."""
+"""The settings of python-socketio in the words of ours."""
 
 from __future__ import annotations
 
