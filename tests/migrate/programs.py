@@ -819,7 +819,7 @@ async def settings(stage: Stage) -> None:
     )
     await stage.serve(sio)
     one = await stage.client("one", headers={"Origin": "https://friend.example"})
-    stage.say(one.eio.upgrades, one.eio.ping_interval + one.eio.ping_timeout, sio.async_mode)
+    stage.say(one.eio.upgrades, round(one.eio.ping_interval + one.eio.ping_timeout, 6), sio.async_mode)
     stage.say(one.transport())
     await stage.client("two", headers={"Origin": "https://enemy.example"})
     stage.say(stage.heard["two"][0][0])
