@@ -802,8 +802,8 @@ async def class_for_all_namespaces(stage: Stage) -> None:
 @program
 async def settings(stage: Stage) -> None:
     sio = stage.server(
-        ping_interval=(0.3, 0.1),
-        ping_timeout=0.3,
+        ping_interval=(1, 1),
+        ping_timeout=1,
         max_http_buffer_size=12_345,
         allow_upgrades=False,
         http_compression=False,
