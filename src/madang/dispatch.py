@@ -15,6 +15,7 @@ from types import CoroutineType
 from typing import Any, Final
 
 from madang.core.hub import Socket
+from madang.core.injection import Auth
 from madang.core.listeners import Handler, Listeners
 from madang.errors import ConnectionRefused, InvalidArguments, LocalProtocolError, RemoteProtocolError
 from madang.packet import Packet
@@ -240,11 +241,31 @@ class Dispatcher:
 
     def admit(self, socket: Socket) -> None:
         """Let a client's socket pass its namespace's middleware, then accept or refuse it."""
-        middleware = socket.namespace.listeners.middleware
+        listeners = socket.namespace.listeners
+        if listeners.auths:
+            refusal = self._refusal(socket, listeners.auths)
+            if refusal is not None:
+                socket.refuse(refusal)
+                return
+        middleware = listeners.middleware
         if middleware:
             self._launch(self._examine(socket, tuple(middleware)), socket, "connection", ["connection"], None)
         else:
             socket.accept()
+
+    def _refusal(self, socket: Socket, auths: list[Auth]) -> ConnectionRefused | None:
+        """Check that a client's auth is what handlers want."""
+        try:
+            for auth in tuple(auths):
+                refusal = auth.refusal(socket)
+                if refusal is not None:
+                    faults = [fault["message"] for fault in refusal.data["details"][:3]]
+                    self.clients.warn("%s is refused, its auth is invalid: %s", socket, "; ".join(faults))
+                    return refusal
+        except Exception:
+            logger.exception("the auth of %s could not be checked; the client is refused", socket)
+            return ConnectionRefused("Internal server error")
+        return None
 
     async def _examine(self, socket: Socket, middleware: tuple[Handler, ...]) -> None:
         try:

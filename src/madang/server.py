@@ -94,6 +94,7 @@ class Server(Crowd, Listening):
     def _fill_slots(self) -> None:
         engine, hub, dispatcher = self.engine, self.hub, self._dispatcher
         hub.engine = engine
+        hub.owner = self
         hub.admit = dispatcher.admit
         hub.dispatch = dispatcher.dispatch
         hub.life = dispatcher.live

@@ -363,6 +363,180 @@ async def test_a_handler_that_takes_the_place_of_another(kit: EngineKit) -> None
     assert kit.io.listeners.shapes == {}
 
 
+# ---- what handlers ask for ----
+
+
+class Login(msgspec.Struct):
+    token: str
+    age: int = 0
+
+
+class Login2(msgspec.Struct, rename={"secret": "token"}):
+    secret: str
+
+
+def refusal(kit: EngineKit, auth: Any) -> Any:
+    client = kit.websocket()
+    client.say(f"40{orjson.dumps(auth).decode()}")
+    [answer] = client.heard()
+    assert isinstance(answer, str)
+    return orjson.loads(answer[2:]) if answer.startswith("44") else None
+
+
+@pytest.mark.parametrize("colour", ["def", "async def"])
+async def test_what_handlers_ask_for(kit: EngineKit, colour: str) -> None:
+    got: list[Any] = []
+
+    def everything(number: int, *rest: str, socket: Socket, io: Server, auth: Login, other: int = 9) -> str:
+        got.append((number, rest, socket, io, auth, other))
+        return "ok"
+
+    async def everything_later(number: int, *rest: str, socket: Socket, io: Server, auth: Login, other: int = 9) -> str:
+        return everything(number, *rest, socket=socket, io=io, auth=auth, other=other)
+
+    kit.io.on("all", everything if colour == "def" else everything_later)
+    kit.io.on("some", lambda socket, one, *, io: [socket.id, one, io is kit.io])
+    kit.io.on("raw", lambda socket, *, auth: auth)
+    client = kit.websocket()
+    socket = client.join("/", {"token": "t", "more": 1})
+    assert ask(client, "all", 1, "a", "b") == ["ok"]
+    assert got == [(1, ("a", "b"), socket, kit.io, Login("t"), 9)]
+    assert ask(client, "all", "x") == fault("all", 0, message="Expected `int`, got `str`")
+    assert ask(client, "all") == fault("all", 0, message="The argument is missing")
+    assert ask(client, "some", 5, 6) == [socket.id, 5, True]
+    assert ask(client, "raw", 5, 6) == [{"token": "t", "more": 1}]
+
+
+async def test_auth_is_checked_once_for_each_client_and_type(kit: EngineKit) -> None:
+    class Secret(Counting): ...
+
+    seen: list[Any] = []
+    kit.io.on("a", lambda_asking(Secret, seen.append))
+    kit.io.on("b", lambda_asking(Secret, seen.append))
+    kit.io.on("connection", lambda_asking(Secret, seen.append))
+    kit.io.on("disconnect", leaving)
+    kit.io.use(lambda_asking(Secret, seen.append))
+    kit.io.on_any(lambda_asking(Secret, seen.append, rest=True))
+    before = Counting.made
+    client = kit.websocket()
+    client.join("/", {"n": 1})
+    ask(client, "a")
+    ask(client, "b")
+    assert Counting.made == before + 1
+    assert len(seen) == 6
+    assert len({id(one) for one in seen}) == 1
+    kit.websocket().join("/", {"n": 1})
+    assert Counting.made == before + 2
+
+
+def leaving(reason: str, *, socket: Socket) -> None:
+    assert isinstance(socket, Socket)
+
+
+def lambda_asking(kind: Any, function: Callable[[Any], Any], rest: bool = False) -> Any:
+    def handler(socket: Any, *, auth: Any) -> Any:
+        return function(auth)
+
+    def more(socket: Any, event: Any, *rest: Any, auth: Any) -> Any:
+        return function(auth)
+
+    chosen = more if rest else handler
+    chosen.__annotations__["auth"] = kind
+    return chosen
+
+
+@pytest.mark.parametrize("place", ["event", "life", "use", "any", "outgoing", "class"])
+async def test_bad_auth_is_refused(kit: EngineKit, place: str, caplog: pytest.LogCaptureFixture) -> None:
+    called: list[Any] = []
+    handler = lambda_asking(Login, called.append, rest=place in ("any", "outgoing"))
+    match place:
+        case "event":
+            kit.io.on("e", handler)
+        case "life":
+            kit.io.on("connection", handler)
+        case "use":
+            kit.io.use(handler)
+        case "any":
+            kit.io.on_any(handler)
+        case "outgoing":
+            kit.io.on_any_outgoing(handler)
+        case _:
+
+            class Main(Namespace):
+                def on_e(self, socket: Socket, *, auth: Login) -> None: ...
+
+            kit.io.register(Main("/"))
+    assert refusal(kit, {"token": 5, "age": "x"}) == {
+        "message": "Invalid auth",
+        "data": {
+            "code": "invalid_auth",
+            "details": [{"path": ["token"], "message": "Expected `str`, got `int`"}],
+        },
+    }
+    assert refusal(kit, {})["data"]["details"] == [{"path": [], "message": "Object missing required field `token`"}]
+    assert called == []
+    assert len(warnings(caplog)) == 2
+    assert "its auth is invalid: Expected `str`, got `int`" in warnings(caplog)[0]
+    assert refusal(kit, {"token": "t"}) is None
+    if place == "event":
+        kit.io.off("e")
+        assert refusal(kit, {}) is None
+
+
+async def test_a_bug_in_the_check_of_auth(kit: EngineKit, caplog: pytest.LogCaptureFixture) -> None:
+    class Buggy(msgspec.Struct):
+        def __post_init__(self) -> None:
+            raise KeyError("bug")
+
+    kit.io.on("e", lambda_asking(Buggy, lambda auth: None))
+    assert refusal(kit, {}) == {"message": "Internal server error"}
+    assert caplog.records[-1].exc_info is not None
+
+
+async def test_a_handler_of_the_socket_asks_for_other_auth(kit: EngineKit, caplog: pytest.LogCaptureFixture) -> None:
+    client = kit.websocket()
+    socket = client.join("/", {"token": "t"})
+    socket.on("good", lambda_asking(Login2, lambda auth: auth.secret))
+    socket.on("bad", lambda_asking(Counting, lambda auth: None))
+    assert ask(client, "good") == ["t"]
+    client.say('421["bad"]')
+    assert client.heard() == []
+    assert "the client's auth is not what is wanted: Object missing required field `n`" in warnings(caplog)[0]
+
+
+async def test_asking_for_what_there_is_not() -> None:
+    io = Server()
+
+    def handler(socket: Socket, *, token: str) -> None: ...
+
+    with pytest.raises(LocalProtocolError) as caught:
+        io.on("e", handler)
+    assert "its parameter 'token' is keyword-only; such are given the socket, the server or" in str(caught.value)
+
+    def unclear(socket: Socket, *, auth: Server) -> None: ...
+
+    with pytest.raises(LocalProtocolError, match="annotation of its parameter 'auth' can't be checked"):
+        io.on("e", unclear)
+
+    def never(socket: Socket, *, auth: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    io.on("e", never)
+    with pytest.raises(LocalProtocolError, match="name 'Nowhere' is not defined, which an annotation names"):
+        await io.start()
+    io.off("e", never)
+    await io.start()
+    await io.close()
+
+
+async def test_a_handler_that_asks_for_nothing_is_called_as_it_is() -> None:
+    io = Server()
+
+    def handler(socket: Socket, text: str) -> None: ...
+
+    io.on("e", handler)
+    assert io.listeners.events["e"].function is handler
+
+
 def test_the_parser_gives_plain_values_again() -> None:
     shape = Arguments((Person,), 1, None)
     parser = JsonParser().shaped({"/": {"e": shape}})

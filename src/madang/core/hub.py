@@ -15,6 +15,7 @@ from madang.core.ack import Ack, Drain
 from madang.core.listeners import AnyFunction, Handler, Listeners, Listening
 from madang.core.recovery import Claim, Entry, Log, Memory, Stay
 from madang.core.session import OPEN_STATE, Session
+from madang.core.shapes import Checked
 from madang.core.target import Crowd, Sender, Target, check_event, check_limit, check_rooms
 from madang.errors import (
     FORBIDDEN,
@@ -40,6 +41,7 @@ class Hub:
     Attributes:
         namespaces: by name.
         shapes: what the arguments of events are decoded into, by namespace and event.
+        owner: slot: what handlers get that ask for `io`.
         engine: slot: the engine whose sessions these are.
         admit: slot: runs a namespace's middleware for a socket, then calls `socket.accept()` or `.refuse()`.
         dispatch: slot: runs the handlers of an event.
@@ -55,6 +57,7 @@ class Hub:
     def __init__(self) -> None:
         self.engine: Engine
         self.memory: Memory | None = None
+        self.owner: Any = None
         self.namespaces: dict[str, Namespace] = {}
         self.shapes: dict[str, dict[str, Shape]] = {}
         self.admit: Callable[[Socket], None]
@@ -245,6 +248,7 @@ class Socket(Sender, Listening):
         "__weakref__",
         "_acks",
         "_auth",
+        "_checked_auth",
         "_claim",
         "_data",
         "_ended",
@@ -266,6 +270,7 @@ class Socket(Sender, Listening):
         self.session = session
         self.connected = False
         self._auth = auth
+        self._checked_auth: dict[Checked, Any] | None = None
         self._data: dict[str, Any] | None = None
         self._rooms: set[str] | None = None
         self._acks: dict[int, Ack] | None = None

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar, overload
 
+from madang.core.injection import INJECTED, Auth, injecting
 from madang.core.shapes import Arguments, Later, missing, shape_of
 from madang.errors import InvalidArguments, LocalProtocolError
 from madang.parsers import Shape
@@ -47,24 +48,33 @@ class Handler:
         accepted: how many it takes at most.
         name: what to call it in messages.
         shape: what its annotations demand of the arguments; None where they demand nothing.
+        auth: what it wants the client's auth to be; None where it doesn't ask.
+        registered: the function that was registered, where `function` is one around it.
     """
 
-    __slots__ = ("accepted", "function", "name", "required", "shape")
+    __slots__ = ("accepted", "auth", "function", "name", "registered", "required", "shape")
 
-    def __init__(self, function: Callable[..., Any], *, leading: int, what: str, typed: bool = False) -> None:
+    def __init__(
+        self, function: Callable[..., Any], *, leading: int, what: str, typed: bool = False, injected: bool = False
+    ) -> None:
         if not callable(function):
             raise LocalProtocolError(f"the handler of {what} must be a function, not {function!r}")
-        self.function = function
+        self.function = self.registered = function
+        self.auth: Auth | None = None
         self.name = getattr(function, "__qualname__", repr(function))
         parameters = _parameters(function)
         self.shape: Arguments | Later | None = None
         if parameters is None:
             self.required, self.accepted = 0, _ANY  # written in C, without a signature: take it as it is
             return
-        self.required, self.accepted = _arity(parameters, leading, what, self.name)
+        told = f"{self.name} can't handle {what}"
+        if injected:
+            self.function, self.auth, by_name = injecting(function, parameters, told)
+            leading -= by_name
+        self.required, self.accepted = _arity(parameters, leading, told, self.name, injected)
         if typed:
             taking = [one for one in parameters if one.kind in _TAKING]
-            self.shape = shape_of(function, taking[leading:], f"{self.name} can't handle {what}")
+            self.shape = shape_of(function, taking[leading:], told)
 
     def fit(self, event: str, arguments: Sequence[Any]) -> Sequence[Any]:
         """Cut arguments that the function doesn't take, as JavaScript would.
@@ -85,6 +95,8 @@ class Handler:
         """
         if isinstance(self.shape, Later):
             self.shape = self.shape.settle()
+        if self.auth is not None:
+            self.auth.settle()
         return self.shape
 
 
@@ -101,7 +113,7 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter] | None:
     return list(signature.parameters.values())
 
 
-def _arity(parameters: list[inspect.Parameter], leading: int, what: str, name: str) -> tuple[int, int]:
+def _arity(parameters: list[inspect.Parameter], leading: int, told: str, name: str, injected: bool) -> tuple[int, int]:
     positional = required = 0
     variadic = False
     for parameter in parameters:
@@ -110,13 +122,15 @@ def _arity(parameters: list[inspect.Parameter], leading: int, what: str, name: s
             required += parameter.default is parameter.empty
         elif parameter.kind is parameter.VAR_POSITIONAL:
             variadic = True
-        elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
-            raise LocalProtocolError(f"{name} can't handle {what}: its parameter {parameter.name!r} is keyword-only")
+        elif (
+            parameter.kind is parameter.KEYWORD_ONLY
+            and parameter.default is parameter.empty
+            and not (injected and parameter.name in INJECTED)
+        ):
+            raise LocalProtocolError(f"{told}: its parameter {parameter.name!r} is keyword-only")
     if positional < leading and not variadic:
         wanted = {1: "the socket", 2: "the socket and the reason or event"}.get(leading, f"{leading} arguments")
-        raise LocalProtocolError(
-            f"{name} can't handle {what}: it must take {wanted} first, as in `def {name.split('.')[-1]}(socket, ...)`"
-        )
+        raise LocalProtocolError(f"{told}: it must take {wanted} first, as in `def {name.split('.')[-1]}(socket, ...)`")
     return max(0, required - leading), _ANY if variadic else max(0, positional - leading)
 
 
@@ -132,13 +146,15 @@ class Listeners:
         passing: what passes a socket's middleware now, for whom the next event waits.
         rooms: the handlers of "create", "join", "leave" and "delete"; None while there are none.
         shapes: what parsers may decode the arguments of events into.
+        auths: what handlers and middleware want the auth of clients to be.
     """
 
-    __slots__ = ("events", "incoming", "life", "middleware", "outgoing", "passing", "rooms", "shapes")
+    __slots__ = ("auths", "events", "incoming", "life", "middleware", "outgoing", "passing", "rooms", "shapes")
 
     def __init__(self) -> None:
         self.events: dict[str, Handler] = {}
         self.shapes: dict[str, Shape] = {}
+        self.auths: list[Auth] = []
         self.life: dict[str, list[Handler]] = {}
         self.incoming: list[Handler] = []
         self.outgoing: list[Handler] = []
@@ -155,14 +171,17 @@ class Listeners:
         name = _ALIASES.get(event, event)
         if name in LIFE_CYCLE:
             leading = 1 if name == "connection" else 2
-            self.life.setdefault(name, []).append(Handler(function, leading=leading, what=f'"{name}"'))
+            handler = Handler(function, leading=leading, what=f'"{name}"', injected=True)
+            self.life.setdefault(name, []).append(handler)
         elif name in self.events:
             raise LocalProtocolError(
                 f'the event "{name}" is handled by {self.events[name].name} already; remove that with off("{name}")'
             )
         else:
-            self.events[name] = Handler(function, leading=1, what=f'"{name}"', typed=True)
+            handler = Handler(function, leading=1, what=f'"{name}"', typed=True, injected=True)
+            self.events[name] = handler
             self._offer(name)
+        self.demand()
 
     def settle(self) -> None:
         """Resolve the annotations that could not be resolved when their handlers were registered.
@@ -173,12 +192,29 @@ class Listeners:
         for name, handler in self.events.items():
             handler.settle()
             self._offer(name)
+        for auth in self.auths:
+            auth.settle()
 
     def _offer(self, name: str) -> None:
         shape = self.events[name].shape
         # Parsers look for the name in the text, where an escaped one is written otherwise.
         if isinstance(shape, Arguments) and shape.one_pass and json.dumps(name, ensure_ascii=False) == f'"{name}"':
             self.shapes[name] = shape
+
+    def add_middleware(self, function: Callable[..., Any]) -> None:
+        """Register what runs before a client may join.
+
+        Raises:
+            LocalProtocolError: the function can't take the socket.
+        """
+        self.middleware.append(Handler(function, leading=1, what="connections", injected=True))
+        self.demand()
+
+    def demand(self) -> None:
+        """See anew what handlers want the auth of clients to be; called after each change."""
+        handlers = [*self.middleware, *self.events.values(), *self.incoming, *self.outgoing]
+        handlers += [handler for several in self.life.values() for handler in several]
+        self.auths = [handler.auth for handler in handlers if handler.auth is not None]
 
     def add_room(self, event: str, function: Callable[..., Any]) -> None:
         """Register a handler of what happens to rooms.
@@ -198,15 +234,16 @@ class Listeners:
         name = _ALIASES.get(event, event)
         if name in LIFE_CYCLE:
             self.life[name] = [
-                one for one in self.life.get(name, ()) if function is not None and one.function != function
+                one for one in self.life.get(name, ()) if function is not None and one.registered != function
             ]
-        elif function is None or (name in self.events and self.events[name].function == function):
+        elif function is None or (name in self.events and self.events[name].registered == function):
             self.events.pop(name, None)
             self.shapes.pop(name, None)
+        self.demand()
 
 
 def _forget(handlers: list[Handler], function: Callable[..., Any] | None) -> None:
-    handlers[:] = [one for one in handlers if function is not None and one.function != function]
+    handlers[:] = [one for one in handlers if function is not None and one.registered != function]
 
 
 class Listening(ABC):
@@ -228,6 +265,10 @@ class Listening(ABC):
 
         The handler, `def` or `async def`, receives the socket and the event's arguments. What it returns is the
         acknowledgement, if the client asked for one: a tuple is several arguments, None is none.
+
+        A handler may ask for more, by keyword-only parameters named `io`, the server, and `auth`, the client's auth,
+        checked by its annotation; with one named `socket` it takes the socket there and the arguments alone by
+        position.
 
         Events of one socket start in the order in which they came. A `def` handler runs to its end at once and must
         not block; an `async def` handler runs to its first wait at once, and others go on while it waits.
@@ -285,17 +326,20 @@ class Listening(ABC):
                 print(socket.id, event, args)
             ```
         """
-        self.listeners.incoming.append(Handler(handler, leading=1, what="every event"))
+        self.listeners.incoming.append(Handler(handler, leading=1, what="every event", injected=True))
+        self.listeners.demand()
         return handler
 
     def off_any(self, handler: Callable[..., Any] | None = None) -> None:
         """Remove a function that `on_any` has registered, or all of them. Does nothing where there is none."""
         _forget(self.listeners.incoming, handler)
+        self.listeners.demand()
 
     def on_any_outgoing(self, handler: AnyFunction) -> AnyFunction:
         """Hear every event that goes to a client, broadcasts too: the socket, the event and its arguments."""
         outgoing = self.listeners.outgoing
-        outgoing.append(Handler(handler, leading=1, what="every outgoing event"))
+        outgoing.append(Handler(handler, leading=1, what="every outgoing event", injected=True))
+        self.listeners.demand()
         if len(outgoing) == 1:
             self._listens_outgoing(1)
         return handler
@@ -305,6 +349,7 @@ class Listening(ABC):
         outgoing = self.listeners.outgoing
         listened = bool(outgoing)
         _forget(outgoing, handler)
+        self.listeners.demand()
         if listened and not outgoing:
             self._listens_outgoing(-1)
 
@@ -326,5 +371,5 @@ class Listening(ABC):
                     raise ConnectionRefused("not authorised", {"code": 401})
             ```
         """
-        self.listeners.middleware.append(Handler(middleware, leading=1, what="connections"))
+        self.listeners.add_middleware(middleware)
         return middleware

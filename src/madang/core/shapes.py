@@ -25,7 +25,19 @@ from msgspec.structs import astuple
 from madang.errors import InvalidArguments, LocalProtocolError
 from madang.parsers import Shape
 
-__all__ = ["Arguments", "Checked", "Fault", "Later", "missing", "nodes", "resolve", "shape_of"]
+__all__ = [
+    "Arguments",
+    "Checked",
+    "Fault",
+    "Later",
+    "checked",
+    "frame_locals",
+    "missing",
+    "nodes",
+    "resolve",
+    "shape_of",
+    "unresolved",
+]
 
 #: What is wrong with a value: where, and what.
 Fault = dict[str, Any]
@@ -252,7 +264,7 @@ def shape_of(
     try:
         return _shape(function, parameters, what, {})
     except NameError:
-        around = _frame_locals()
+        around = frame_locals()
     try:
         return _shape(function, parameters, what, around)
     except NameError:
@@ -265,10 +277,15 @@ def _settled(
     try:
         return _shape(function, parameters, what, around)
     except NameError as error:
-        raise LocalProtocolError(
-            f"{what}: {error}, which an annotation names; import or define it where the module runs, not under "
-            "TYPE_CHECKING, or switch the checks of this handler off with @typing.no_type_check"
-        ) from None
+        raise unresolved(what, error) from None
+
+
+def unresolved(what: str, error: NameError) -> LocalProtocolError:
+    """What to say of an annotation that names what isn't there."""
+    return LocalProtocolError(
+        f"{what}: {error}, which an annotation names; import or define it where the module runs, not under "
+        "TYPE_CHECKING, or switch the checks of this handler off with @typing.no_type_check"
+    )
 
 
 def _shape(
@@ -347,12 +364,30 @@ def _known(kind: Any) -> Any:
     return origin[inner]
 
 
-def _frame_locals() -> dict[str, Any]:
+def frame_locals() -> dict[str, Any]:
     """The names around the program's own line that registers a handler."""
     frame: types.FrameType | None = sys._getframe(1)
     while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("madang."):
         frame = frame.f_back
     return {} if frame is None or frame.f_locals is frame.f_globals else dict(frame.f_locals)
+
+
+def checked(kind: Any, what: str, name: str) -> Checked:
+    """One value of one type, of which there is one object for each type.
+
+    Raises:
+        LocalProtocolError: it can't be checked; the message begins with `what` and names the parameter.
+    """
+    _check_alone(kind, what, name)
+    try:
+        return _checked(kind)
+    except TypeError:  # an annotation that has no hash
+        return Checked(kind)
+
+
+@functools.lru_cache(4096)
+def _checked(kind: Any) -> Checked:
+    return Checked(kind)
 
 
 def _check_alone(kind: Any, what: str, name: str) -> None:
