@@ -403,7 +403,7 @@ async def test_what_handlers_ask_for(kit: EngineKit, colour: str) -> None:
     assert got == [(1, ("a", "b"), socket, kit.io, Login("t"), 9)]
     assert ask(client, "all", "x") == fault("all", 0, message="Expected `int`, got `str`")
     assert ask(client, "all") == fault("all", 0, message="The argument is missing")
-    assert ask(client, "some", 5, 6) == [socket.id, 5, True]
+    assert ask(client, "some", 5, 6) == [[socket.id, 5, True]]
     assert ask(client, "raw", 5, 6) == [{"token": "t", "more": 1}]
 
 
