@@ -24,6 +24,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from madang.client.client import Client
+    from madang.client.config import ClientConfig
+    from madang.client.socket import ClientSocket, Event
     from madang.config import Config, Cookie, Recovery
     from madang.core.ack import Ack
     from madang.core.events import ResponseHeaders
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from madang.errors import (
         AckTimeout,
         ConfigError,
+        ConnectError,
         ConnectionRefused,
         Disconnected,
         EncodeError,
@@ -53,12 +57,17 @@ __version__ = "0.1.0"
 __all__ = [
     "Ack",
     "AckTimeout",
+    "Client",
+    "ClientConfig",
+    "ClientSocket",
     "Config",
     "ConfigError",
+    "ConnectError",
     "ConnectionRefused",
     "Cookie",
     "Disconnected",
     "EncodeError",
+    "Event",
     "Handshake",
     "InvalidArguments",
     "LimitError",
@@ -82,8 +91,12 @@ __all__ = [
 
 _HOMES = {
     "Ack": "core.ack",
+    "Client": "client.client",
+    "ClientConfig": "client.config",
+    "ClientSocket": "client.socket",
     "Config": "config",
     "Cookie": "config",
+    "Event": "client.socket",
     "Handshake": "core.hub",
     "Namespace": "core.hub",
     "Recovery": "config",

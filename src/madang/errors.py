@@ -12,7 +12,8 @@ The tree is split by who must act::
     │   └── InvalidArguments   ... an event whose arguments are not what its handler declares
     ├── RequestRefused         the peer: its HTTP request is answered with an error
     ├── ConnectionRefused      raised by your middleware to turn a client away
-    ├── Disconnected           nobody: the client is gone
+    ├── ConnectError           a client's connection was refused, or could not be made
+    ├── Disconnected           nobody: the other side is gone
     └── AckTimeout             nobody: the acknowledgement did not come in time
 
 Slow consumers, ping timeouts and lost transports are no exceptions: they are a `Reason`.
@@ -26,6 +27,7 @@ from typing import Any, Final
 __all__ = [
     "AckTimeout",
     "ConfigError",
+    "ConnectError",
     "ConnectionRefused",
     "Disconnected",
     "EncodeError",
@@ -43,8 +45,8 @@ __all__ = [
 class Reason:
     """Why a client left: the strings that a `disconnect` handler receives.
 
-    The first group are Socket.IO's own (server API, event "disconnect"); the second group is ours, for
-    ends that the reference server doesn't know.
+    The first group are Socket.IO's own (server API, event "disconnect"); the second group is what a `Client` is told
+    besides (client API, the same event); the third is ours, for ends that the reference server doesn't know.
     """
 
     TRANSPORT_CLOSE: Final = "transport close"  #: the connection was closed by the client
@@ -56,6 +58,9 @@ class Reason:
     CLIENT_DISCONNECT: Final = "client namespace disconnect"  #: the client left the namespace
     SERVER_DISCONNECT: Final = "server namespace disconnect"  #: `socket.disconnect()`
     SHUTTING_DOWN: Final = "server shutting down"  #: `await io.close()`
+
+    IO_SERVER_DISCONNECT: Final = "io server disconnect"  #: the server made the client leave
+    IO_CLIENT_DISCONNECT: Final = "io client disconnect"  #: `client.disconnect()` or `client.close()`
 
     SLOW_CONSUMER: Final = "slow consumer"  #: more than `max_buffered_bytes` waited for this client
 
@@ -226,8 +231,26 @@ class ConnectionRefused(MadangError):
         return {"message": self.message, "data": self.data}
 
 
+class ConnectError(MadangError, ConnectionError):
+    """A client could not connect: the server refused it, or there was no way to the server.
+
+    Attributes:
+        message: what was wrong; of a refusal, the message that the server's middleware gave.
+        data: of a refusal, the data that it gave with it.
+        refused: whether the server refused. Then the client does not try again by itself.
+
+    Source: Socket.IO protocol 5, CONNECT_ERROR; client API, event "connect_error".
+    """
+
+    def __init__(self, message: str, data: Any = None, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data
+        self.refused = refused
+
+
 class Disconnected(MadangError):
-    """The client is gone, or went while something was awaited from it.
+    """The other side is gone, or went while something was awaited from it.
 
     Attributes:
         reason: one of the strings of `Reason`.

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 import madang
-from madang import Config, Cookie, MadangError, Reason, Recovery, cli, errors
+from madang import ClientConfig, Config, Cookie, MadangError, Reason, Recovery, cli, errors
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -235,7 +235,10 @@ def test_every_field_of_the_recovery_is_described_with_its_default() -> None:
 
 
 def check_defaults(kind: type, described: dict[str, str]) -> None:
-    actual = {field.name: field.default for field in fields(kind)}
+    actual = {
+        field.name: field.default_factory() if field.default_factory is not MISSING else field.default
+        for field in fields(kind)
+    }
     assert MISSING not in actual.values()
     assert set(described) == set(actual)
     for name, default in actual.items():
@@ -244,20 +247,28 @@ def check_defaults(kind: type, described: dict[str, str]) -> None:
         assert type(written) is type(default), name
 
 
-def test_every_setting_is_in_the_docstring() -> None:
-    for field in fields(Config):
-        assert re.search(rf"^ *{field.name}: ", Config.__doc__ or "", re.MULTILINE), field.name
+def test_every_setting_of_the_client_is_described_with_its_default() -> None:
+    rows = ROW.findall(section("settings.md", "Client"))
+    assert len(rows) == len(dict(rows))
+    assert all(len(cells(rest)[1]) > 10 for _, rest in rows)
+    check_defaults(ClientConfig, {name: cells(rest)[0] for name, rest in rows})
+
+
+@pytest.mark.parametrize("kind", [Config, ClientConfig])
+def test_every_setting_is_in_the_docstring(kind: type) -> None:
+    for field in fields(kind):
+        assert re.search(rf"^ *{field.name}: ", kind.__doc__ or "", re.MULTILINE), field.name
 
 
 def test_every_limit_is_explained() -> None:
     text = (DOCS / "explanation" / "limits.md").read_text()
-    for field in fields(Config):
+    for field in (*fields(Config), *fields(ClientConfig)):
         if field.name.startswith("max_"):
             assert f"`{field.name}`" in text, field.name
 
 
 def test_settings_that_pages_name_exist() -> None:
-    known = {field.name for kind in (Config, Cookie, Recovery) for field in fields(kind)}
+    known = {field.name for kind in (Config, Cookie, Recovery, ClientConfig) for field in fields(kind)}
     pattern = re.compile(r"`((?:max|min)_[a-z_]+|[a-z_]+_(?:seconds|bytes))\b")
     for path in PAGES:
         for name in pattern.findall(path.read_text()):
@@ -288,12 +299,23 @@ def test_every_refusal_is_described() -> None:
     }
 
 
-CLASSES = ["Server", "Namespace", "Socket", "Target", "Ack", "Handshake"]
+CLASSES = ["Server", "Namespace", "Socket", "Target", "Ack", "Handshake", "Client", "ClientSocket", "Event"]
 SHARED = "Choosing whom to talk to"
 # Of `Ack` the awaiting is the whole interface; what the hub calls on it is no one else's business.
-INTERNAL = {"Ack": {"expect", "received", "disconnected", "expire", "due"}}
+_TOLD = {"start", "opened", "not_connected", "lost", "given_up", "receive"}
+INTERNAL = {
+    "Ack": {"expect", "received", "disconnected", "expire", "due"},
+    "Client": _TOLD,  # what the manager calls, too
+    "ClientSocket": _TOLD,
+}
 # Set when an object is made, so that the class doesn't show them.
-INSTANCE = {"Server": {"config", "engine", "hub"}, "Namespace": {"name", "listeners"}}
+_STATE = {"name", "id", "connected", "recovered", "active", "auth", "manager"}
+INSTANCE = {
+    "Server": {"config", "engine", "hub"},
+    "Namespace": {"name", "listeners"},
+    "Client": _STATE,
+    "ClientSocket": _STATE,
+}
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -306,6 +328,8 @@ def test_the_whole_api_is_described(name: str) -> None:
     shared = dict(signature(row) for row, _ in ROW.findall(section("api.md", SHARED)))
     if "to" in public:
         described |= shared
+    if name == "Client":
+        described |= dict(signature(row) for row, _ in ROW.findall(section("api.md", "ClientSocket")))
     assert set(described) == public
     for member, parameters in described.items():
         function = inspect.getattr_static(kind, member, None)
@@ -380,6 +404,6 @@ def test_module_names_that_the_explanation_gives_exist() -> None:
     source = ROOT / "src" / "madang"
     for path in [*DOCS.rglob("*.md")]:
         for name in re.findall(
-            r"`((?:core|wire|parsers|transports|rfc|faces|apps)/[a-z0-9_/]+(?:\.py)?)`", path.read_text()
+            r"`((?:core|wire|parsers|transports|rfc|faces|client|apps)/[a-z0-9_/]+(?:\.py)?)`", path.read_text()
         ):
             assert (source / name).exists() or (source / f"{name}.py").exists(), f"{title(path)}: {name}"

@@ -19,7 +19,7 @@ MODULES = [
     for path in FILES
 ]
 #: Packages that only hold others together.
-EMPTY = {"madang.rfc", "madang.core", "madang.faces", "madang.apps", "madang.migrate"}
+EMPTY = {"madang.rfc", "madang.core", "madang.client", "madang.faces", "madang.apps", "madang.migrate"}
 #: Whose names are used behind the module's, as in `ws.text_frame`.
 NAMESPACES = {"madang.rfc.ws"}
 #: Applications are no libraries.
@@ -122,6 +122,14 @@ def test_names_come_when_they_are_asked_for() -> None:
         "print(json.dumps(sorted(name for name in sys.modules if name.startswith('madang.'))))"
     )
     assert fresh(program) == ["madang.errors"]
+
+
+def test_a_client_without_polling_needs_no_http_library() -> None:
+    program = (
+        "import sys, json, madang; madang.Client('http://localhost', transports=['websocket']);"
+        "print(json.dumps([name for name in ('httpx', 'uvicorn', 'madang.server') if name in sys.modules]))"
+    )
+    assert fresh(program) == []
 
 
 def test_the_server_needs_no_face() -> None:

@@ -1,6 +1,6 @@
 """Who may import whom: the table of the architecture, kept by `ast`.
 
-    5  borders    cli  apps  faces  migrate  testing           asyncio, sockets, clocks, logging
+    5  borders    cli  apps  faces  client  migrate  testing   asyncio, sockets, clocks, logging
     4  app        server  dispatch  tasks                      coroutines, no sockets
     3  core       core                                         no runtime at all
     2  codecs     transports    wire -> parsers -> values    rfc    bytes and str only
@@ -40,6 +40,7 @@ LEVELS = {
     "apps": 5,
     "faces": 5,
     "migrate": 5,
+    "client": 5,
     "testing": 5,
 }
 #: What a part of a row may import of its own row; a part may always import itself.
@@ -61,8 +62,9 @@ BESIDE = {
     "__main__": {"cli"},
     "apps": {"faces"},
     "faces": set(),
+    "client": set(),
     "migrate": {"faces"},
-    "testing": set(),
+    "testing": {"client"},
 }
 #: Upward, for annotations only, and for the two functions of `Server` that make a face when they are called.
 ANNOTATIONS_ONLY = {("server", "faces"), ("config", "parsers")}
@@ -72,7 +74,7 @@ RUNTIME = {"asyncio", "socket", "ssl", "threading", "time", "logging", "random",
 RUNTIME_ALIASES = {"select", "selectors", "signal", "subprocess", "multiprocessing", "concurrent", "queue"}
 #: The unmasking in C: a function of bytes.
 PURE = {"websockets.speedups"}
-NETWORK = {"socket", "ssl", "selectors", "uvicorn", "httptools", "uvloop", "starlette", "websockets"}
+NETWORK = {"socket", "ssl", "selectors", "uvicorn", "httptools", "uvloop", "starlette", "websockets", "httpx"}
 
 
 @dataclass(frozen=True)

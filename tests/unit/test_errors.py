@@ -74,6 +74,8 @@ def test_reasons_are_those_of_socketio() -> None:
         "client namespace disconnect",
         "server namespace disconnect",
         "server shutting down",
+        "io server disconnect",  # client API, the same event
+        "io client disconnect",
     }
 
 

@@ -66,6 +66,9 @@ class Wire(ABC):
     #: Whether clients know connection state recovery.
     recovers: ClassVar[bool] = False
 
+    #: What a client puts into the query of each request to say that it speaks this generation.
+    query: ClassVar[Mapping[str, str]]
+
     @abstractmethod
     def recognises(self, query: Mapping[str, str]) -> bool:
         """Tell from the query of a handshake whether the client speaks this generation."""
@@ -85,6 +88,17 @@ class Wire(ABC):
     @abstractmethod
     def open(self, hello: Open) -> Frame:
         """Write the first frame of a session."""
+
+    @abstractmethod
+    def greeted(self, frame: Frame) -> Open:
+        """Read the first frame of a session, as a client.
+
+        Returns:
+            What it says; its `max_payload_bytes` is 0 where the server sets no bound, or doesn't tell.
+
+        Raises:
+            RemoteProtocolError: it is no such frame, or says what makes no sense.
+        """
 
     @abstractmethod
     def join(self, frames: Sequence[Frame]) -> str:

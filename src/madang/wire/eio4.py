@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import orjson
 
@@ -35,6 +35,10 @@ from madang.wire import Decoder, Open, Wire
 __all__ = ["WIRE", "EngineIO4"]
 
 _RULE = "Engine.IO protocol 4, packet encoding"
+_HANDSHAKE: Final = "Engine.IO protocol 4, handshake"
+#: Longer ids are no ids; and a year between two pings is none between them.
+_MAX_SID: Final = 256
+_MAX_MILLISECONDS: Final = 365 * 86_400_000
 _SEPARATOR: Final = "\x1e"
 _DIGITS: Final = {CLOSE: "1", PING: "2", PONG: "3", UPGRADE: "5", NOOP: "6"}
 _KINDS: Final = {digit: kind for kind, digit in _DIGITS.items()}
@@ -111,6 +115,7 @@ class EngineIO4(Wire):
     name: ClassVar[str] = "eio4"
     server_pings: ClassVar[bool] = True
     recovers: ClassVar[bool] = True
+    query: ClassVar[Mapping[str, str]] = {"EIO": "4"}
 
     def recognises(self, query: Mapping[str, str]) -> bool:  # noqa: D102
         return query.get("EIO") == "4"
@@ -134,6 +139,26 @@ class EngineIO4(Wire):
             "maxPayload": hello.max_payload_bytes,
         }
         return "0" + orjson.dumps(body).decode()
+
+    def greeted(self, frame: Frame) -> Open:  # noqa: D102
+        if not isinstance(frame, str) or frame[:1] != "0":
+            raise RemoteProtocolError(f"a session starts with an open packet, not with {frame[:80]!r}", rule=_HANDSHAKE)
+        try:
+            body = orjson.loads(frame[1:])
+        except (orjson.JSONDecodeError, UnicodeEncodeError):
+            raise RemoteProtocolError("the open packet is not JSON", rule=_HANDSHAKE) from None
+        if type(body) is not dict:
+            raise RemoteProtocolError("the open packet holds no object", rule=_HANDSHAKE)
+        sid, upgrades = body.get("sid"), body.get("upgrades", [])
+        if type(sid) is not str or not 0 < len(sid) <= _MAX_SID:
+            raise RemoteProtocolError(f"the open packet has no sid: {sid!r:.80}", rule=_HANDSHAKE)
+        if type(upgrades) is not list or not all(type(one) is str for one in upgrades):
+            raise RemoteProtocolError("the upgrades of the open packet are no list of names", rule=_HANDSHAKE)
+        times: list[Any] = [body.get("pingInterval"), body.get("pingTimeout")]
+        if not all(type(one) in (int, float) and 0 < one <= _MAX_MILLISECONDS for one in times):
+            raise RemoteProtocolError(f"the times of the open packet make no sense: {times!r:.80}", rule=_HANDSHAKE)
+        most = body.get("maxPayload")
+        return Open(sid, upgrades, times[0] / 1000, times[1] / 1000, most if type(most) is int and most > 0 else 0)
 
     def join(self, frames: Sequence[Frame]) -> str:  # noqa: D102
         return _SEPARATOR.join(

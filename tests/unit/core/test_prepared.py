@@ -31,6 +31,7 @@ class CountingParser(Parser):
 class CountingWire(Wire):
     name: ClassVar[str] = "counting"
     server_pings: ClassVar[bool] = True
+    query: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, name: str) -> None:
         self.name = name  # type: ignore[misc]
@@ -47,6 +48,9 @@ class CountingWire(Wire):
         return parser.encode(packet, self.name)
 
     def open(self, hello: Open) -> Frame:
+        raise NotImplementedError
+
+    def greeted(self, frame: Frame) -> Open:
         raise NotImplementedError
 
     def join(self, frames: Sequence[Frame]) -> str:

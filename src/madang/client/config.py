@@ -1,0 +1,319 @@
+"""Every setting of a client, in one frozen and validated dataclass, and the address that it connects to."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+from madang import parsers, wire
+from madang.config import Config
+from madang.errors import ConfigError
+
+__all__ = ["Address", "ClientConfig", "check_proxy"]
+
+#: The transports that a client speaks.
+_TRANSPORTS: Final = ("polling", "websocket")
+#: Fields of the query that are the protocol's own.
+_RESERVED: Final = ("EIO", "transport", "sid", "t")
+_SECURE: Final = {"http": False, "ws": False, "https": True, "wss": True}
+_PROXIES: Final = ("http", "https")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is, and which namespace of it is meant: a URL, taken apart.
+
+    Attributes:
+        host: its name or IP address.
+        port: its port.
+        secure: whether TLS is used.
+        namespace: the URL's path, which names the namespace, as for the JavaScript client.
+        query: the fields of the URL's query.
+    """
+
+    host: str
+    port: int
+    secure: bool
+    namespace: str
+    query: Mapping[str, str]
+
+    @classmethod
+    def of(cls, url: str) -> Address:
+        """Read a URL.
+
+        Raises:
+            ConfigError: it is no URL of a server; the message says what is wrong.
+
+        Example:
+            >>> Address.of("https://example.org/admin?room=7")
+            Address(host='example.org', port=443, secure=True, namespace='/admin', query={'room': '7'})
+        """
+        if not isinstance(url, str):
+            raise ConfigError(f'the URL must be a string, as "https://example.org", not {url!r}')
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise ConfigError(f"{url!r} is no URL: {error}") from None
+        if parts.scheme not in _SECURE:
+            raise ConfigError(
+                f'a URL starts with http://, https://, ws:// or wss://, as "https://example.org": {url!r}'
+            )
+        if not parts.hostname:
+            raise ConfigError(f"the URL {url!r} names no host")
+        if parts.username is not None or parts.password is not None:
+            raise ConfigError("user and password don't belong into the URL; give auth=... or headers=...")
+        if any(not "!" <= character <= "~" for character in url):
+            raise ConfigError(f"a URL has visible ASCII characters only; quote the others: {url!r}")
+        secure = _SECURE[parts.scheme]
+        if port is None:
+            port = 443 if secure else 80
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        _check_query(query)
+        return cls(parts.hostname, port, secure, parts.path or "/", query)
+
+    @property
+    def authority(self) -> str:
+        """Host and port, as they stand in a `Host` header.
+
+        Example:
+            >>> Address.of("http://[::1]:8000").authority
+            '[::1]:8000'
+        """
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, as of an HTTP URL."""
+        return f"{'https' if self.secure else 'http'}://{self.authority}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientConfig:
+    """All settings of a `Client` or a `BlockingClient`. Each may be given to these as a keyword.
+
+    The way to the server:
+
+    Attributes:
+        path: the path that the server is found under, as in its own settings.
+        query: what to add to the query of each request.
+        headers: what to add to the headers of each request.
+        transports: the transports to use; the first one connects.
+        upgrade: whether to move to a better transport once connected.
+        remember_upgrade: whether to connect by WebSocket from the start after an upgrade has worked once.
+        try_all_transports: whether to try the next transport when the first one can't connect.
+        parser: how packets are written, the same as on the server: "json", "msgpack", or a `Parser`.
+        generation: the protocol generation to speak.
+        proxy: "environment": as the environment variables say (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`);
+            None: none; or the URL of one, as "http://user:password@proxy:3128".
+        ssl: how to check the server's certificate: an `ssl.SSLContext`, or the path of a file or folder of
+            certificates to trust. None: as the system does.
+        certificate: a client certificate to show: the path of a file with certificate and key, or the paths of both.
+
+    Reconnection:
+        reconnection: whether to connect again when the connection is lost.
+        reconnection_attempts: after how many failed tries to give up; None: never.
+        reconnection_delay_seconds: how long to wait before the first try; twice as long before each next one.
+        reconnection_delay_max_seconds: how long to wait at most.
+        randomization_factor: by how much of itself a delay is made shorter or longer by chance, 0 to 1.
+
+    Time:
+        connect_timeout_seconds: how long a connection may take, and then how long the answer to joining a namespace.
+        ack_timeout_seconds: how long `call` waits when it isn't told, and each try of `retries`.
+        close_timeout_seconds: how long `close` may take to send what waits and to let handlers end.
+
+    Delivery:
+        retries: how often an event is sent again when no acknowledgement comes; events then go one after the other. 0:
+            never.
+
+    Limits:
+        max_buffered_packets: how many packets may wait for a connection; more raise `LimitError`.
+        max_buffered_bytes: how much may wait for a server that reads slowly; more raises `LimitError`.
+        max_buffered_events: how many events may wait for who iterates over `events()`.
+        max_payload_bytes: the size of one WebSocket message or one response of the server.
+        max_packet_bytes: the size of one packet with all its binary attachments.
+        max_packets_per_payload: how many packets one response may hold.
+        max_attachments: how many binary attachments one packet may have.
+        max_json_depth: how deep lists and objects may be nested.
+        max_event_args: how many arguments one event may have.
+
+    Compression:
+        websocket_compression: whether to ask for `permessage-deflate`.
+
+    Raises:
+        ConfigError: a value that makes no sense; the message says which.
+
+    Example:
+        ```python
+        client = Client("https://example.org", transports=["websocket"], reconnection_attempts=10)
+        ```
+    """
+
+    path: str = "/socket.io/"
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    transports: Sequence[str] = _TRANSPORTS
+    upgrade: bool = True
+    remember_upgrade: bool = False
+    try_all_transports: bool = False
+    parser: str | parsers.Parser = "json"
+    generation: str = Config().generations[0]
+    proxy: str | None = "environment"
+    ssl: ssl.SSLContext | str | os.PathLike[str] | None = None
+    certificate: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None
+
+    reconnection: bool = True
+    reconnection_attempts: int | None = None
+    reconnection_delay_seconds: float = 1.0
+    reconnection_delay_max_seconds: float = 5.0
+    randomization_factor: float = 0.5
+
+    connect_timeout_seconds: float = 20.0
+    ack_timeout_seconds: float = 30.0
+    close_timeout_seconds: float = 5.0
+
+    retries: int = 0
+
+    max_buffered_packets: int = 10_000
+    max_buffered_bytes: int = 8_000_000
+    max_buffered_events: int = 10_000
+    max_payload_bytes: int = 100_000_000
+    max_packet_bytes: int = 100_000_000
+    max_packets_per_payload: int = 1_000_000
+    max_attachments: int = 1024
+    max_json_depth: int = 64
+    max_event_args: int = 256
+
+    websocket_compression: bool = False
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.name.endswith("_seconds") and not (_is_number(value) and 0 < value < 1e9):
+                raise ConfigError(f"{one.name} must be a positive number of seconds, not {value!r}")
+            if one.name.startswith("max_") and (type(value) is not int or value < 1):
+                raise ConfigError(f"{one.name} must be a whole number of at least 1, not {value!r}")
+            if isinstance(one.default, bool) and type(value) is not bool:
+                raise ConfigError(f"{one.name} must be True or False, not {value!r}")
+        path: Any = self.path
+        if not (isinstance(path, str) and path.startswith("/") and len(path) > 1) or "?" in path:
+            raise ConfigError(f'path must start with "/" and be more than that, as "/socket.io/", not {path!r}')
+        if not path.endswith("/"):
+            object.__setattr__(self, "path", path + "/")
+        for name in ("query", "headers"):
+            object.__setattr__(self, name, _texts(name, getattr(self, name)))
+        _check_query(self.query)
+        for name, value in self.headers.items():
+            if not name or any(character in name + value for character in "\r\n\0") or ":" in name:
+                raise ConfigError(f"this can't be a header: {name!r}: {value!r}")
+        self._check_transports()
+        self._check_tls_and_proxy()
+        self._check_retrying()
+        parsers.load(self.parser)
+        wire.load(self.generation)
+        if self.max_packet_bytes < self.max_payload_bytes:
+            raise ConfigError("max_packet_bytes must not be smaller than max_payload_bytes")
+
+    def _check_transports(self) -> None:
+        transports: Any = self.transports
+        if isinstance(transports, str) or not isinstance(transports, Sequence) or not transports:
+            raise ConfigError(f'transports must be a list of names, as ["websocket"], not {transports!r}')
+        for name in transports:
+            if name not in _TRANSPORTS:
+                raise ConfigError(f"a client speaks the transports {', '.join(_TRANSPORTS)}, not {name!r}")
+        if len(set(transports)) < len(transports):
+            raise ConfigError(f"transports names one twice: {transports!r}")
+        object.__setattr__(self, "transports", tuple(transports))
+
+    def _check_tls_and_proxy(self) -> None:
+        trust: Any = self.ssl
+        if not (trust is None or isinstance(trust, ssl.SSLContext | str | os.PathLike)):
+            raise ConfigError(f"ssl must be an ssl.SSLContext or the path of certificates to trust, not {trust!r}")
+        if isinstance(trust, ssl.SSLContext) and self.certificate is not None:
+            raise ConfigError("load the client certificate into the SSLContext that you give as ssl")
+        shown: Any = self.certificate
+        if isinstance(shown, Sequence) and not isinstance(shown, str):
+            if len(shown) != 2 or not all(isinstance(one, str | os.PathLike) for one in shown):
+                raise ConfigError(f"certificate must be one path, or the paths of certificate and key, not {shown!r}")
+        elif not (shown is None or isinstance(shown, str | os.PathLike)):
+            raise ConfigError(f"certificate must be one path, or the paths of certificate and key, not {shown!r}")
+        proxy: Any = self.proxy
+        if proxy is not None and proxy != "environment":
+            check_proxy(proxy)
+
+    def _check_retrying(self) -> None:
+        attempts, factor, retries = self.reconnection_attempts, self.randomization_factor, self.retries
+        if attempts is not None and (type(attempts) is not int or attempts < 1):
+            raise ConfigError(f"reconnection_attempts must be None or a whole number of at least 1, not {attempts!r}")
+        if not (_is_number(factor) and 0 <= factor <= 1):
+            raise ConfigError(f"randomization_factor must be a number from 0 to 1, not {factor!r}")
+        if type(retries) is not int or retries < 0:
+            raise ConfigError(f"retries must be a whole number of at least 0, not {retries!r}")
+        if self.reconnection_delay_max_seconds < self.reconnection_delay_seconds:
+            raise ConfigError("reconnection_delay_max_seconds must not be smaller than reconnection_delay_seconds")
+
+    @classmethod
+    def given(cls, config: ClientConfig | None, settings: dict[str, Any]) -> ClientConfig:
+        """The settings of a client, given as one object or one by one.
+
+        Raises:
+            ConfigError: both are given, there is no such setting, or a value makes no sense.
+        """
+        if config is not None and settings:
+            raise ConfigError("give either a ClientConfig or single settings, not both")
+        if config is not None and not isinstance(config, cls):
+            raise ConfigError(f"config must be a ClientConfig, not {config!r:.80}")
+        unknown = sorted(set(settings) - {one.name for one in fields(cls)})
+        if unknown:
+            raise ConfigError(f"there is no setting {unknown[0]!r}; see ClientConfig")
+        return config or cls(**settings)
+
+    def limits(self) -> Config:
+        """The limits, in the form that wires and parsers take."""
+        return Config(
+            max_payload_bytes=self.max_payload_bytes,
+            max_packet_bytes=self.max_packet_bytes,
+            max_packets_per_payload=self.max_packets_per_payload,
+            max_attachments=self.max_attachments,
+            max_json_depth=self.max_json_depth,
+            max_event_args=self.max_event_args,
+        )
+
+
+def check_proxy(url: Any) -> None:
+    """Refuse what can't be the URL of a proxy.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in _PROXIES and parts.hostname and (parts.port is None or parts.port > 0)
+    except (ValueError, TypeError, AttributeError):
+        usable = False
+    if not usable:
+        raise ConfigError(f'the proxy must be "environment", None or a URL, as "http://proxy:3128", not {url!r}')
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _texts(name: str, given: Any) -> dict[str, str]:
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{name} must be a dict of strings, not {given!r}")
+    for key, value in given.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise ConfigError(f"{name} must be a dict of strings; {key!r}: {value!r} is not")
+    return dict(given)
+
+
+def _check_query(query: Mapping[str, str]) -> None:
+    for name in _RESERVED:
+        if name in query:
+            raise ConfigError(f"the field {name!r} of the query is the protocol's own; choose another name")

@@ -1,0 +1,67 @@
+"""How a connection is made: the port behind which a client finds the network, or something that stands in for it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from madang.transports import Duplex
+
+__all__ = ["Dialer", "Reply"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to an HTTP request.
+
+    Attributes:
+        status: the HTTP status.
+        body: the whole body, unpacked.
+    """
+
+    status: int
+    body: bytes
+
+
+class Dialer(ABC):
+    """Port: makes requests and links to one server.
+
+    The real one goes over the network; `madang.testing` has one that goes straight to a server in the same process.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def get(self, target: str, headers: Mapping[str, str]) -> Reply:
+        """Send a GET request, and wait for the whole answer, for as long as it takes.
+
+        Args:
+            target: path and query.
+            headers: what to add to the headers.
+
+        Raises:
+            ConnectError: no answer could be had, or it is too large.
+        """
+
+    @abstractmethod
+    async def post(self, target: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        """Send a POST request, and wait for the whole answer.
+
+        Raises:
+            ConnectError: no answer could be had, or it is too large.
+        """
+
+    @abstractmethod
+    async def open(self, target: str, headers: Mapping[str, str]) -> Duplex:
+        """Open a WebSocket. What comes is kept until `bind` tells whom the link belongs to.
+
+        Once we have closed the link, its receiver is told by `lost` when it is gone.
+
+        Raises:
+            ConnectError: the server can't be reached, or opens none.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of connections that are kept for the next request. The dialer may be used again."""
