@@ -1,6 +1,7 @@
 """Connections that are lost: cables that are cut, servers that are killed and started again."""
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -9,7 +10,6 @@ from client.conftest import QUICK, WAYS, until
 from client.support.cable import Cable
 from madang import AckTimeout, Client, ConnectError, Disconnected, LimitError, Reason
 from support.server import ServerProcess, free_port
-import itertools
 
 
 def watched(client: Client) -> list[Any]:
@@ -26,49 +26,51 @@ def watched(client: Client) -> list[Any]:
 
 
 async def test_a_cut_cable(place: Any, way: str) -> None:
-    async with place() as here, Cable(here.port) as cable:
-        async with Client(cable.url, transports=WAYS[way], **QUICK) as client:
-            told = watched(client)
-            if way == "upgrade":
-                await until(lambda: client.manager.transport == "websocket")
-            first = client.id
-            for number in range(4):
-                client.emit("count", number)
-                await client.call("echo")
-                cable.cut()
-                await until(lambda: not client.connected)
-                assert client.id is None
-                assert client.active
-                client.emit("count", number + 100)  # waits
-                await until(lambda: client.connected)
-            assert client.id not in (None, first)
-            assert await client.call("counted") == [0, 100, 1, 101, 2, 102, 3, 103]
-            reason = told[1][1]
-            assert told[:6] == [
-                ("close", reason),
-                ("disconnect", reason),
-                ("reconnect_attempt", 1),
-                ("open",),
-                ("reconnect", 1),
-                "connect",
-            ]
-            assert reason in (Reason.TRANSPORT_CLOSE, Reason.TRANSPORT_ERROR)
+    async with place() as here, Cable(here.port) as cable, Client(cable.url, transports=WAYS[way], **QUICK) as client:
+        told = watched(client)
+        if way == "upgrade":
+            await until(lambda: client.manager.transport == "websocket")
+        first = client.id
+        for number in range(4):
+            client.emit("count", number)
+            await client.call("echo")
+            cable.cut()
+            await until(lambda: not client.connected)
+            assert client.id is None
+            assert client.active
+            client.emit("count", number + 100)  # waits
+            await until(lambda: client.connected)
+        assert client.id not in (None, first)
+        assert await client.call("counted") == [0, 100, 1, 101, 2, 102, 3, 103]
+        reason = told[1][1]
+        assert told[:6] == [
+            ("close", reason),
+            ("disconnect", reason),
+            ("reconnect_attempt", 1),
+            ("open",),
+            ("reconnect", 1),
+            "connect",
+        ]
+        assert reason in (Reason.TRANSPORT_CLOSE, Reason.TRANSPORT_ERROR)
 
 
 async def test_questions_and_a_cut_cable(place: Any) -> None:
-    async with place() as here, Cable(here.port) as cable:
-        async with Client(cable.url, transports=["websocket"], **QUICK) as client:
-            asked = client.call("slow", 30)
-            await client.call("echo")
-            cable.cut()
-            with pytest.raises(Disconnected):
-                await asked
-            assert not client.connected
-            waits = client.call("echo", "late")
-            in_vain = client.call("echo", "never", timeout=0.01)
-            with pytest.raises(AckTimeout):
-                await in_vain
-            assert await waits == "late"
+    async with (
+        place() as here,
+        Cable(here.port) as cable,
+        Client(cable.url, transports=["websocket"], **QUICK) as client,
+    ):
+        asked = client.call("slow", 30)
+        await client.call("echo")
+        cable.cut()
+        with pytest.raises(Disconnected):
+            await asked
+        assert not client.connected
+        waits = client.call("echo", "late")
+        in_vain = client.call("echo", "never", timeout=0.01)
+        with pytest.raises(AckTimeout):
+            await in_vain
+        assert await waits == "late"
 
 
 async def test_no_server_at_first(place: Any, way: str) -> None:
@@ -91,35 +93,41 @@ async def test_no_server_at_first(place: Any, way: str) -> None:
 
 
 async def test_giving_up(place: Any) -> None:
-    async with place() as here, Cable(here.port) as cable:
-        async with Client(cable.url, transports=["websocket"], reconnection_attempts=2, **QUICK) as client:
-            told = watched(client)
-            events = client.events()
-            cable.refusing = True
-            cable.cut()
-            await until(lambda: ("reconnect_failed",) in told)
-            assert [one[0] for one in told if one[0].startswith("reconnect")] == [
-                "reconnect_attempt",
-                "reconnect_error",
-                "reconnect_attempt",
-                "reconnect_error",
-                "reconnect_failed",
-            ]
-            assert not client.active
-            assert [event async for event in events] == []
-            cable.refusing = False
-            await client.connect()
-            assert await client.call("echo", 1) == 1
+    async with (
+        place() as here,
+        Cable(here.port) as cable,
+        Client(cable.url, transports=["websocket"], reconnection_attempts=2, **QUICK) as client,
+    ):
+        told = watched(client)
+        events = client.events()
+        cable.refusing = True
+        cable.cut()
+        await until(lambda: ("reconnect_failed",) in told)
+        assert [one[0] for one in told if one[0].startswith("reconnect")] == [
+            "reconnect_attempt",
+            "reconnect_error",
+            "reconnect_attempt",
+            "reconnect_error",
+            "reconnect_failed",
+        ]
+        assert not client.active
+        assert [event async for event in events] == []
+        cable.refusing = False
+        await client.connect()
+        assert await client.call("echo", 1) == 1
 
 
 async def test_without_reconnection(place: Any) -> None:
-    async with place() as here, Cable(here.port) as cable:
-        async with Client(cable.url, transports=["websocket"], reconnection=False, **QUICK) as client:
-            told = watched(client)
-            cable.cut()
-            await until(lambda: not client.active)
-            await asyncio.sleep(0.2)
-            assert [one[0] for one in told] == ["close", "disconnect"]
+    async with (
+        place() as here,
+        Cable(here.port) as cable,
+        Client(cable.url, transports=["websocket"], reconnection=False, **QUICK) as client,
+    ):
+        told = watched(client)
+        cable.cut()
+        await until(lambda: not client.active)
+        await asyncio.sleep(0.2)
+        assert [one[0] for one in told] == ["close", "disconnect"]
 
 
 async def test_the_server_disconnects(place: Any, way: str) -> None:
@@ -167,32 +175,38 @@ async def test_an_auth_function_that_fails_for_a_while(place: Any) -> None:
 
 
 async def test_all_namespaces_come_back(place: Any) -> None:
-    async with place() as here, Cable(here.port) as cable:
-        async with Client(cable.url, transports=["websocket"], **QUICK) as client:
-            private = client.of("/private", {"token": "secret"})
-            await private.connect()
-            left = client.of("/nowhere")
-            await until(lambda: not left.active)
-            cable.cut()
-            await until(lambda: not private.connected)
-            assert await private.call("echo", 1) == 1
-            assert await client.call("echo", 2) == 2
-            assert not left.active
+    async with (
+        place() as here,
+        Cable(here.port) as cable,
+        Client(cable.url, transports=["websocket"], **QUICK) as client,
+    ):
+        private = client.of("/private", {"token": "secret"})
+        await private.connect()
+        left = client.of("/nowhere")
+        await until(lambda: not left.active)
+        cable.cut()
+        await until(lambda: not private.connected)
+        assert await private.call("echo", 1) == 1
+        assert await client.call("echo", 2) == 2
+        assert not left.active
 
 
 async def test_a_silent_server(place: Any, way: str) -> None:
-    async with place(ping_interval_seconds=0.2, ping_timeout_seconds=0.2) as here, Cable(here.port) as cable:
-        async with Client(cable.url, transports=WAYS[way], **QUICK) as client:
-            told = watched(client)
-            pings: list[None] = []
-            client.manager.on("ping", lambda: pings.append(None))
-            await until(lambda: len(pings) > 4)
-            assert client.connected
-            cable.silent = True
-            await until(lambda: not client.connected)
-            assert ("disconnect", Reason.PING_TIMEOUT) in told
-            cable.silent = False
-            await until(lambda: client.connected)
+    async with (
+        place(ping_interval_seconds=0.2, ping_timeout_seconds=0.2) as here,
+        Cable(here.port) as cable,
+        Client(cable.url, transports=WAYS[way], **QUICK) as client,
+    ):
+        told = watched(client)
+        pings: list[None] = []
+        client.manager.on("ping", lambda: pings.append(None))
+        await until(lambda: len(pings) > 4)
+        assert client.connected
+        cable.silent = True
+        await until(lambda: not client.connected)
+        assert ("disconnect", Reason.PING_TIMEOUT) in told
+        cable.silent = False
+        await until(lambda: client.connected)
 
 
 async def test_no_answer_at_all() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from types import CoroutineType
 from typing import Any
 
 from madang.core.listeners import Handler
-from madang.errors import RemoteProtocolError
+from madang.errors import InvalidArguments
 from madang.tasks import start
 
 __all__ = ["ClientHandler", "Runner"]
@@ -27,16 +27,6 @@ class ClientHandler(Handler):
 
     def __init__(self, function: Callable[..., Any], what: str) -> None:
         super().__init__(function, leading=0, what=what)
-
-    def fit(self, arguments: list[Any]) -> list[Any]:  # noqa: D102
-        count = len(arguments)
-        if count < self.required:
-            raise RemoteProtocolError(
-                f"{self.name} needs {self.required} argument{'s' if self.required != 1 else ''}, but {count} came; "
-                "give the parameters defaults if they may be left out",
-                rule="arguments of the event",
-            )
-        return arguments[: self.accepted]
 
 
 class Runner:
@@ -65,9 +55,9 @@ class Runner:
             answer: is given what it returns.
         """
         try:
-            given = args
+            given: Sequence[Any] = args
             if not handler.required <= len(args) <= handler.accepted:
-                given = handler.fit(args)
+                given = handler.fit(event, args)
             result = handler.function(*given)
             if result.__class__ is CoroutineType:
                 self._launch(result, handler.name, event, args, answer)
@@ -105,7 +95,12 @@ class Runner:
 
     def _failed(self, error: BaseException, event: str, args: list[Any], answer: Answer | None) -> None:
         if self.on_error is None:
-            logger.error("the handler of %r failed", event, exc_info=error)
+            if isinstance(error, InvalidArguments):
+                logger.warning("an event doesn't suit its handler: %s", error)
+                if answer is not None:
+                    answer(error.answer)
+            else:
+                logger.error("the handler of %r failed", event, exc_info=error)
             return
         try:
             result = self.on_error(error, event, args)

@@ -923,7 +923,7 @@ class _Once:
     def __call__(self, *args: Any) -> Any:
         self._remove(self)
         handler = ClientHandler(self._function, "the event")
-        return self._function(*handler.fit([*args]))
+        return self._function(*handler.fit("", args))
 
     def __eq__(self, other: object) -> bool:
         return other is self or other == self._function
