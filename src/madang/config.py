@@ -107,6 +107,7 @@ class Config:
             `["https://example.org"]`. Requests without an `Origin` header (which is no browser) always may.
         cors_credentials: whether pages of other origins may send cookies (`withCredentials`).
         cookie: a `Cookie` to set at the handshake, or None.
+        clean_up_empty_namespaces: whether a namespace that a pattern has made goes when its last client does.
         allow_request: a function that is given the `Request` of each handshake and returns whether to take it.
         recovery: whether a client that was lost and comes back gets what it has missed; a `Recovery` says within
             which limits, and True means its defaults.
@@ -129,6 +130,8 @@ class Config:
         max_json_depth: how deep lists and objects may be nested, in MessagePack too.
         max_event_args: how many arguments one event may have.
         max_namespaces_per_client: how many namespaces one connection may join.
+        max_dynamic_namespaces: how many namespaces that patterns have made there may be at a time.
+        max_namespace_length: how many characters the name of such a namespace may have.
         max_rooms_per_socket: how many rooms one socket may be in.
         max_buffered_bytes: how much may wait for a client that reads slowly; then it is disconnected with
             the reason "slow consumer".
@@ -161,6 +164,7 @@ class Config:
     origins: Literal["same", "*"] | Sequence[str] = "same"
     cors_credentials: bool = False
     cookie: Cookie | None = None
+    clean_up_empty_namespaces: bool = True
     allow_request: Callable[[Any], bool] | None = None
     recovery: Recovery | bool = False
 
@@ -180,6 +184,8 @@ class Config:
     max_json_depth: int = 64
     max_event_args: int = 256
     max_namespaces_per_client: int = 64
+    max_dynamic_namespaces: int = 10_000
+    max_namespace_length: int = 200
     max_rooms_per_socket: int = 10_000
     max_buffered_bytes: int = 8_000_000
     max_connections: int = 100_000

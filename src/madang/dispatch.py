@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import CoroutineType
 from typing import Any, Final
 
-from madang.core.hub import Socket
+from madang.core.hub import INVALID_NAMESPACE, Namespace, Socket
 from madang.core.injection import Auth
 from madang.core.listeners import Handler, Listeners
 from madang.errors import ConnectionRefused, InvalidArguments, LocalProtocolError, RemoteProtocolError
@@ -236,6 +236,37 @@ class Dispatcher:
                 self._launch(result, socket, event, data, None)
         except (Exception, asyncio.CancelledError) as error:
             self._failed(error, socket, event, data, None)
+
+    # Namespaces that patterns make
+
+    def choose(self, socket: Socket, parents: list[Namespace]) -> None:
+        """Ask the patterns of these namespaces, in their order, which of them takes the name that a client wants."""
+        self._launch(self._choose(socket, parents), socket, "connection", ["connection"], None)
+
+    async def _choose(self, socket: Socket, parents: list[Namespace]) -> None:
+        name = socket.namespace.name
+        try:
+            for parent in parents:
+                pattern = parent._pattern
+                assert pattern is not None  # noqa: S101
+                if pattern.predicate is None:
+                    answer: Any = pattern.match(name)
+                    taken = answer is not None
+                else:
+                    answer = pattern.predicate(name, socket.handshake.auth)
+                    if isinstance(answer, Awaitable):
+                        answer = await answer
+                    taken = bool(answer) or isinstance(answer, Mapping)
+                if taken:
+                    socket._hub.enter(socket, parent, answer if isinstance(answer, Mapping) else {})
+                    return
+        except ConnectionRefused as refusal:
+            socket.refuse(refusal)
+        except Exception:
+            logger.exception("a predicate of namespaces failed for %r; the client is refused", name)
+            socket.refuse(ConnectionRefused("Internal server error"))
+        else:
+            socket.refuse(ConnectionRefused(INVALID_NAMESPACE))
 
     # Middleware
 

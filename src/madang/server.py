@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import re
 import secrets
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -14,6 +16,7 @@ from madang.core.ack import Ack
 from madang.core.engine import Engine
 from madang.core.hub import Hub, Namespace, Socket
 from madang.core.listeners import AnyFunction, Listeners, Listening
+from madang.core.patterns import Predicate
 from madang.core.recovery import Memory
 from madang.core.session import Session
 from madang.core.target import Crowd, Target
@@ -82,6 +85,7 @@ class Server(Crowd, Listening):
         self._root = self.hub.of("/")
         self._on_start: list[Callable[[], Any]] = []
         self._on_stop: list[Callable[[], Any]] = []
+        self._on_new_namespace: list[Callable[[Namespace], Any]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -96,6 +100,8 @@ class Server(Crowd, Listening):
         hub.engine = engine
         hub.owner = self
         hub.admit = dispatcher.admit
+        hub.choose = dispatcher.choose
+        hub.appeared = self._appeared
         hub.dispatch = dispatcher.dispatch
         hub.life = dispatcher.live
         hub.outgoing = dispatcher.overhear
@@ -191,9 +197,53 @@ class Server(Crowd, Listening):
 
     # Namespaces and rooms
 
-    def of(self, name: str) -> Namespace:
-        """The namespace of this name, made if there is none yet."""
+    def of(self, name: str | re.Pattern[str] | Predicate) -> Namespace:
+        """The namespace of this name, made if there is none yet; or one that stands for all that match a pattern.
+
+        A pattern makes a namespace when the first client asks for it, which then is the `namespace` of the client's
+        socket, with the `params` of its name. What is registered on the one for the pattern holds for all of them.
+        A namespace of just this name goes before patterns, and patterns go in the order of their registration.
+
+        Args:
+            name: a name; or a template with parameters, as "/room-{id}" or "/user/{id:int}", with the types `str`,
+                `int`, `uuid` and `path`; or a compiled regular expression that has to match the whole name; or a
+                function, `def` or `async def`, of the name and the client's `auth`, which gives True, or the
+                parameters as a dict, or False. What it raises refuses the client.
+
+        Raises:
+            LocalProtocolError: the template is malformed.
+
+        Example:
+            ```python
+            rooms = io.of("/room-{id:int}")
+
+
+            @rooms.on("say")
+            def say(socket: Socket, text: str) -> None:
+                socket.namespace.emit("said", socket.namespace.params["id"], text)
+            ```
+        """
         return self.hub.of(name)
+
+    def on_new_namespace(self, function: AnyFunction) -> AnyFunction:
+        """Be told of each new namespace: a plain function of the `Namespace`.
+
+        It is called when `of` or `register` makes one, and when a client comes into one that a pattern makes.
+
+        Raises:
+            LocalProtocolError: the function is `async def`.
+        """
+        if inspect.iscoroutinefunction(function):
+            raise LocalProtocolError("on_new_namespace takes a plain function; start what waits with io.spawn")
+        self._on_new_namespace.append(function)
+        return function
+
+    def _appeared(self, namespace: Namespace) -> None:
+        for function in self._on_new_namespace:
+            try:
+                function(namespace)
+            except Exception:
+                logger.exception("a function of on_new_namespace failed")
 
     def register(self, namespace: Namespace) -> Namespace:
         """Take in a namespace that was written as a class.
@@ -204,7 +254,7 @@ class Server(Crowd, Listening):
         if namespace.name == "/" and not self._root.sockets:
             # The main namespace always exists; a class for it takes its place before anyone has come.
             known = self._root.listeners
-            if known.events or known.life or known.middleware or known.incoming or known.outgoing:
+            if known.events or known.life or known.middleware or known.incoming or known.outgoing or known.rooms:
                 raise LocalProtocolError("the main namespace has handlers already; register its class before them")
             del self.hub.namespaces["/"]
             self._root = namespace

@@ -8,11 +8,14 @@ Source: Socket.IO protocol 5; the names are those of Socket.IO's server API.
 
 from __future__ import annotations
 
+import re
+import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from madang.core.ack import Ack, Drain
 from madang.core.listeners import AnyFunction, Handler, Listeners, Listening
+from madang.core.patterns import Pattern, Predicate, is_pattern
 from madang.core.recovery import Claim, Entry, Log, Memory, Stay
 from madang.core.session import OPEN_STATE, Session
 from madang.core.shapes import Checked
@@ -32,7 +35,10 @@ if TYPE_CHECKING:
     from madang.core.engine import Engine
     from madang.transports import Request
 
-__all__ = ["Handshake", "Hub", "Namespace", "Socket"]
+__all__ = ["INVALID_NAMESPACE", "Handshake", "Hub", "Namespace", "Socket"]
+
+#: What the reference tells a client that asks for a namespace that there isn't.
+INVALID_NAMESPACE: Final = "Invalid namespace"
 
 
 class Hub:
@@ -40,9 +46,12 @@ class Hub:
 
     Attributes:
         namespaces: by name.
+        parents: those that stand for a pattern, in the order in which they are tried.
         shapes: what the arguments of events are decoded into, by namespace and event.
         owner: slot: what handlers get that ask for `io`.
         engine: slot: the engine whose sessions these are.
+        appeared: slot: is told of each new namespace.
+        choose: slot: asks the patterns that have to be asked, then calls `enter` or `socket.refuse()`.
         admit: slot: runs a namespace's middleware for a socket, then calls `socket.accept()` or `.refuse()`.
         dispatch: slot: runs the handlers of an event.
         life: slot: runs the handlers of "connection", "disconnecting" or "disconnect".
@@ -59,6 +68,12 @@ class Hub:
         self.memory: Memory | None = None
         self.owner: Any = None
         self.namespaces: dict[str, Namespace] = {}
+        self.parents: list[Namespace] = []
+        # Children that nobody is in. Whoever still holds one, talks through it to those who come later.
+        self._resting: weakref.WeakValueDictionary[str, Namespace] = weakref.WeakValueDictionary()
+        self._children = 0
+        self.appeared: Callable[[Namespace], None] = lambda namespace: None
+        self.choose: Callable[[Socket, list[Namespace]], None]
         self.shapes: dict[str, dict[str, Shape]] = {}
         self.admit: Callable[[Socket], None]
         self.dispatch: Callable[[Socket, Packet], None]
@@ -69,14 +84,27 @@ class Hub:
         self.new_future: Callable[[], Any]
         self.shield: Callable[[Any], Any]
 
-    def of(self, name: str) -> Namespace:
-        """The namespace of this name, made if there is none yet."""
-        if not name.startswith("/"):
+    def of(self, name: str | re.Pattern[str] | Predicate) -> Namespace:
+        """The namespace of this name, made if there is none yet; or the one that stands for this pattern."""
+        if isinstance(name, str) and not name.startswith("/"):
             name = "/" + name
-        namespace = self.namespaces.get(name)
-        if namespace is None:
+        if is_pattern(name):
+            for parent in self.parents:
+                if parent._pattern is not None and parent._pattern.source == name:
+                    return parent
             namespace = Namespace(name)
             self.add(namespace)
+            return namespace
+        assert isinstance(name, str)  # or it were a pattern  # noqa: S101
+        known = self.namespaces.get(name)
+        if known is not None:
+            return known
+        for parent in self.parents:
+            params = parent._pattern.match(name) if parent._pattern is not None else None
+            if params is not None:
+                return self._child(parent, name, params)  # it rests until a client comes
+        namespace = Namespace(name)
+        self.add(namespace)
         return namespace
 
     def add(self, namespace: Namespace) -> None:
@@ -85,13 +113,91 @@ class Hub:
         Raises:
             LocalProtocolError: there is one of this name already.
         """
+        if namespace._pattern is not None:
+            if any(one._pattern and one._pattern.source == namespace._pattern.source for one in self.parents):
+                raise LocalProtocolError(f"there is a namespace for the pattern {namespace.name!r} already")
+            namespace._hub = self
+            self.parents.append(namespace)
+            return
         if namespace.name in self.namespaces:
             raise LocalProtocolError(f"there is a namespace {namespace.name!r} already; use io.of({namespace.name!r})")
+        self._resting.pop(namespace.name, None)
         namespace._hub = self
         if self.memory is not None:
             namespace._log = Log(self.memory, namespace.name)
         self.namespaces[namespace.name] = namespace
         self.shapes[namespace.name] = namespace.listeners.shapes
+        self.appeared(namespace)
+
+    # Namespaces that patterns make
+
+    def _child(self, parent: Namespace, name: str, params: Mapping[str, Any]) -> Namespace:
+        """A namespace of this name, at rest."""
+        child = self._resting.get(name)
+        if child is None or child.parent is not parent:
+            child = Namespace(name)
+            child._hub = self
+            child._parent = parent
+            child._params = dict(params)
+            child._listeners = parent._listeners  # shared: what is registered later holds for all of them
+            self._resting[name] = child
+        return child
+
+    def _wake(self, child: Namespace) -> None:
+        """A client comes into a namespace that rested."""
+        name, parent = child.name, child._parent
+        assert parent is not None  # noqa: S101
+        assert parent._children is not None  # noqa: S101
+        self._resting.pop(name, None)
+        self._children += 1
+        self.namespaces[name] = parent._children[name] = child
+        self.shapes[name] = child._listeners.shapes
+        child._eavesdroppers = min(1, len(child._listeners.outgoing))
+        if self.memory is not None:
+            child._log = Log(self.memory, name, child._check_empty)
+        self.appeared(child)
+
+    def _rest(self, child: Namespace) -> None:
+        """The last client has left a namespace that a pattern has made."""
+        name, parent = child.name, child._parent
+        if parent is not None and parent._children is not None and self.namespaces.get(name) is child:
+            self._children -= 1
+            del self.namespaces[name], parent._children[name], self.shapes[name]
+            child._log = None
+            self._resting[name] = child
+
+    def enter(self, socket: Socket, parent: Namespace, params: Mapping[str, Any]) -> None:
+        """A pattern takes the name that a client asks for."""
+        if socket._ended is not None:
+            return
+        name = socket.namespace.name
+        namespace = self.namespaces.get(name)
+        if namespace is None:
+            limit = self.engine.config.max_dynamic_namespaces
+            if self._children >= limit:
+                detail = f"namespace {name!r}: max_dynamic_namespaces is {limit}"
+                self.engine.on_refused(socket.request, RequestRefused(*FORBIDDEN, detail))
+                socket.refuse(ConnectionRefused("Too many namespaces"))
+                return
+            namespace = self._child(parent, name, params)
+            self._wake(namespace)
+        socket.namespace = namespace
+        self._examine(socket, namespace)
+
+    def _find_pattern(self, socket: Socket) -> None:
+        """Find the pattern for a name that no namespace has, and enter or refuse the socket."""
+        name = socket.namespace.name
+        for index, parent in enumerate(self.parents):
+            assert parent._pattern is not None  # noqa: S101
+            if parent._pattern.predicate is not None:
+                self.choose(socket, self.parents[index:])
+                return
+            params = parent._pattern.match(name)
+            if params is not None:
+                self.enter(socket, parent, params)
+                return
+        socket.session.sockets.pop(name, None)  # it leaves no trace
+        socket.session.send(Packet(CONNECT_ERROR, {"message": INVALID_NAMESPACE}, name))
 
     def settle(self) -> None:
         """Resolve the annotations that could not be resolved when their handlers were registered.
@@ -99,15 +205,17 @@ class Hub:
         Raises:
             LocalProtocolError: they can't be resolved; the message tells what to do.
         """
-        for namespace in self.namespaces.values():
+        for namespace in (*self.namespaces.values(), *self.parents):
             namespace.listeners.settle()
 
     def reset(self) -> None:
         """Forget all sockets without a word: their event loop is gone, and their connections with it."""
         if self.memory is not None:
             self.memory.reset()
-        for namespace in self.namespaces.values():
-            if self.memory is not None:
+        for namespace in list(self.namespaces.values()):
+            if namespace._parent is not None:
+                self._rest(namespace)
+            elif self.memory is not None:
                 namespace._log = Log(self.memory, namespace.name)
             namespace._sockets.clear()
             namespace._rooms.clear()
@@ -138,10 +246,13 @@ class Hub:
         # Else the server has disconnected the client, and this was on its way.
 
     def _connect(self, session: Session, packet: Packet) -> None:
-        namespace = self.namespaces.get(packet.namespace)
-        if namespace is None:
-            body = {"message": "Invalid namespace"}
-            session.send(Packet(CONNECT_ERROR, body, packet.namespace))
+        name = packet.namespace
+        namespace = self.namespaces.get(name)
+        if namespace is None and not (
+            # Patterns see no name that is long, or that would make a mess of a log.
+            self.parents and len(name) <= self.engine.config.max_namespace_length and name.isprintable()
+        ):
+            session.send(Packet(CONNECT_ERROR, {"message": INVALID_NAMESPACE}, name))
             return
         limit = session._engine.config.max_namespaces_per_client
         if packet.namespace not in session.sockets and not session.make_room(limit):
@@ -150,10 +261,17 @@ class Hub:
             body = {"message": f"Too many namespaces; {limit} are allowed"}
             session.send(Packet(CONNECT_ERROR, body, packet.namespace))
             return
-        socket = Socket(self, namespace, session, packet.data)
-        session.sockets[packet.namespace] = socket
+        # Where there is none yet, one that nobody else knows stands in until a pattern is found.
+        socket = Socket(self, namespace or Namespace(name), session, packet.data)
+        session.sockets[name] = socket
+        if namespace is not None:
+            self._examine(socket, namespace)
+        else:
+            self._find_pattern(socket)
+
+    def _examine(self, socket: Socket, namespace: Namespace) -> None:
         if self.memory is not None and namespace._log is not None:
-            claim = self.memory.claim(namespace._log, session, packet.data)
+            claim = self.memory.claim(namespace._log, socket.session, socket._auth)
             if claim is not None:
                 socket._claims(claim)
                 if self.memory.settings.skip_middleware:
@@ -523,6 +641,8 @@ class Socket(Sender, Listening):
         if self._ended is not None or session.state != OPEN_STATE:
             return
         namespace = self.namespace
+        if namespace._parent is not None and self._hub.namespaces.get(namespace.name) is not namespace:
+            self._hub._wake(namespace)  # while this one waited, all others have left
         hello = {"sid": self.id}
         missed: list[Entry] | None = None
         if namespace._log is not None:
@@ -563,6 +683,7 @@ class Socket(Sender, Listening):
         if self._ended is not None:
             return
         self._abandon(Reason.SERVER_DISCONNECT)
+        self.namespace._check_empty()
         try:
             self.session.send(Packet(CONNECT_ERROR, refusal.payload, self.namespace.name))
         except LocalProtocolError:
@@ -598,6 +719,7 @@ class Socket(Sender, Listening):
             return
         if not self.connected:
             self._abandon(reason)
+            self.namespace._check_empty()
             return
         self._ended = reason  # from here on nothing can end it again, nor bring it into a room
         self._hub.life(self, "disconnecting", (reason,))
@@ -609,6 +731,7 @@ class Socket(Sender, Listening):
         if self._stay is not None:
             self._stay.lost(self, reason)
         self._hub.life(self, "disconnect", (reason,))
+        namespace._check_empty()
 
     def _abandon(self, reason: str) -> None:
         rooms, self._rooms = self._rooms, None
@@ -666,10 +789,23 @@ class Namespace(Crowd, Listening):
 
         io.register(Chat("/chat"))
         ```
+
+    One that is named by a pattern, as "/room-{id}", stands for all namespaces that match it. A child is made when the
+    first client asks for it. Handlers and middleware are those of the pattern, whichever of the two they were
+    registered on; what is emitted to the one for the pattern reaches all its children.
     """
 
-    def __init__(self, name: str = "/") -> None:
-        self.name = name if name.startswith("/") else "/" + name
+    def __init__(self, name: str | re.Pattern[str] | Predicate = "/") -> None:
+        self._pattern: Pattern | None = None
+        self._children: dict[str, Namespace] | None = None
+        self._parent: Namespace | None = None
+        self._params: dict[str, Any] = {}
+        if isinstance(name, str) and not is_pattern(name):
+            self.name = name if name.startswith("/") else "/" + name
+        else:
+            self._pattern = Pattern(name)
+            self._children = {}
+            self.name = self._pattern.name
         self._listeners = Listeners()
         self._hub: Hub | None = None
         self._sockets: dict[str, Socket] = {}
@@ -697,12 +833,52 @@ class Namespace(Crowd, Listening):
     @property
     def sockets(self) -> Mapping[str, Socket]:
         """The clients that are in it, by id. Copy it before you iterate and await."""
+        if self._children is not None:
+            return {socket.id: socket for child in self._children.values() for socket in child._sockets.values()}
         return self._sockets
 
     @property
     def rooms(self) -> Mapping[str, Iterable[Socket]]:
         """The rooms that somebody is in, and who. Each client's own id is a room too, not listed here."""
+        if self._children is not None:
+            rooms: dict[str, list[Socket]] = {}
+            for child in self._children.values():
+                for room, members in child._rooms.items():
+                    rooms.setdefault(room, []).extend(members)
+            return rooms
         return self._rooms
+
+    # Patterns
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The parameters of its name, where a pattern has made it; else empty.
+
+        Example:
+            ```python
+            @io.of("/room-{id:int}").on("connection")
+            def entered(socket: Socket) -> None:
+                print("welcome to room", socket.namespace.params["id"])
+            ```
+        """
+        return self._params
+
+    @property
+    def parent(self) -> Namespace | None:
+        """The namespace of the pattern that has made it."""
+        return self._parent
+
+    @property
+    def children(self) -> Mapping[str, Namespace]:
+        """The namespaces that this pattern has made and that somebody is in, by name; empty where it is none."""
+        return self._children or {}
+
+    def _check_empty(self) -> None:
+        """Somebody has left, or was refused, or can't come back any more."""
+        if self._parent is not None and not self._sockets and not (self._log is not None and self._log.absent):
+            hub = self.hub
+            if hub.engine.config.clean_up_empty_namespaces:
+                hub._rest(self)
 
     # Listening
 
@@ -712,7 +888,12 @@ class Namespace(Crowd, Listening):
         return self._listeners
 
     def _listens_outgoing(self, more: int) -> None:
+        if self._parent is not None:
+            self._parent._listens_outgoing(more)
+            return
         self._eavesdroppers += more
+        for child in self.children.values():
+            child._eavesdroppers += more
 
     @overload
     def room_event(self, event: str) -> Callable[[AnyFunction], AnyFunction]: ...
@@ -746,6 +927,10 @@ class Namespace(Crowd, Listening):
         self._listeners.add_room(event, handler)
         return handler
 
+    def _overheard(self) -> bool:
+        """Whether somebody listens to what goes to one of the children."""
+        return any(child._eavesdroppers for child in self.children.values())
+
     # Talking
 
     def _target(self) -> Target:
@@ -766,6 +951,9 @@ class Namespace(Crowd, Listening):
     # Members
 
     def _select(self, rooms: tuple[str, ...], excluded: tuple[str, ...], sender: Socket | None) -> Iterable[Socket]:
+        if self._children is not None:
+            chosen = [child._select(rooms, excluded, sender) for child in self._children.values()]
+            return [socket for some in chosen for socket in some]
         if not rooms:
             members: Iterable[Socket] = self._sockets.values()
         elif len(rooms) == 1:
@@ -805,6 +993,8 @@ class Namespace(Crowd, Listening):
         return True
 
     def _next_id(self) -> int:
+        if self._parent is not None:  # which asks all its children under one number
+            return self._parent._next_id()
         self._last_id += 1
         return self._last_id
 

@@ -158,15 +158,17 @@ class Log:
         namespace: the namespace's name.
         shelves: by room; None: what went to everyone.
         absent: the clients that may come back.
+        deserted: slot: is told when there are none any more.
     """
 
-    __slots__ = ("absent", "memory", "namespace", "shelves")
+    __slots__ = ("absent", "deserted", "memory", "namespace", "shelves")
 
-    def __init__(self, memory: Memory, namespace: str) -> None:
+    def __init__(self, memory: Memory, namespace: str, deserted: Callable[[], None] | None = None) -> None:
         self.memory = memory
         self.namespace = namespace
         self.shelves: dict[str | None, Shelf] = {}
         self.absent: dict[Stay, None] = {}
+        self.deserted = deserted
 
     def keep(
         self,
@@ -720,6 +722,8 @@ class Stay(Timed):
         self.log.absent.pop(self, None)
         self._joined = {}
         self._left = None
+        if self.log.deserted is not None and not self.log.absent:
+            self.log.deserted()
 
     def expire(self, now: float) -> None:
         """It has not come back in time."""

@@ -337,7 +337,11 @@ class Target(Crowd):
 
     def _absent(self) -> Iterable[Stay]:
         """Those of the target who were lost, and may come back."""
-        log = self._namespace._log
+        namespace = self._namespace
+        if namespace._children is not None:
+            logs = [child._log for child in namespace._children.values()]
+            return [stay for log in logs if log is not None for stay in log.select(self._rooms, self._except, None)]
+        log = namespace._log
         if log is None or not log.absent:
             return ()
         if self._only is not None:
@@ -350,16 +354,27 @@ class Target(Crowd):
         hub = namespace.hub
         hub.guard()
         check_event(data[0])
-        packet = Packet(EVENT, data, namespace.name)
-        members = self._members()
-        asked: list[Socket] = []
-        if ack is not None:
-            packet.id = namespace._next_id()
-            members = asked = list(members)
-        prepared = Prepared(packet, self._compress)
+        if ack is None:
+            self._spread(namespace, data, None, self._members())
+        else:
+            id_ = namespace._next_id()
+            asked = list(self._members())
+            self._spread(namespace, data, id_, asked)
+            ack.expect(id_, asked, self._only._ended if self._only is not None else None)
+        if namespace._eavesdroppers or (namespace._children and namespace._overheard()):
+            for socket in list(self._members()):
+                socket._notify_outgoing(data)
+
+    def _spread(self, namespace: Namespace, data: list[Any], id_: int | None, members: Iterable[Socket]) -> None:
+        if namespace._children is not None:
+            # A packet names its namespace, so each child gets one of its own.
+            for child in namespace._children.values():
+                self._spread(child, data, id_, child._select(self._rooms, self._except, self._sender))
+            return
+        prepared = Prepared(Packet(EVENT, data, namespace.name, id_), self._compress)
         volatile = self._volatile
         log = namespace._log
-        if log is not None and ack is None:
+        if log is not None and id_ is None:
             only, rooms = self._only, self._rooms
             if only is not None:
                 rooms = (only.id,)
@@ -376,11 +391,6 @@ class Target(Crowd):
                 direct.write(encoded)
             else:
                 session.push(encoded, volatile)
-        if ack is not None and packet.id is not None:
-            ack.expect(packet.id, asked, self._only._ended if self._only is not None else None)
-        if namespace._eavesdroppers:
-            for socket in list(self._members()):
-                socket._notify_outgoing(data)
 
 
 def check_event(event: Any) -> None:

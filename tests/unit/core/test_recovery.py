@@ -1193,3 +1193,49 @@ def test_a_stay_knows_where_it_was(kit: EngineKit, person: Person) -> None:
     socket.join("a")
     socket.leave("a")  # nothing was said in between
     assert len(stay._left or ()) == 1
+
+
+# ------------------------------------------------------------------------------ in namespaces that a pattern has made
+
+
+def test_a_namespace_stays_while_somebody_may_come_back(kit: EngineKit) -> None:
+    rooms = kit.io.of("/room-{id}")
+    person = Person(kit, "/room-a")
+    id_ = person.connect().id
+    person.socket.join("vip")
+    rooms.emit("e", 1)
+    person.read()
+    person.drop()
+    assert list(rooms.children) == ["/room-a"]
+    rooms.emit("e", 2)
+    rooms.to("vip").emit("e", 3)
+    kit.io.of("/room-a").emit("e", 4)
+    rooms.to("vip").sockets_join("late")
+    socket = person.connect()
+    assert person.recovered
+    assert socket.id == id_
+    assert socket.namespace.params == {"id": "a"}
+    assert socket.rooms == {id_, "vip", "late"}
+    assert person.numbers == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("how", ["time", "server", "reset"])
+def test_it_goes_when_nobody_can_come_back(kit: EngineKit, how: str) -> None:
+    rooms = kit.io.of("/room-{id}")
+    people = [Person(kit, "/room-a") for _ in range(2)]
+    for person in people:
+        person.connect()
+        person.drop()
+    assert list(rooms.children) == ["/room-a"]
+    if how == "time":
+        kit.advance(121)
+    elif how == "server":
+        rooms.disconnect_sockets()
+    else:
+        kit.hub.reset()
+    assert rooms.children == {}
+    assert "/room-a" not in kit.hub.namespaces
+    assert kit.hub._children == 0
+    people[0].connect()
+    assert not people[0].recovered
+    assert list(rooms.children) == ["/room-a"]
