@@ -80,8 +80,8 @@ class LocalProtocolError(MadangError):
 class EncodeError(LocalProtocolError, TypeError):
     """A value that was emitted or acknowledged can't be put on the wire.
 
-    Allowed are None, bool, int, float, str, bytes, lists, tuples, dicts, dataclasses, enums, dates, UUIDs,
-    `msgspec.Struct` and pydantic models.
+    Allowed are None, bool, int, float, str, bytes, lists, tuples, sets, dicts, dataclasses, enums, dates, durations,
+    `Decimal`, UUIDs, `msgspec.Struct` and pydantic models.
     """
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import decimal
 import enum
 import uuid
 from collections.abc import Callable
@@ -35,12 +36,47 @@ def fields_of(value: Any) -> Any:
         {'x': 1}
     """
     if isinstance(value, msgspec.Struct):
-        return msgspec.structs.asdict(value)
+        return _struct(value)
+    if isinstance(value, set | frozenset):
+        return list(value)
+    if isinstance(value, decimal.Decimal | datetime.timedelta):
+        return msgspec.to_builtins(value)
     if hasattr(value, "model_dump"):  # pydantic, which need not be installed
         return value.model_dump()
     raise TypeError(
         f"{type(value).__name__} can't be sent ({value!r:.80}); turn it into a dict, list, str, number or bytes first"
     )
+
+
+def _struct(value: msgspec.Struct) -> Any:
+    """A Struct, one step simpler, as `msgspec` itself would write it: with its names for fields, and its tag."""
+    settings = value.__struct_config__
+    names = value.__struct_fields__
+    required = len(names) - len(value.__struct_defaults__)
+    if settings.array_like:
+        items = [getattr(value, name) for name in names]
+        return items if settings.tag is None else [settings.tag, *items]
+    fields: dict[str, Any] = {} if settings.tag_field is None else {settings.tag_field: settings.tag}
+    for index, (name, encoded) in enumerate(zip(names, value.__struct_encode_fields__, strict=True)):
+        item = getattr(value, name)
+        if item is msgspec.UNSET:
+            continue
+        if (
+            settings.omit_defaults
+            and index >= required
+            and _is_default(item, value.__struct_defaults__[index - required])
+        ):
+            continue
+        fields[encoded] = item
+    return fields
+
+
+def _is_default(item: Any, default: Any) -> bool:
+    """Whether a field of a Struct has its default; of those that are made anew, `msgspec` looks at empty ones only."""
+    factory = getattr(default, "factory", None)
+    if factory is None:
+        return item is default or (type(item) is type(default) and item == default)
+    return type(item) is factory and not item
 
 
 def key_text(key: Any) -> str:

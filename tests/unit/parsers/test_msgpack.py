@@ -511,7 +511,7 @@ class Recursion:
 
 
 UNSENDABLE: list[Any] = [
-    Custom(), Recursion(), {1, 2}, 1 + 2j, {(1, 2): 3}, {b"bytes": 3}, {Colour: 1}, Point, lambda: None,
+    Custom(), Recursion(), 1 + 2j, {(1, 2): 3}, {b"bytes": 3}, {Colour: 1}, Point, lambda: None,
 ]  # fmt: skip
 
 
