@@ -88,7 +88,7 @@ class Handlers:
         for home, tail in ((namespace, ()), ("*", (namespace,))):
             functions = self.functions.get(home)
             if functions is not None:
-                function = functions.get(event)
+                function = functions.get(event) if event != "*" else None
                 if function is not None:
                     return function, tail
                 function = functions.get("*")
