@@ -64,7 +64,7 @@ BESIDE = {
     "faces": set(),
     "client": set(),
     "migrate": {"faces"},
-    "testing": {"client"},
+    "testing": {"client", "faces"},
 }
 #: Upward, for annotations only, and for the two functions of `Server` that make a face when they are called.
 ANNOTATIONS_ONLY = {("server", "faces"), ("config", "parsers")}

@@ -193,7 +193,8 @@ async def the_server_disconnects(world: World, options: dict[str, Any]) -> None:
         with pytest.raises(Disconnected) as caught:
             await question
         log.append(caught.value.reason)
-        await client.close()
+        async with asyncio.timeout(2):
+            await client.close()
 
 
 @scenario(shutdown_timeout_seconds=1)

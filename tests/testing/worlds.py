@@ -1,4 +1,4 @@
-"""Two worlds for the same scenario: a network in memory, and real sockets through a proxy that can fail in the same ways."""
+"""Two worlds for one scenario: a network in memory, and real sockets behind a proxy that fails in the same ways."""
 
 import asyncio
 import contextlib

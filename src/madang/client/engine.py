@@ -225,8 +225,8 @@ class Connection:
         if self._state == _OPENING:
             self._refuse(ConnectError("the server closed the WebSocket before it had said hello"))
             return
-        if self._state == _OPEN:
-            self._end(reason, None)
+        # While we close, too: what is still to be said can't be, and nobody shall wait for it.
+        self._end(reason, None)
 
     def _refuse(self, error: Exception) -> None:
         if self._greeting is not None and not self._greeting.done():
@@ -337,10 +337,10 @@ class Connection:
             self._moving = False
             if link is not None:
                 link.close()
-            if self._state == _OPEN and self.transport == _POLLING:
-                if self._poller is None or self._poller.done():
+            if self.transport == _POLLING:
+                if self._state == _OPEN and (self._poller is None or self._poller.done()):
                     self._poller = self._start(self._poll())
-                self._flush()
+                self._flush()  # who closes waits for that, too
 
     def _move(self, link: Duplex) -> None:
         self._link = link
@@ -399,7 +399,9 @@ class Connection:
         if self._moving or self._state not in (_OPEN, _CLOSING):
             return
         if self.transport == _POLLING:
-            if self._outbox and (self._poster is None or self._poster.done()):
+            if not self._outbox:
+                self._tell_drained()
+            elif self._poster is None or self._poster.done():
                 self._poster = self._start(self._post())
             return
         link = self._link

@@ -44,8 +44,9 @@ class Watch:
         self._time: FakeTime | None = None
         selector = getattr(loop, "_selector", None)
         #: Whether the loop says when it is idle. uvloop's and Windows' proactor loop don't.
-        self.sees = isinstance(selector, selectors.BaseSelector)
-        if self.sees:
+        self.sees = False
+        if isinstance(selector, selectors.BaseSelector):
+            self.sees = True
             loop._selector = _WatchedSelector(selector, self)  # type: ignore[attr-defined]
             self._count_threads(loop)
 
@@ -67,7 +68,7 @@ class Watch:
             future.add_done_callback(self._worked)
             return future
 
-        loop.run_in_executor = run_in_executor  # type: ignore[method-assign]
+        loop.run_in_executor = run_in_executor  # type: ignore[method-assign,assignment]
 
     def _worked(self, future: object) -> None:
         self._working -= 1
@@ -316,5 +317,3 @@ class FakeTime:
 def _wake(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-

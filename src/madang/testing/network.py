@@ -64,7 +64,6 @@ class MemoryNetwork(Dialer):
         "_buffer_bytes",
         "_down",
         "_host",
-        "io",
         "_links",
         "_most",
         "_roads",
@@ -74,6 +73,7 @@ class MemoryNetwork(Dialer):
         "_up",
         "cookies",
         "delay_seconds",
+        "io",
         "refusing",
     )
 
@@ -318,7 +318,7 @@ class _Road:
 class _Trip(Exchange):
     """A request on its way, and the server's way to answer it."""
 
-    __slots__ = ("body", "begun", "end", "future", "link", "network", "over", "request")
+    __slots__ = ("begun", "body", "end", "future", "link", "network", "over", "request")
 
     def __init__(self, network: MemoryNetwork, request: Request, body: bytes | None, link: bool) -> None:
         self.network = network
