@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     )
     from madang.faces.uvicorn import serve
     from madang.server import Server
+    from madang.threadsafe import Answer, ThreadsafeServer, ThreadsafeSocket, ThreadsafeTarget
     from madang.transports import Request
 
 __version__ = "0.1.0"
@@ -57,6 +58,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Ack",
     "AckTimeout",
+    "Answer",
     "Client",
     "ClientConfig",
     "ClientSocket",
@@ -84,6 +86,9 @@ __all__ = [
     "Server",
     "Socket",
     "Target",
+    "ThreadsafeServer",
+    "ThreadsafeSocket",
+    "ThreadsafeTarget",
     "WrongThreadError",
     "__version__",
     "serve",
@@ -91,6 +96,7 @@ __all__ = [
 
 _HOMES = {
     "Ack": "core.ack",
+    "Answer": "threadsafe",
     "Client": "client.client",
     "ClientConfig": "client.config",
     "ClientSocket": "client.socket",
@@ -106,6 +112,9 @@ _HOMES = {
     "Server": "server",
     "Socket": "core.hub",
     "Target": "core.target",
+    "ThreadsafeServer": "threadsafe",
+    "ThreadsafeSocket": "threadsafe",
+    "ThreadsafeTarget": "threadsafe",
     "serve": "faces.uvicorn",
 }
 

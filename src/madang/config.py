@@ -112,6 +112,9 @@ class Config:
         recovery: whether a client that was lost and comes back gets what it has missed; a `Recovery` says within
             which limits, and True means its defaults.
 
+    Handlers:
+        ordered_handlers: whether handlers are `ordered` that don't say, and whose namespace doesn't.
+
     Time:
         ping_interval_seconds: how long after a pong the next ping is sent.
         ping_timeout_seconds: how long a client may take to answer it.
@@ -132,6 +135,11 @@ class Config:
         max_namespaces_per_client: how many namespaces one connection may join.
         max_dynamic_namespaces: how many namespaces that patterns have made there may be at a time.
         max_namespace_length: how many characters the name of such a namespace may have.
+        max_worker_threads: how many `thread=True` handlers run at once; the next ones wait, each client in its turn.
+        max_threadsafe_calls: how many calls of `io.threadsafe` may wait for the event loop; the next ones raise
+            `LimitError`.
+        max_handlers_per_client: how many handlers of one connection may wait, or wait for their turn. Beyond that the
+            client isn't read until half of them have ended.
         max_rooms_per_socket: how many rooms one socket may be in.
         max_buffered_bytes: how much may wait for a client that reads slowly; then it is disconnected with
             the reason "slow consumer".
@@ -168,6 +176,8 @@ class Config:
     allow_request: Callable[[Any], bool] | None = None
     recovery: Recovery | bool = False
 
+    ordered_handlers: bool = False
+
     ping_interval_seconds: float = 25.0
     ping_timeout_seconds: float = 20.0
     upgrade_timeout_seconds: float = 10.0
@@ -186,6 +196,9 @@ class Config:
     max_namespaces_per_client: int = 64
     max_dynamic_namespaces: int = 10_000
     max_namespace_length: int = 200
+    max_handlers_per_client: int = 256
+    max_worker_threads: int = 32
+    max_threadsafe_calls: int = 100_000
     max_rooms_per_socket: int = 10_000
     max_buffered_bytes: int = 8_000_000
     max_connections: int = 100_000

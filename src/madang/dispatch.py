@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import CoroutineType
 from typing import Any, Final
 
 from madang.core.hub import INVALID_NAMESPACE, Namespace, Socket
 from madang.core.injection import Auth
-from madang.core.listeners import Handler, Listeners
-from madang.errors import ConnectionRefused, InvalidArguments, LocalProtocolError, RemoteProtocolError
+from madang.core.listeners import LIFE_CYCLE, Handler, Listeners
+from madang.errors import ConnectionRefused, InvalidArguments, LocalProtocolError, Reason, RemoteProtocolError
 from madang.packet import Packet
 from madang.tasks import start
+from madang.workers import Workers
 
 __all__ = ["ClientLog", "Dispatcher", "ErrorHandler", "InvalidHandler", "logger"]
 
@@ -30,6 +32,11 @@ logger = logging.getLogger("madang")
 
 #: How many lines a second the log takes about what clients do wrong; it tells how many it left out.
 _CLIENT_LINES_PER_SECOND: Final = 100
+#: Ends after which an ordered handler still has its turn: the client had sent its event before it went. After the
+#: server's own ends it hasn't: who is thrown out shall do nothing more.
+_CLIENTS_OWN_ENDS: Final = frozenset(
+    {Reason.TRANSPORT_CLOSE, Reason.TRANSPORT_ERROR, Reason.PING_TIMEOUT, Reason.CLIENT_DISCONNECT}
+)
 
 
 class Dispatcher:
@@ -41,7 +48,9 @@ class Dispatcher:
         on_error: who is told of an exception in a handler; without it, the log.
         on_invalid: who is told of arguments that are not what a handler declares.
         spawn: slot: runs a coroutine beside the handlers.
-        tasks: the handlers that wait.
+        tasks: the handlers that wait, with their events and sockets; middleware is None there.
+        view: slot: what a handler in a thread receives in place of the socket.
+        workers: the threads of `thread=True` handlers.
     """
 
     def __init__(self) -> None:
@@ -50,7 +59,9 @@ class Dispatcher:
         self.on_error: ErrorHandler | None = None
         self.on_invalid: InvalidHandler | None = None
         self.spawn: Callable[[Coroutine[Any, Any, Any]], object]
-        self.tasks: set[asyncio.Task[Any]] = set()
+        self.tasks: dict[asyncio.Task[Any], tuple[Handler | None, str, Socket]] = {}
+        self.view: Callable[[Socket], Any]
+        self.workers: Workers
 
     # Events
 
@@ -73,10 +84,12 @@ class Dispatcher:
             if handler is None:
                 logger.debug("nobody handles %r of %s", event, socket)
                 return
-        if packet.shape is handler.shape:
-            self._run(handler, socket, event, data, id_)
-        else:
+        if packet.shape is not handler.shape:
             self._check(handler, socket, event, packet.plain(), id_)
+        elif handler.special:
+            self._arrange(handler, socket, event, data, id_)
+        else:
+            self._run(handler, socket, event, data, id_)
 
     def _check(self, handler: Handler, socket: Socket, event: str, data: Sequence[Any], id_: int | None) -> None:
         """Run a handler with arguments that have not been checked yet."""
@@ -88,37 +101,94 @@ class Dispatcher:
         except Exception as error:
             self._failed(error, socket, event, data, id_)
         else:
-            self._run(handler, socket, event, checked, id_)
+            if handler.special:
+                self._arrange(handler, socket, event, checked, id_)
+            else:
+                self._run(handler, socket, event, checked, id_)
 
-    def _run(self, handler: Handler, socket: Socket, event: str, data: Sequence[Any], id_: int | None) -> None:
+    def _arrange(self, handler: Handler, socket: Socket, event: str, data: Sequence[Any], id_: int | None) -> None:
+        """Run a handler that is ordered, or for a thread, when its time has come."""
+        if not handler.ordered:
+            self._start(handler, socket, event, data, id_)
+        elif socket._line is not None:
+            socket._line.append((handler, socket.session, event, data, id_))
+            socket.session.occupy()
+        else:
+            socket._line = deque()
+            if not self._start(handler, socket, event, data, id_):
+                self._advance(socket)
+
+    def _advance(self, socket: Socket) -> None:
+        """An ordered handler has ended: the next one begins."""
+        line = socket._line
+        while line:
+            handler, session, event, data, id_ = line.popleft()
+            session.vacate()
+            if socket._ended is not None and socket._ended not in _CLIENTS_OWN_ENDS and event not in LIFE_CYCLE:
+                logger.debug("%r of %s is left out: the server has disconnected it", event, socket)
+            elif self._start(handler, socket, event, data, id_):
+                return
+        socket._line = None
+
+    def _start(self, handler: Handler, socket: Socket, event: str, data: Sequence[Any], id_: int | None) -> bool:
+        """Run a handler where it is to run. Gives whether it goes on."""
+        if handler.thread:
+            return self._launch(self._run_in_thread(handler, socket, data), socket, event, data, id_, handler)
+        return self._run(handler, socket, event, data, id_)
+
+    async def _run_in_thread(self, handler: Handler, socket: Socket, data: Sequence[Any]) -> Any:
+        args = data[1:]
+        if not handler.required <= len(args) <= handler.accepted:
+            args = handler.fit(data[0], args)
+        result = await self.workers.run(socket.session, handler.function, (self.view(socket), *args))
+        if result.__class__ is CoroutineType:
+            result.close()
+            raise LocalProtocolError(f"{handler.name} gave a coroutine; thread=True is for a `def` that blocks")
+        return result
+
+    def _run(self, handler: Handler, socket: Socket, event: str, data: Sequence[Any], id_: int | None) -> bool:
+        """Call a handler. Gives whether it goes on."""
         try:
             args = data[1:]
             if not handler.required <= len(args) <= handler.accepted:
                 args = handler.fit(event, args)
             result = handler.function(socket, *args)
             if result.__class__ is CoroutineType:
-                self._launch(result, socket, event, data, id_)
-            elif id_ is not None:
+                return self._launch(result, socket, event, data, id_, handler)
+            if id_ is not None:
                 socket.acknowledge(id_, result)
         except (Exception, asyncio.CancelledError) as error:
             self._failed(error, socket, event, data, id_)
+        return False
 
     def _launch(
-        self, coroutine: Coroutine[Any, Any, Any], socket: Socket, event: str, data: Sequence[Any], id_: int | None
-    ) -> None:
-        """Run a handler's coroutine up to its first wait, and see to its end."""
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        socket: Socket,
+        event: str,
+        data: Sequence[Any],
+        id_: int | None,
+        handler: Handler | None = None,
+    ) -> bool:
+        """Run a handler's coroutine up to its first wait, and see to its end. Gives whether it waits."""
         assert self.loop is not None  # packets come in a running loop only  # noqa: S101
         task = start(coroutine, self.loop)
         if task.done():
             self._settle(task, socket, event, data, id_)
-            return
+            return False
+        session = socket.session  # the socket may get another one
 
         def ended(task: asyncio.Task[Any]) -> None:
-            self.tasks.discard(task)
+            self.tasks.pop(task, None)
             self._settle(task, socket, event, data, id_)
+            session.vacate()
+            if handler is not None and handler.ordered:
+                self._advance(socket)
 
-        self.tasks.add(task)
+        self.tasks[task] = (handler, event, socket)
         task.add_done_callback(ended)
+        session.occupy()
+        return True
 
     def _settle(
         self, task: asyncio.Task[Any], socket: Socket, event: str, data: Sequence[Any], id_: int | None
@@ -218,7 +288,7 @@ class Dispatcher:
     def housed(self, socket: Socket, handlers: list[Handler], event: str, room: str) -> None:
         """Run the handlers of what happens to a room."""
         for handler in handlers:
-            self._run_life(handler, socket, f"room {event}", (room,))
+            self._run(handler, socket, f"room {event}", [event, room], None)
 
     def live(self, socket: Socket, event: str, args: tuple[Any, ...]) -> None:
         """Run the handlers of a client's life."""
@@ -226,16 +296,10 @@ class Dispatcher:
         if socket._listeners is not None:
             handlers += socket._listeners.life.get(event, ())
         for handler in handlers:
-            self._run_life(handler, socket, event, args)
-
-    def _run_life(self, handler: Handler, socket: Socket, event: str, args: tuple[Any, ...]) -> None:
-        data = [event, *args]
-        try:
-            result = handler.function(socket, *args)
-            if result.__class__ is CoroutineType:
-                self._launch(result, socket, event, data, None)
-        except (Exception, asyncio.CancelledError) as error:
-            self._failed(error, socket, event, data, None)
+            if handler.special:
+                self._arrange(handler, socket, event, [event, *args], None)
+            else:
+                self._run(handler, socket, event, [event, *args], None)
 
     # Namespaces that patterns make
 

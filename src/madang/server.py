@@ -31,7 +31,9 @@ from madang.errors import (
     WrongThreadError,
 )
 from madang.tasks import start
+from madang.threadsafe import Mailbox, ThreadsafeServer
 from madang.transports import Request
+from madang.workers import Workers
 
 if TYPE_CHECKING:
     from madang.faces.asgi import ASGIApplication, ASGIFace
@@ -77,7 +79,7 @@ class Server(Crowd, Listening):
             self.config = config or Config(**settings)
         except TypeError as error:
             raise ConfigError(f"there is no such setting: {error}") from None
-        self.hub = Hub()
+        self.hub = Hub(self.config.ordered_handlers)
         self.engine = Engine(self.config, self.hub, self.hub.shapes)
         if isinstance(self.config.recovery, Recovery):
             self.hub.memory = Memory(self.engine, self.config.recovery)
@@ -93,6 +95,8 @@ class Server(Crowd, Listening):
         self._started = False
         self._closing: asyncio.Task[None] | None = None
         self._dispatcher = Dispatcher()
+        self._mailbox = Mailbox(self.config.max_threadsafe_calls)
+        self._threadsafe = ThreadsafeServer(self.hub, self._mailbox)
         self._fill_slots()
 
     def _fill_slots(self) -> None:
@@ -112,7 +116,9 @@ class Server(Crowd, Listening):
         engine.on_violation = self._log_violation
         engine.on_refused = self._log_refusal
         engine.events.on_failure = self._log_engine_failure
+        engine.on_held = self._log_hold
         dispatcher.spawn = self.spawn
+        dispatcher.view = self._threadsafe.socket
 
     # Listening: the main namespace's handlers, and the server's own
 
@@ -122,22 +128,44 @@ class Server(Crowd, Listening):
         return self._root.listeners
 
     @overload
-    def on(self, event: str, *, namespace: str = "/") -> Callable[[AnyFunction], AnyFunction]: ...
+    def on(
+        self, event: str, *, namespace: str = "/", ordered: bool | None = None, thread: bool = False
+    ) -> Callable[[AnyFunction], AnyFunction]: ...
     @overload
-    def on(self, event: str, handler: AnyFunction, *, namespace: str = "/") -> AnyFunction: ...
-    def on(self, event: str, handler: Any = None, *, namespace: str = "/") -> Any:
+    def on(
+        self,
+        event: str,
+        handler: AnyFunction,
+        *,
+        namespace: str = "/",
+        ordered: bool | None = None,
+        thread: bool = False,
+    ) -> AnyFunction: ...
+    def on(
+        self,
+        event: str,
+        handler: Any = None,
+        *,
+        namespace: str = "/",
+        ordered: bool | None = None,
+        thread: bool = False,
+    ) -> Any:
         """Register a handler of an event, as a decorator or directly. See `Namespace.on`.
 
         Args:
             event: its name.
             handler: the function; without it, `on` is a decorator.
             namespace: where; `io.of(namespace).on(...)` is the same.
+            ordered: whether it waits for its turn.
+            thread: whether it runs in a worker thread.
 
         Raises:
             LocalProtocolError: the function can't take the arguments, or the event has a handler already.
         """
         home = self.hub.of(namespace)
-        return home.on(event) if handler is None else home.on(event, handler)
+        if handler is None:
+            return home.on(event, ordered=ordered, thread=thread)
+        return home.on(event, handler, ordered=ordered, thread=thread)
 
     def _listens_outgoing(self, more: int) -> None:
         self._root._listens_outgoing(more)
@@ -309,12 +337,23 @@ class Server(Crowd, Listening):
         return ASGIFace(self, other)
 
     @property
+    def threadsafe(self) -> ThreadsafeServer:
+        """The server for other threads.
+
+        Example:
+            ```python
+            io.threadsafe.emit("tick", 42)  # in any thread
+            ```
+        """
+        return self._threadsafe
+
+    @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The event loop that the server runs in, or None before it runs.
 
         Example:
             ```python
-            io.loop.call_soon_threadsafe(io.emit, "tick", 42)     # from another thread
+            asyncio.run_coroutine_threadsafe(report(), io.loop)  # or io.threadsafe.run(report())
             ```
         """
         return self._loop
@@ -339,7 +378,9 @@ class Server(Crowd, Listening):
         self._loop = loop
         self._thread = threading.get_ident()
         self._dispatcher.loop = loop
-        self._dispatcher.tasks = set()
+        self._dispatcher.tasks = {}
+        self._dispatcher.workers = Workers(self.config.max_worker_threads, self._mailbox.put)
+        self._mailbox.open(loop)
         self._spawned = set()
         self._timer = None
         engine.clock = loop.time
@@ -369,13 +410,15 @@ class Server(Crowd, Listening):
             self._complain()
 
     def _complain(self) -> None:
+        if self._mailbox.forked:
+            self._mailbox.check()
         if threading.get_ident() == self._thread:
             if self._loop is not None and not self._loop.is_running():
                 raise WrongThreadError("the server's event loop doesn't run any more")
             raise WrongThreadError("the server was used from another event loop than the one that it runs in")
         raise WrongThreadError(
             f"the server was used from the thread {threading.current_thread().name!r}, but it runs in the event loop "
-            "of another thread; call it there: io.loop.call_soon_threadsafe(io.emit, event, ...)"
+            "of another thread; use io.threadsafe there, as in io.threadsafe.emit(event, ...)"
         )
 
     @property
@@ -390,6 +433,7 @@ class Server(Crowd, Listening):
             self._closing = None
             self.hub.settle()
             self.engine.reopen()
+            self._mailbox.open(asyncio.get_running_loop())
             when = self.engine.wheel.next
             if when is not None and self._timer is None:  # deadlines of an earlier life are still in the wheel
                 self._wake(when)
@@ -421,24 +465,51 @@ class Server(Crowd, Listening):
 
     async def _close(self, caller: asyncio.Task[Any] | None) -> None:
         self.disconnect_all()
-        spawned = {task for task in self._spawned if task is not caller}
-        for task in spawned:
+        for task in (self._spawned | self._mailbox.tasks) - {caller}:
             task.cancel()
-        # A handler that closes the server is not waited for: it waits for this.
-        tasks = spawned | {task for task in self._dispatcher.tasks if task is not caller}
-        if tasks:
-            _, running = await asyncio.wait(tasks, timeout=self.config.shutdown_timeout_seconds)
-            for task in running:
-                logger.warning("%s still ran at the end and was cancelled", task.get_name())
-                task.cancel()
-            if running:
-                await asyncio.wait(running, timeout=1.0)
+        # A second time for those that had to wait for one that was cancelled.
+        for seconds in (self.config.shutdown_timeout_seconds, 1.0):
+            await self._end_handlers(caller, seconds)
+        self._dispatcher.workers.stop()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._started:
             self._started = False
-            await self._run_all(self._on_stop)
+            try:
+                await self._run_all(self._on_stop)
+            finally:
+                self._mailbox.close()
+        else:
+            self._mailbox.close()
+
+    async def _end_handlers(self, caller: asyncio.Task[Any] | None, seconds: float) -> None:
+        """Let the handlers end that wait, and those behind them; after this time, cancel them."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        handlers = self._dispatcher.tasks
+        # A handler that closes the server is not waited for: it waits for this.
+        while tasks := ({*handlers, *self._spawned, *self._mailbox.tasks} - {caller}):
+            _, running = await asyncio.wait(tasks, timeout=max(0.0, end - loop.time()))
+            for task in running:
+                handler, event, socket = handlers.get(task, (None, "", None))
+                if handler is not None and handler.thread:
+                    logger.error(
+                        "the thread=True handler %s of %r for %s still blocks its thread after %g s; nothing can stop "
+                        "it, and what it gives will not be heard",
+                        handler.name,
+                        event,
+                        socket,
+                        seconds,
+                    )
+                elif socket is not None:
+                    logger.warning("the handler of %r for %s still ran at the end and was cancelled", event, socket)
+                else:
+                    logger.warning("%s still ran at the end and was cancelled", task.get_name())
+                task.cancel()
+            if running:
+                await asyncio.wait(running, timeout=1.0)
+                return
 
     async def _run_all(self, functions: list[Callable[[], Any]]) -> None:
         """Run functions of `on_stop`: one that fails keeps no other from what it has to save."""
@@ -491,6 +562,14 @@ class Server(Crowd, Listening):
         return task
 
     # What clients do wrong
+
+    def _log_hold(self, session: Session) -> None:
+        self._dispatcher.clients.inform(
+            "client %s at %s has to wait: max_handlers_per_client is %d, and so many of its handlers haven't ended",
+            session.id,
+            session.request.address or "unknown",
+            self.config.max_handlers_per_client,
+        )
 
     def _log_violation(self, session: Session, error: RemoteProtocolError) -> None:
         self._dispatcher.clients.warn(

@@ -146,8 +146,8 @@ async def test_another_thread(house: House) -> None:
             (socket.disconnect,),
         ):
             told = await asyncio.to_thread(wrong, function, *args)
-            assert "io.loop.call_soon_threadsafe(io.emit" in told
-        await asyncio.to_thread(house.io.loop.call_soon_threadsafe, house.io.emit, "tick", 42)
+            assert "io.threadsafe.emit(event" in told
+        await asyncio.to_thread(house.io.threadsafe.emit, "tick", 42)
         assert await client.event("tick") == [42]
 
 

@@ -215,7 +215,7 @@ async def test_applications_beside_frameworks_let_a_client_in(code: str, monkeyp
 
 def test_every_setting_is_described_with_its_default() -> None:
     described: dict[str, str] = {}
-    for heading in ("Where to listen, and to whom", "Time", "Limits", "Compression"):
+    for heading in ("Where to listen, and to whom", "Handlers", "Time", "Limits", "Compression"):
         for name, rest in ROW.findall(section("settings.md", heading)):
             assert name not in described, name
             default, meaning = cells(rest)

@@ -1,7 +1,7 @@
 """Who may import whom: the table of the architecture, kept by `ast`.
 
     5  borders    cli  apps  faces  client  migrate  testing   asyncio, sockets, clocks, logging
-    4  app        server  dispatch  tasks                      coroutines, no sockets
+    4  app        server  dispatch  threadsafe  workers  tasks coroutines, no sockets
     3  core       core                                         no runtime at all
     2  codecs     transports    wire -> parsers -> values    rfc    bytes and str only
     1  leaves     packet  config  errors  registry             nothing
@@ -35,6 +35,8 @@ LEVELS = {
     "server": 4,
     "dispatch": 4,
     "tasks": 4,
+    "threadsafe": 4,
+    "workers": 4,
     "cli": 5,
     "__main__": 5,
     "apps": 5,
@@ -55,8 +57,10 @@ BESIDE = {
     "values": set(),
     "wire": {"parsers"},
     "rfc": set(),
-    "server": {"tasks", "dispatch"},
-    "dispatch": {"tasks"},
+    "server": {"tasks", "dispatch", "threadsafe", "workers"},
+    "dispatch": {"tasks", "workers"},
+    "threadsafe": {"tasks"},
+    "workers": set(),
     "tasks": set(),
     "cli": {"faces", "apps"},
     "__main__": {"cli"},

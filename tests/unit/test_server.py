@@ -355,7 +355,7 @@ async def test_exceptions_are_logged_and_end_nothing(
     [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert record.exc_info is not None
     assert record.exc_info[0] is LookupError
-    assert kit.io._dispatcher.tasks == set()
+    assert not kit.io._dispatcher.tasks
 
 
 @pytest.mark.parametrize("colour", COLOURS)
@@ -452,7 +452,7 @@ async def test_a_handler_that_is_cancelled(kit: EngineKit, caplog: pytest.LogCap
         task.cancel()
         await turns()
     assert [record.getMessage() for record in caplog.records] == [f"the handler of 'e' for {socket} was cancelled"]
-    assert kit.io._dispatcher.tasks == set()
+    assert not kit.io._dispatcher.tasks
 
 
 async def test_catch_all_handlers_that_fail(kit: EngineKit, caplog: pytest.LogCaptureFixture) -> None:
@@ -844,7 +844,7 @@ async def test_another_thread(kit: EngineKit) -> None:
     thread.join()
     assert caught == [
         "the server was used from the thread 'worker-7', but it runs in the event loop of another thread; "
-        "call it there: io.loop.call_soon_threadsafe(io.emit, event, ...)"
+        "use io.threadsafe there, as in io.threadsafe.emit(event, ...)"
     ] * len(uses)
     assert client.heard() == []
     assert socket.rooms == {socket.id}
@@ -1140,7 +1140,7 @@ async def test_a_plain_handler_makes_no_task(kit: EngineKit, monkeypatch: pytest
         client.say('421["e",1]')
     assert counting.started == 0
     assert len(asyncio.all_tasks()) == loop_tasks
-    assert kit.io._dispatcher.tasks == set()
+    assert not kit.io._dispatcher.tasks
 
     async def handler(socket: Socket) -> None: ...
 
@@ -1148,7 +1148,7 @@ async def test_a_plain_handler_makes_no_task(kit: EngineKit, monkeypatch: pytest
     client.say('42["f"]')
     assert counting.started == 1
     assert len(asyncio.all_tasks()) == loop_tasks
-    assert kit.io._dispatcher.tasks == set()  # it never waited
+    assert not kit.io._dispatcher.tasks  # it never waited
 
 
 async def test_encode_errors_of_emits_in_handlers(kit: EngineKit, caplog: pytest.LogCaptureFixture) -> None:

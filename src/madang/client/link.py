@@ -191,6 +191,14 @@ class WebSocketLink(asyncio.Protocol, Duplex):
             else:
                 self._send(ws.frame_masked(opcode, payload, self._key()))
 
+    def pause_reading(self) -> None:  # noqa: D102
+        if not self._transport.is_closing() and self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:  # noqa: D102
+        if not self._transport.is_closing() and not self._transport.is_reading():
+            self._transport.resume_reading()
+
     def close(self, code: int = 1000, reason: str = "") -> None:  # noqa: D102
         if self._closing:
             return

@@ -74,6 +74,7 @@ class Ack:
             if socket._acks is None:
                 socket._acks = {}
             socket._acks[id_] = self
+            socket.session.asked()
         self._id = id_
         self._asked = asked
         if not asked:

@@ -23,6 +23,7 @@ from madang import parsers, transports, wire
 from madang.config import Config
 from madang.core.events import EngineEvents, ResponseHeaders
 from madang.core.listeners import AnyFunction
+from madang.core.prepared import Prepared
 from madang.core.session import CLOSING, Session, Sink
 from madang.core.wheel import Wheel
 from madang.errors import (
@@ -70,6 +71,7 @@ class Engine:
         call_soon: slot: calls a function at the end of this turn of the event loop.
         on_violation: slot: is told of each protocol error of a client.
         on_refused: slot: is told of each request that was answered with an error.
+        on_held: slot: is told when a client isn't read because `max_handlers_per_client` of its handlers wait.
     """
 
     def __init__(self, config: Config, sink: Sink, shapes: Shapes | None = None) -> None:
@@ -83,6 +85,7 @@ class Engine:
         self.call_soon: Callable[[Callable[[], None]], object] = lambda callback: _unfilled()
         self.on_violation: Callable[[Session, RemoteProtocolError], None] = lambda session, error: None
         self.on_refused: Callable[[Request, RequestRefused], None] = lambda request, refusal: None
+        self.on_held: Callable[[Session], None] = lambda session: None
 
         self._wires: list[Wire] = [wire.load(name) for name in config.generations]
         parser = parsers.load(config.parser)
@@ -430,6 +433,15 @@ class Engine:
         return headers
 
     # Responses
+
+    def prepare(self, prepared: Prepared) -> None:
+        """Encode a packet for all that clients may speak, ahead of time. May be called in any thread.
+
+        Raises:
+            EncodeError: its data can't be sent.
+        """
+        for generation in self._wires:
+            prepared.encoded(generation, self._parser)
 
     def respond(
         self,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, overload
 
@@ -40,6 +41,9 @@ __all__ = ["INVALID_NAMESPACE", "Handshake", "Hub", "Namespace", "Socket"]
 #: What the reference tells a client that asks for a namespace that there isn't.
 INVALID_NAMESPACE: Final = "Invalid namespace"
 
+#: Where `Namespace.handler` writes down what it was told.
+_OPTIONS: Final = "__madang_options__"
+
 
 class Hub:
     """All namespaces of one server; the sink of its sessions.
@@ -63,7 +67,8 @@ class Hub:
         shield: slot: lets several wait on one such thing, and each be cancelled alone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ordered_handlers: bool = False) -> None:
+        self._ordered = ordered_handlers
         self.engine: Engine
         self.memory: Memory | None = None
         self.owner: Any = None
@@ -125,6 +130,8 @@ class Hub:
         namespace._hub = self
         if self.memory is not None:
             namespace._log = Log(self.memory, namespace.name)
+        if not namespace._ordered_is_set:
+            namespace.listeners.order(self._ordered)
         self.namespaces[namespace.name] = namespace
         self.shapes[namespace.name] = namespace.listeners.shapes
         self.appeared(namespace)
@@ -371,6 +378,7 @@ class Socket(Sender, Listening):
         "_data",
         "_ended",
         "_hub",
+        "_line",
         "_listeners",
         "_rooms",
         "_stay",
@@ -393,6 +401,7 @@ class Socket(Sender, Listening):
         self._rooms: set[str] | None = None
         self._acks: dict[int, Ack] | None = None
         self._listeners: Listeners | None = None
+        self._line: deque[Any] | None = None  # what waits for an ordered handler to end
         self._ended: str | None = None
         self.recovered = False
         self._claim: Claim | None = None
@@ -426,6 +435,16 @@ class Socket(Sender, Listening):
     def transport(self) -> str:
         """The name of the transport that carries it now; changes with an upgrade."""
         return self.session.transport.name
+
+    # What handlers are given by name; in a thread it is something else
+
+    @property
+    def _owner(self) -> Any:
+        return self._hub.owner
+
+    @property
+    def _itself(self) -> Socket:
+        return self
 
     # Talking to it
 
@@ -597,7 +616,7 @@ class Socket(Sender, Listening):
     def listeners(self) -> Listeners:
         """The handlers of this client alone."""
         if self._listeners is None:
-            self._listeners = Listeners()
+            self._listeners = Listeners(self.namespace.listeners.ordered)
         return self._listeners
 
     def use(self, middleware: AnyFunction) -> AnyFunction:
@@ -795,7 +814,7 @@ class Namespace(Crowd, Listening):
     registered on; what is emitted to the one for the pattern reaches all its children.
     """
 
-    def __init__(self, name: str | re.Pattern[str] | Predicate = "/") -> None:
+    def __init__(self, name: str | re.Pattern[str] | Predicate = "/", *, ordered: bool | None = None) -> None:
         self._pattern: Pattern | None = None
         self._children: dict[str, Namespace] | None = None
         self._parent: Namespace | None = None
@@ -806,7 +825,8 @@ class Namespace(Crowd, Listening):
             self._pattern = Pattern(name)
             self._children = {}
             self.name = self._pattern.name
-        self._listeners = Listeners()
+        self._listeners = Listeners(bool(ordered))
+        self._ordered_is_set = ordered is not None
         self._hub: Hub | None = None
         self._sockets: dict[str, Socket] = {}
         self._rooms: dict[str, dict[Socket, None]] = {}
@@ -817,7 +837,8 @@ class Namespace(Crowd, Listening):
             if attribute == "on_error":
                 raise LocalProtocolError("a namespace has no on_error; errors are told to the server's: @io.on_error")
             if attribute.startswith("on_") and not hasattr(Namespace, attribute):
-                self._listeners.add(attribute[3:], getattr(self, attribute))
+                method = getattr(self, attribute)
+                self._listeners.add(attribute[3:], method, **getattr(method, _OPTIONS, {}))
 
     @property
     def hub(self) -> Hub:
@@ -886,6 +907,41 @@ class Namespace(Crowd, Listening):
     def listeners(self) -> Listeners:
         """The handlers of this namespace."""
         return self._listeners
+
+    @property
+    def ordered(self) -> bool:
+        """Whether handlers are ordered that don't say; may be set. Else the setting `ordered_handlers` decides.
+
+        Example:
+            ```python
+            io.of("/game").ordered = True
+            ```
+        """
+        return self._listeners.ordered
+
+    @ordered.setter
+    def ordered(self, value: bool) -> None:
+        self._ordered_is_set = True
+        self._listeners.order(value)
+
+    @staticmethod
+    def handler(*, ordered: bool | None = None, thread: bool = False) -> Callable[[AnyFunction], AnyFunction]:
+        """Say of a method `on_<event>` what `on` takes as arguments.
+
+        Example:
+            ```python
+            class Reports(Namespace):
+                @Namespace.handler(thread=True)
+                def on_report(self, socket: ThreadsafeSocket, number: int) -> str:
+                    return slow_query(number)
+            ```
+        """
+
+        def mark(method: AnyFunction) -> AnyFunction:
+            setattr(method, _OPTIONS, {"ordered": ordered, "thread": thread})
+            return method
+
+        return mark
 
     def _listens_outgoing(self, more: int) -> None:
         if self._parent is not None:

@@ -131,9 +131,9 @@ def injecting(
     def call(socket: Socket, *args: Any) -> Any:
         given: dict[str, Any] = {}
         if wants_io:
-            given["io"] = socket._hub.owner
+            given["io"] = socket._owner
         if auth is not None:
-            given["auth"] = auth.of(socket)
+            given["auth"] = auth.of(socket._itself)
         if by_name:
             return function(*args, socket=socket, **given)
         return function(socket, *args, **given)

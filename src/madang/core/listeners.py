@@ -50,18 +50,50 @@ class Handler:
         shape: what its annotations demand of the arguments; None where they demand nothing.
         auth: what it wants the client's auth to be; None where it doesn't ask.
         registered: the function that was registered, where `function` is one around it.
+        ordered: whether it waits for the ordered handlers of its socket that began before it.
+        thread: whether it runs in a worker thread.
+        special: whether it is either.
     """
 
-    __slots__ = ("accepted", "auth", "function", "name", "registered", "required", "shape")
+    __slots__ = (
+        "_ordered",
+        "accepted",
+        "auth",
+        "function",
+        "name",
+        "ordered",
+        "registered",
+        "required",
+        "shape",
+        "special",
+        "thread",
+    )
 
     def __init__(
-        self, function: Callable[..., Any], *, leading: int, what: str, typed: bool = False, injected: bool = False
+        self,
+        function: Callable[..., Any],
+        *,
+        leading: int,
+        what: str,
+        typed: bool = False,
+        injected: bool = False,
+        ordered: bool | None = None,
+        thread: bool = False,
     ) -> None:
         if not callable(function):
             raise LocalProtocolError(f"the handler of {what} must be a function, not {function!r}")
         self.function = self.registered = function
         self.auth: Auth | None = None
         self.name = getattr(function, "__qualname__", repr(function))
+        if thread and (
+            inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+        ):
+            raise LocalProtocolError(
+                f"{self.name} is `async def`, and thread=True is for a `def` that blocks: leave one of the two out"
+            )
+        self._ordered = ordered
+        self.thread = thread
+        self.arrange(False)
         parameters = _parameters(function)
         self.shape: Arguments | Later | None = None
         if parameters is None:
@@ -75,6 +107,11 @@ class Handler:
         if typed:
             taking = [one for one in parameters if one.kind in _TAKING]
             self.shape = shape_of(function, taking[leading:], told)
+
+    def arrange(self, ordered: bool) -> None:
+        """Be ordered, or not, if that was left to where it is registered."""
+        self.ordered = ordered if self._ordered is None else self._ordered
+        self.special = self.ordered or self.thread
 
     def fit(self, event: str, arguments: Sequence[Any]) -> Sequence[Any]:
         """Cut arguments that the function doesn't take, as JavaScript would.
@@ -147,11 +184,24 @@ class Listeners:
         rooms: the handlers of "create", "join", "leave" and "delete"; None while there are none.
         shapes: what parsers may decode the arguments of events into.
         auths: what handlers and middleware want the auth of clients to be.
+        ordered: whether handlers are ordered that don't say.
     """
 
-    __slots__ = ("auths", "events", "incoming", "life", "middleware", "outgoing", "passing", "rooms", "shapes")
+    __slots__ = (
+        "auths",
+        "events",
+        "incoming",
+        "life",
+        "middleware",
+        "ordered",
+        "outgoing",
+        "passing",
+        "rooms",
+        "shapes",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, ordered: bool = False) -> None:
+        self.ordered = ordered
         self.events: dict[str, Handler] = {}
         self.shapes: dict[str, Shape] = {}
         self.auths: list[Auth] = []
@@ -162,7 +212,9 @@ class Listeners:
         self.passing: Any = None
         self.rooms: dict[str, list[Handler]] | None = None
 
-    def add(self, event: str, function: Callable[..., Any]) -> None:
+    def add(
+        self, event: str, function: Callable[..., Any], *, ordered: bool | None = None, thread: bool = False
+    ) -> None:
         """Register a handler.
 
         Raises:
@@ -171,17 +223,39 @@ class Listeners:
         name = _ALIASES.get(event, event)
         if name in LIFE_CYCLE:
             leading = 1 if name == "connection" else 2
-            handler = Handler(function, leading=leading, what=f'"{name}"', injected=True)
+            handler = Handler(
+                function, leading=leading, what=f'"{name}"', injected=True, ordered=ordered, thread=thread
+            )
+            handler.required, handler.accepted = 0, _ANY  # it gets what it was just checked for
+            if name != "disconnecting":
+                handler.arrange(self.ordered)
+            elif handler.special:
+                raise LocalProtocolError(
+                    '"disconnecting" runs while the client is still in its rooms, and can\'t wait for a turn or a '
+                    'thread: use "disconnect" for that'
+                )
             self.life.setdefault(name, []).append(handler)
         elif name in self.events:
             raise LocalProtocolError(
                 f'the event "{name}" is handled by {self.events[name].name} already; remove that with off("{name}")'
             )
         else:
-            handler = Handler(function, leading=1, what=f'"{name}"', typed=True, injected=True)
+            handler = Handler(
+                function, leading=1, what=f'"{name}"', typed=True, injected=True, ordered=ordered, thread=thread
+            )
+            handler.arrange(self.ordered)
             self.events[name] = handler
             self._offer(name)
         self.demand()
+
+    def order(self, ordered: bool) -> None:
+        """Let handlers be ordered that don't say, or not: those that are here, and those to come."""
+        self.ordered = ordered
+        for handler in self.events.values():
+            handler.arrange(ordered)
+        for name, handlers in self.life.items():
+            for handler in handlers if name != "disconnecting" else ():
+                handler.arrange(ordered)
 
     def settle(self) -> None:
         """Resolve the annotations that could not be resolved when their handlers were registered.
@@ -227,6 +301,7 @@ class Listeners:
         if self.rooms is None:
             self.rooms = {}
         handler = Handler(function, leading=2, what=f'the room event "{event}"')
+        handler.required, handler.accepted = 0, _ANY
         self.rooms.setdefault(event, []).append(handler)
 
     def remove(self, event: str, function: Callable[..., Any] | None) -> None:
@@ -257,10 +332,14 @@ class Listening(ABC):
         """What was registered here."""
 
     @overload
-    def on(self, event: str) -> Callable[[AnyFunction], AnyFunction]: ...
+    def on(
+        self, event: str, *, ordered: bool | None = None, thread: bool = False
+    ) -> Callable[[AnyFunction], AnyFunction]: ...
     @overload
-    def on(self, event: str, handler: AnyFunction) -> AnyFunction: ...
-    def on(self, event: str, handler: Any = None) -> Any:
+    def on(
+        self, event: str, handler: AnyFunction, *, ordered: bool | None = None, thread: bool = False
+    ) -> AnyFunction: ...
+    def on(self, event: str, handler: Any = None, *, ordered: bool | None = None, thread: bool = False) -> Any:
         """Register a handler of an event, as a decorator or directly.
 
         The handler, `def` or `async def`, receives the socket and the event's arguments. What it returns is the
@@ -273,6 +352,11 @@ class Listening(ABC):
         Events of one socket start in the order in which they came. A `def` handler runs to its end at once and must
         not block; an `async def` handler runs to its first wait at once, and others go on while it waits.
 
+        With `ordered=True` it doesn't: all ordered handlers of one socket form one line, in the order in which their
+        events came, and each ends before the next begins. Others are not held up.
+
+        With `thread=True` a `def` handler runs in a worker thread and may block. It receives a `ThreadsafeSocket`.
+
         Three events tell of a client's life: "connection" (socket) once it has joined, "disconnecting"
         (socket, reason) while it still is in its rooms, "disconnect" (socket, reason) after it has left them. They
         may have several handlers; any other event has one. A socket's own handler goes before its namespace's.
@@ -280,9 +364,13 @@ class Listening(ABC):
         Args:
             event: its name.
             handler: the function; without it, `on` is a decorator.
+            ordered: whether it waits for its turn; without it, as the namespace or the setting
+                `ordered_handlers` says.
+            thread: whether it runs in a worker thread.
 
         Raises:
-            LocalProtocolError: the function can't take the arguments, or the event has a handler already.
+            LocalProtocolError: the function can't take the arguments, or the event has a handler already; or it is
+                `async def` and for a thread.
 
         Example:
             ```python
@@ -295,12 +383,16 @@ class Listening(ABC):
         if handler is None:
             if callable(event):
                 raise LocalProtocolError('write @io.on("name"), or @io.event to take the function\'s own name')
-            return lambda function: self.on(event, function)
-        self.listeners.add(event, handler)
+            return lambda function: self.on(event, function, ordered=ordered, thread=thread)
+        self.listeners.add(event, handler, ordered=ordered, thread=thread)
         return handler
 
-    def event(self, handler: AnyFunction) -> AnyFunction:
-        """Register a handler under its own name.
+    @overload
+    def event(self, handler: AnyFunction) -> AnyFunction: ...
+    @overload
+    def event(self, *, ordered: bool | None = None, thread: bool = False) -> Callable[[AnyFunction], AnyFunction]: ...
+    def event(self, handler: Any = None, *, ordered: bool | None = None, thread: bool = False) -> Any:
+        """Register a handler under its own name. The rest is as with `on`.
 
         Example:
             ```python
@@ -309,7 +401,9 @@ class Listening(ABC):
                 socket.to(room).volatile.emit("typing", socket.id)
             ```
         """
-        self.listeners.add(handler.__name__, handler)
+        if handler is None:
+            return lambda function: self.on(function.__name__, function, ordered=ordered, thread=thread)
+        self.listeners.add(handler.__name__, handler, ordered=ordered, thread=thread)
         return handler
 
     def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:

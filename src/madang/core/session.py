@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
+from madang.core.hold import Hold
 from madang.core.wheel import Timed
 from madang.errors import BAD_REQUEST, Reason, RemoteProtocolError, RequestRefused
 from madang.packet import CLOSE, CONNECT_ERROR, MESSAGE, NOOP, PING, PONG, UPGRADE, Encoded, Frame, Packet
@@ -90,6 +91,7 @@ class Session(Timed):
         request: the request that opened it.
         direct: the link, while it can be written to at once; read by broadcasts.
         sockets: what the hub keeps here: the client's sockets by namespace, None for one that was left.
+        load: how many of the client's handlers wait, or wait for their turn.
         state: `OPEN_STATE`, `CLOSING` or `CLOSED`.
         confirmed: when the last ping was sent that the client has answered: all that was sent before it has arrived.
         violation: the rule that the client broke, if that was its end.
@@ -105,6 +107,7 @@ class Session(Timed):
         "_engine",
         "_exchange",
         "_heard",
+        "_hold",
         "_outbox",
         "_ping_due",
         "_pinged",
@@ -116,6 +119,7 @@ class Session(Timed):
         "direct",
         "ended",
         "id",
+        "load",
         "opened_with",
         "overflowed",
         "parser",
@@ -154,6 +158,8 @@ class Session(Timed):
         self._buffered = 0
         self._drained: list[Any] | None = None
         self._heard = False
+        self._hold: Hold | None = None
+        self.load = 0
         self._pinged = 0.0  # when the ping was sent that is not answered yet
         self.confirmed = 0.0
         now = engine.clock()
@@ -271,6 +277,13 @@ class Session(Timed):
             return
         if packet is None or self.state != OPEN_STATE:
             return
+        if packet.kind <= CONNECT_ERROR:
+            self._engine.sink.received(self, packet)
+        else:
+            self.take(packet)
+
+    def take(self, packet: Packet) -> None:
+        """A packet is whole."""
         kind = packet.kind
         if kind <= CONNECT_ERROR or kind == MESSAGE:
             self._engine.sink.received(self, packet)
@@ -297,6 +310,51 @@ class Session(Timed):
             self.violation = error.with_traceback(None)
             self._engine.on_violation(self, error)
         self.close(reason, code=error.close_code, discard=True)
+
+    # Back-pressure
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether as many handlers of this client wait as may."""
+        return self.load >= self._engine.config.max_handlers_per_client
+
+    @property
+    def owes(self) -> bool:
+        """Whether the client is asked for an acknowledgement that it hasn't given yet."""
+        return any(socket is not None and socket._acks for socket in self.sockets.values())
+
+    def occupy(self) -> None:
+        """A handler of this client waits, or waits for its turn. With too many, the client isn't read for a while."""
+        self.load += 1
+        if self._hold is None and self.overloaded and self.state == OPEN_STATE:
+            self._hold = self._decoder = Hold(self)
+            self._hold.regulate()
+            self._engine.on_held(self)
+
+    def vacate(self) -> None:
+        """A handler of this client has ended. With half of them gone, the client is read again."""
+        self.load -= 1
+        if self._hold is not None and self.load <= self._engine.config.max_handlers_per_client // 2:
+            self._engine.call_soon(self._hold.catch_up)
+
+    def asked(self) -> None:
+        """The client was asked for an acknowledgement."""
+        if self._hold is not None:
+            self._hold.regulate()
+
+    def end_hold(self) -> None:
+        """What had to wait is taken."""
+        hold, self._hold = self._hold, None
+        assert hold is not None  # it is the one that calls  # noqa: S101
+        self._decoder = hold.decoder
+        self._heard = True  # its pong may be among what is read from now on
+        hold.go_on()
+        if not hold.reading and not self._is_paused and self._duplex is not None:
+            self._duplex.resume_reading()
+
+    @property
+    def _is_paused(self) -> bool:
+        return self._hold is not None and not self._hold.reading
 
     def joined(self) -> None:
         """The client has joined a namespace in time."""
@@ -382,6 +440,9 @@ class Session(Timed):
             if self.state != OPEN_STATE:
                 frames.clear()
                 break
+            if self._hold is not None and self._is_paused:
+                self._hold.work = partial(self._work, frames, done)
+                return
         if frames:
             self._engine.call_soon(partial(self._work, frames, done))
         else:
@@ -429,6 +490,8 @@ class Session(Timed):
         """Let a link carry this session."""
         self._duplex = duplex
         duplex.bind(self)
+        if self._is_paused:
+            duplex.pause_reading()
         self.resume()
 
     def lost(self, duplex: Duplex, reason: str) -> None:
@@ -500,11 +563,16 @@ class Session(Timed):
             probe.duplex.close(1000, "upgrade timeout")
         if now >= self._ping_due and not self.wire.server_pings:
             # The client's pings are looked for once in the time that one may take: no clock is asked for each frame.
-            if not self._heard:
+            if not self._heard and self._hold is None:
                 self.close(Reason.PING_TIMEOUT, discard=True)
                 return
             self._heard = False
             self._ping_due = now + self._patience()
+        elif now >= self._ping_due and self._hold is not None:
+            # The client waits for pings. Its pongs may stand behind what isn't read: they are no sign of anything.
+            self.send(_PING_PACKET)
+            self._pinged = self._pinged or now  # the next pong answers the first of them
+            self._ping_due = now + self._engine.config.ping_interval_seconds
         elif now >= self._ping_due:
             if self._pinged and not self._heard:
                 self.close(Reason.PING_TIMEOUT, discard=True)
@@ -564,6 +632,7 @@ class Session(Timed):
         self.state = state
         self.ended = reason
         self._decoder = _NO_DECODER
+        hold, self._hold = self._hold, None
         if self._exchange is not None:
             self._answer(list(self.wire.encode(_CLOSE_PACKET, self.parser)))
         if self._probe is not None:
@@ -577,6 +646,8 @@ class Session(Timed):
             self._forget()
         self._notify_drained()
         self._engine.sink.closed(self, reason)
+        if hold is not None:
+            hold.go_on()  # the POST is answered; nothing of it is taken any more
         events = self._engine.events
         if events.close:
             events.tell("close", self, reason)

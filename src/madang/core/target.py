@@ -349,13 +349,13 @@ class Target(Crowd):
             return (stay,) if stay is not None and stay.absent else ()
         return log.select(self._rooms, self._except, self._sender.id if self._sender is not None else None)
 
-    def _say(self, data: list[Any], ack: Ack | None) -> None:
+    def _say(self, data: list[Any], ack: Ack | None, prepared: Prepared | None = None) -> None:
         namespace = self._namespace
         hub = namespace.hub
         hub.guard()
         check_event(data[0])
         if ack is None:
-            self._spread(namespace, data, None, self._members())
+            self._spread(namespace, data, None, self._members(), prepared)
         else:
             id_ = namespace._next_id()
             asked = list(self._members())
@@ -365,13 +365,21 @@ class Target(Crowd):
             for socket in list(self._members()):
                 socket._notify_outgoing(data)
 
-    def _spread(self, namespace: Namespace, data: list[Any], id_: int | None, members: Iterable[Socket]) -> None:
+    def _spread(
+        self,
+        namespace: Namespace,
+        data: list[Any],
+        id_: int | None,
+        members: Iterable[Socket],
+        prepared: Prepared | None = None,
+    ) -> None:
         if namespace._children is not None:
             # A packet names its namespace, so each child gets one of its own.
             for child in namespace._children.values():
                 self._spread(child, data, id_, child._select(self._rooms, self._except, self._sender))
             return
-        prepared = Prepared(Packet(EVENT, data, namespace.name, id_), self._compress)
+        if prepared is None:  # else another thread has encoded it
+            prepared = Prepared(Packet(EVENT, data, namespace.name, id_), self._compress)
         volatile = self._volatile
         log = namespace._log
         if log is not None and id_ is None:

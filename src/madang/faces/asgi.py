@@ -185,6 +185,8 @@ class ASGIFace:
                 )
                 return
             link.receive(frame)
+            if link.paused:
+                await link.until_resumed()
 
     # Lifespan
 
@@ -257,7 +259,20 @@ class _Exchange(Exchange):
 class _Link(Duplex):
     """A WebSocket of the ASGI server. Writing is queued, because ASGI's `send` has to be awaited."""
 
-    __slots__ = ("_closing", "_full", "_loop", "_queue", "_receiver", "_size", "_timer", "_waiter", "reader", "writer")
+    __slots__ = (
+        "_closing",
+        "_full",
+        "_loop",
+        "_queue",
+        "_receiver",
+        "_resumed",
+        "_size",
+        "_timer",
+        "_waiter",
+        "paused",
+        "reader",
+        "writer",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         #: The tasks that serve it.
@@ -271,6 +286,9 @@ class _Link(Duplex):
         self._full = False
         self._closing: tuple[int, str] | None = None
         self._waiter: asyncio.Future[None] | None = None
+        #: Whether the client has to wait: its messages are not received.
+        self.paused = False
+        self._resumed: asyncio.Future[None] | None = None
 
     # The port
 
@@ -292,10 +310,24 @@ class _Link(Duplex):
         if self._closing is None:
             self._closing = (code, reason)
             self._receiver = None
+            self.resume_reading()
             self._timer = self._loop.call_later(_CLOSE_TIMEOUT_SECONDS, self.give_up)
             self._wake()
 
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+        if self._resumed is not None and not self._resumed.done():
+            self._resumed.set_result(None)
+
     # The connection
+
+    async def until_resumed(self) -> None:
+        while self.paused:
+            self._resumed = self._loop.create_future()
+            await self._resumed
 
     def receive(self, frame: Frame) -> None:
         if self._receiver is not None:

@@ -70,8 +70,11 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         "_full",
         "_loop",
         "_on_shutdown",
+        "_paused",
         "_reader",
+        "_reading",
         "_receiver",
+        "_rest",
         "_timer",
         "_transport",
     )
@@ -95,6 +98,9 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         self._closing = False
         self._flushing = False
         self._full = False
+        self._paused = False  # whether the session wants nothing
+        self._reading = True  # whether the transport reads
+        self._rest: bytes | None = None  # of much that came at once, what isn't taken yet
         self._timer: asyncio.TimerHandle | None = None
         self._receiver: Receiver | None = None
         self._deflater = compression[1] if compression is not None else None
@@ -154,6 +160,7 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         self._receiver = None
         self._reader.on_message = _ignore
         self._flush()
+        self.resume_reading()  # else the client's close frame would not be seen
         if not self._transport.is_closing():
             self._transport.write(ws.frame(ws.CLOSE, ws.close_payload(code, reason)))
             seconds = _CLOSE_TIMEOUT_SECONDS
@@ -164,13 +171,36 @@ class WebSocketLink(asyncio.Protocol, Duplex):
                 self._transport.set_write_buffer_limits(high=0)
             self._timer = self._loop.call_later(seconds, self._transport.abort)
 
+    def pause_reading(self) -> None:
+        """Read nothing more from the client, so that it has to wait."""
+        self._paused = True
+        self._regulate()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if self._paused:
+            self._paused = False
+            if self._rest is not None:
+                self._loop.call_soon(self._read_on)
+            self._regulate()
+
+    def _regulate(self) -> None:
+        reading = not self._paused and self._rest is None
+        if reading != self._reading and not self._transport.is_closing():
+            self._reading = reading
+            if reading:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
     # The protocol of the connection
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
         if len(data) > _TURN_BYTES and self._reader.missing < len(data):
-            self._transport.pause_reading()
-            self._read_on(data)
+            self._rest = data
+            self._regulate()
+            self._read_on()
             return
         corked = self._corked
         self._corked = True
@@ -184,16 +214,18 @@ class WebSocketLink(asyncio.Protocol, Duplex):
                 if self._buffer is not None:
                     self._flush()
 
-    def _read_on(self, data: bytes) -> None:
+    def _read_on(self) -> None:
         """Take much data in parts, so that other clients get their turns."""
-        if self._reader.stopped or self._transport.is_closing():
+        data = self._rest
+        if data is None or self._paused or self._reader.stopped or self._transport.is_closing():
             return
         part = data if self._reader.missing >= len(data) else data[:_TURN_BYTES]
+        self._rest = data[len(part) :] or None
         self.data_received(part)
-        if len(part) < len(data):
-            self._loop.call_soon(self._read_on, data[len(part) :])
-        elif not self._transport.is_closing():
-            self._transport.resume_reading()
+        if self._rest is not None:
+            self._loop.call_soon(self._read_on)
+        else:
+            self._regulate()
 
     def _violated(self, error: RemoteProtocolError) -> None:
         if self._receiver is not None:
@@ -256,6 +288,7 @@ class WebSocketLink(asyncio.Protocol, Duplex):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._closing = True
+        self._rest = None
         self._connections.discard(self)
         if self._timer is not None:
             self._timer.cancel()

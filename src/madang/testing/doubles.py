@@ -112,9 +112,10 @@ class RecordingDuplex(Duplex):
         closed: code and reason, once it is closed.
         receiver: whom it belongs to.
         room: how many packets it takes before it calls itself full; None: any number.
+        unread: what the client has said while nobody reads, or None while somebody does.
     """
 
-    __slots__ = ("_full", "closed", "encoded", "frames", "receiver", "room")
+    __slots__ = ("_full", "closed", "encoded", "frames", "receiver", "room", "unread")
 
     def __init__(self, room: int | None = None) -> None:
         self.frames: list[Frame] = []
@@ -122,6 +123,7 @@ class RecordingDuplex(Duplex):
         self.closed: tuple[int, str] | None = None
         self.receiver: Receiver | None = None
         self.room = room
+        self.unread: list[Frame] | None = None
         self._full = False
 
     def bind(self, receiver: Receiver) -> None:  # noqa: D102
@@ -141,6 +143,15 @@ class RecordingDuplex(Duplex):
         if self.closed is None:
             self.closed = (code, reason)
             self.receiver = None
+            self.unread = None
+
+    def pause_reading(self) -> None:  # noqa: D102
+        if self.closed is None and self.unread is None:
+            self.unread = []
+
+    def resume_reading(self) -> None:  # noqa: D102
+        unread, self.unread = self.unread, None
+        self.say(*unread or ())
 
     def take(self) -> list[Frame]:
         """What was written since the last time."""
@@ -151,7 +162,9 @@ class RecordingDuplex(Duplex):
     def say(self, *frames: Frame) -> None:
         """Let frames come from the client."""
         for frame in frames:
-            if self.receiver is not None:
+            if self.unread is not None:
+                self.unread.append(frame)
+            elif self.receiver is not None:
                 self.receiver.receive(frame)
 
     def fill(self) -> None:

@@ -199,6 +199,14 @@ class Duplex(ABC):
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Send what was written, then close. Does nothing when it is closed."""
 
+    @abstractmethod
+    def pause_reading(self) -> None:
+        """Read nothing more from the client, so that it has to wait. What was read already still comes."""
+
+    @abstractmethod
+    def resume_reading(self) -> None:
+        """Read again."""
+
 
 class Transport(ABC):
     """A way to carry payloads."""

@@ -1,0 +1,121 @@
+"""The threads that blocking handlers run in: so many at most, and a turn for each client.
+
+Threads of our own, not those of `concurrent.futures`: those would keep the process alive for as long as a handler
+blocks, and their one queue would let a client that asks for much hold up all others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable
+from queue import SimpleQueue
+from typing import Any
+
+__all__ = ["Workers"]
+
+
+class _Job:
+    """One call, and what came of it."""
+
+    __slots__ = ("args", "begun", "context", "error", "function", "future", "result")
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], future: asyncio.Future[None]) -> None:
+        self.function = function
+        self.args = args
+        self.future = future
+        self.context = contextvars.copy_context()
+        self.begun = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def do(self) -> None:
+        """Make the call, in a thread."""
+        try:
+            self.result = self.context.run(self.function, *self.args)
+        except BaseException as error:
+            self.error = error
+
+
+class Workers:
+    """Runs functions in threads. All of it is used in the event loop.
+
+    Args:
+        count: how many threads there may be.
+        post: calls a function in the event loop, from any thread; gives whether it will.
+
+    Attributes:
+        busy: how many functions run now.
+    """
+
+    def __init__(self, count: int, post: Callable[[Callable[[], None]], bool]) -> None:
+        self._count = count
+        self._post = post
+        self._threads = 0
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._waiting: dict[Hashable, deque[_Job]] = {}
+        self.busy = 0
+
+    async def run(self, whose: Hashable, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Run a function in a thread, with the context variables that are at hand, and await what it gives.
+
+        Args:
+            whose: those who wait have turns; the functions of one of them begin in order.
+            function: what to run.
+            args: its arguments.
+
+        Raises:
+            CancelledError: the wait was cancelled. A function that has begun goes on all the same, unheard.
+        """
+        job = _Job(function, args, asyncio.get_running_loop().create_future())
+        if self.busy < self._count:
+            self._begin(job)
+        else:
+            self._waiting.setdefault(whose, deque()).append(job)
+        try:
+            await job.future
+        finally:
+            if not job.begun and whose in self._waiting:  # cancelled before its turn came
+                self._waiting[whose].remove(job)
+                if not self._waiting[whose]:
+                    del self._waiting[whose]
+        if job.error is not None:
+            raise job.error
+        return job.result
+
+    def _begin(self, job: _Job) -> None:
+        job.begun = True
+        self.busy += 1
+        if self._threads < self.busy:
+            self._threads += 1
+            name = f"madang-worker-{self._threads}"
+            threading.Thread(target=self._work, args=(self._jobs,), name=name, daemon=True).start()
+        self._jobs.put(job)
+
+    def _work(self, jobs: SimpleQueue[_Job | None]) -> None:
+        """What a thread does."""
+        while (job := jobs.get()) is not None:
+            job.do()
+            if not self._post(lambda job=job: self._ended(job)):  # type: ignore[misc]
+                return  # there is no event loop any more
+            del job
+
+    def _ended(self, job: _Job) -> None:
+        self.busy -= 1
+        if self._waiting:
+            whose = next(iter(self._waiting))
+            jobs = self._waiting.pop(whose)
+            self._begin(jobs.popleft())
+            if jobs:
+                self._waiting[whose] = jobs  # behind the others
+        if not job.future.done():
+            job.future.set_result(None)
+
+    def stop(self) -> None:
+        """End the threads, each as soon as its function has ended."""
+        for _ in range(self._threads):
+            self._jobs.put(None)
+        self._threads = self.busy = 0
+        self._jobs = SimpleQueue()
