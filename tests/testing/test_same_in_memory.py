@@ -45,6 +45,39 @@ def hear(world: World) -> None:
     world.io.on("disconnect", lambda socket, reason: world.log.append(("left", reason)))
 
 
+@scenario(max_handlers_per_client=4)
+async def more_than_the_handlers_can_follow(world: World, options: dict[str, Any]) -> None:
+    """The client isn't read for a while; its answers to what handlers ask come through all the same."""
+    io, log = world.io, world.log
+    hear(world)
+    together = most = 0
+
+    @io.on("e")
+    async def e(socket: Socket, number: int) -> int:
+        nonlocal together, most
+        together += 1
+        most = max(most, together)
+        answer: int = await socket.call("twice", number, timeout=5)
+        together -= 1
+        return answer
+
+    @io.on("in order", ordered=True)
+    async def in_order(socket: Socket, number: int) -> None:
+        await asyncio.sleep(0.001)
+        log.append(number)
+
+    async with world.client(**options) as client:
+        client.on("twice", lambda number: number * 2)
+        answers = [client.call("e", number) for number in range(100)]
+        log.append([await answer for answer in answers])
+        for number in range(20):
+            client.emit("in order", number)
+        await told(log, 22)
+    log.append(most)
+    assert most <= 4
+    await told(log, 24)
+
+
 @scenario()
 async def events_and_answers(world: World, options: dict[str, Any]) -> None:
     io, log = world.io, world.log

@@ -354,10 +354,12 @@ class _End(Duplex):
         "_other",
         "_ours",
         "_over",
+        "_paused",
         "_receiver",
         "_road",
         "_timer",
         "_under_way",
+        "_unread",
     )
 
     def __init__(self, network: MemoryNetwork, most: int, *, ours: bool) -> None:
@@ -372,6 +374,8 @@ class _End(Duplex):
         self._full = False
         self._closing = False
         self._over = False
+        self._paused = False
+        self._unread: deque[tuple[int, Any, int]] = deque()  # what came meanwhile
         self._timer: asyncio.TimerHandle | None = None
 
     def join(self, other: _End) -> None:
@@ -406,16 +410,28 @@ class _End(Duplex):
         self._closing = True
         if not self._ours:
             self._receiver = None
+        self.resume_reading()  # else the other's answer would not be seen
         self._road.put((_CLOSE, code, 0))
         if self._kept is not None:  # nobody has ever owned it
             self._end()
         else:
             self._timer = asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT_SECONDS, self._abort)
 
+    def pause_reading(self) -> None:
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        self._paused = False
+        while self._unread and not self._paused:
+            self._arrived(self._unread.popleft())
+
     # What comes
 
     def _arrived(self, item: tuple[int, Any, int]) -> None:
         kind, value, size = item
+        if self._paused:
+            self._unread.append(item)
+            return
         if self._kept is not None and not self._over:
             self._kept.append(item)
             return
