@@ -301,6 +301,28 @@ class Dispatcher:
             else:
                 self._run(handler, socket, event, [event, *args], None)
 
+    # What other servers say
+
+    def answer(self, handler: Handler, data: Sequence[Any], answer: Callable[[Any], None] | None) -> None:
+        """Run the handler of a server-side event, and give what it returns to `answer`."""
+        self.spawn(self._answer(handler, data, answer))
+
+    async def _answer(self, handler: Handler, data: Sequence[Any], answer: Callable[[Any], None] | None) -> None:
+        event, args = data[0], data[1:]
+        try:
+            shape = handler.settle()
+            if shape is not None:
+                args = shape.convert(event, args)
+            if not handler.required <= len(args) <= handler.accepted:
+                args = handler.fit(event, args)
+            result = handler.function(*args)
+            if isinstance(result, Awaitable):
+                result = await result
+            if answer is not None:
+                answer(result)
+        except Exception:
+            logger.exception("the handler of the server-side event %r failed", event)
+
     # Namespaces that patterns make
 
     def choose(self, socket: Socket, parents: list[Namespace]) -> None:

@@ -30,6 +30,7 @@ from madang.errors import (
     RequestRefused,
     WrongThreadError,
 )
+from madang.neighbours import link
 from madang.tasks import start
 from madang.threadsafe import Mailbox, ThreadsafeServer
 from madang.transports import Request
@@ -110,6 +111,7 @@ class Server(Crowd, Listening):
         hub.life = dispatcher.live
         hub.outgoing = dispatcher.overhear
         hub.housed = dispatcher.housed
+        hub.answer = dispatcher.answer
         hub.guard = self._guard
         hub.shield = asyncio.shield
         engine.new_id = lambda: secrets.token_urlsafe(15)
@@ -177,6 +179,59 @@ class Server(Crowd, Listening):
     def room_event(self, event: str, handler: Any = None) -> Any:
         """Be told what happens to the rooms of the main namespace. See `Namespace.room_event`."""
         return self._root.room_event(event) if handler is None else self._root.room_event(event, handler)
+
+    # Other servers
+
+    def link(self, *others: Server) -> None:
+        """Let this server and others of the same process hear each other's server-side events.
+
+        Those that were linked before belong to it too. Each may run in an event loop of its own. Clients, rooms and
+        what is emitted to them stay apart: it carries `server_side_emit` and `server_side_call` alone.
+
+        Args:
+            others: the servers.
+
+        Raises:
+            LocalProtocolError: one of them talks to others in another way.
+
+        Example:
+            ```python
+            public, staff = Server(), Server(path="/staff/")
+            public.link(staff)
+
+
+            @public.server_side_event("announce")
+            def announce(text: str) -> None:
+                public.emit("announcement", text)
+
+
+            @staff.on("announce")
+            def announced(socket: Socket, text: str) -> None:
+                staff.server_side_emit("announce", text)
+            ```
+        """
+        link([self, *others])
+
+    @property
+    def reachable(self) -> bool:
+        """Whether it runs, so that linked servers can say something to it."""
+        return self._loop is not None and not self._loop.is_closed() and self._closing is None
+
+    @overload
+    def server_side_event(self, event: str) -> Callable[[AnyFunction], AnyFunction]: ...
+    @overload
+    def server_side_event(self, event: str, handler: AnyFunction) -> AnyFunction: ...
+    def server_side_event(self, event: str, handler: Any = None) -> Any:
+        """Register the handler of what other servers say. See `Namespace.server_side_event`."""
+        return self._root.server_side_event(event) if handler is None else self._root.server_side_event(event, handler)
+
+    def server_side_emit(self, event: str, *args: Any) -> None:
+        """Say an event to all other servers, and not to this one. See `Namespace.server_side_emit`."""
+        self._root.server_side_emit(event, *args)
+
+    def server_side_call(self, event: str, *args: Any, timeout: float | None = None) -> Ack:
+        """Ask all other servers. See `Namespace.server_side_call`."""
+        return self._root.server_side_call(event, *args, timeout=timeout)
 
     def on_error(self, handler: AnyFunction) -> AnyFunction:
         """Be told when a handler fails: the exception, the socket, the event and its arguments. `def` or `async def`.
@@ -282,7 +337,8 @@ class Server(Crowd, Listening):
         if namespace.name == "/" and not self._root.sockets:
             # The main namespace always exists; a class for it takes its place before anyone has come.
             known = self._root.listeners
-            if known.events or known.life or known.middleware or known.incoming or known.outgoing or known.rooms:
+            handlers = (known.events, known.life, known.middleware, known.incoming, known.outgoing)
+            if any(handlers) or known.rooms or known.server_side:
                 raise LocalProtocolError("the main namespace has handlers already; register its class before them")
             del self.hub.namespaces["/"]
             self._root = namespace

@@ -1,7 +1,8 @@
 """Who may import whom: the table of the architecture, kept by `ast`.
 
     5  borders    cli  apps  faces  client  migrate  testing   asyncio, sockets, clocks, logging
-    4  app        server  dispatch  threadsafe  workers  tasks coroutines, no sockets
+    4  app        server  dispatch  tasks  neighbours          coroutines, no sockets
+               threadsafe  workers
     3  core       core                                         no runtime at all
     2  codecs     transports    wire -> parsers -> values    rfc    bytes and str only
     1  leaves     packet  config  errors  registry             nothing
@@ -34,6 +35,7 @@ LEVELS = {
     "core": 3,
     "server": 4,
     "dispatch": 4,
+    "neighbours": 4,
     "tasks": 4,
     "threadsafe": 4,
     "workers": 4,
@@ -57,10 +59,11 @@ BESIDE = {
     "values": set(),
     "wire": {"parsers"},
     "rfc": set(),
-    "server": {"tasks", "dispatch", "threadsafe", "workers"},
+    "server": {"tasks", "dispatch", "threadsafe", "workers", "neighbours"},
     "dispatch": {"tasks", "workers"},
     "threadsafe": {"tasks"},
     "workers": set(),
+    "neighbours": set(),
     "tasks": set(),
     "cli": {"faces", "apps"},
     "__main__": {"cli"},
@@ -71,7 +74,7 @@ BESIDE = {
     "testing": {"client", "faces"},
 }
 #: Upward, for annotations only, and for the two functions of `Server` that make a face when they are called.
-ANNOTATIONS_ONLY = {("server", "faces"), ("config", "parsers")}
+ANNOTATIONS_ONLY = {("server", "faces"), ("neighbours", "server"), ("config", "parsers")}
 
 RUNTIME = {"asyncio", "socket", "ssl", "threading", "time", "logging", "random", "secrets", "os"}
 #: The runtime under other names.

@@ -77,11 +77,22 @@ class Ack:
             socket.session.asked()
         self._id = id_
         self._asked = asked
-        if not asked:
-            if not self._many:
-                self._error = Disconnected(ended or Reason.TRANSPORT_CLOSE)
-            self._finish()
+        if asked:
+            self._arm()
             return
+        if not self._many:
+            self._error = Disconnected(ended or Reason.TRANSPORT_CLOSE)
+        self._finish()
+
+    def expect_servers(self, count: int) -> None:
+        """The question was sent to so many other servers."""
+        self._expected = count
+        if count:
+            self._arm()
+        else:
+            self._finish()
+
+    def _arm(self) -> None:
         engine = self._hub.engine
         self._deadline = _Deadline(self, engine.clock() + self._seconds)
         engine.wheel.add(self._deadline)

@@ -11,13 +11,14 @@ from __future__ import annotations
 import re
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from madang.core.ack import Ack, Drain
 from madang.core.listeners import AnyFunction, Handler, Listeners, Listening
 from madang.core.patterns import Pattern, Predicate, is_pattern
 from madang.core.recovery import Claim, Entry, Log, Memory, Stay
+from madang.core.relay import Relay, check_server_side
 from madang.core.session import OPEN_STATE, Session
 from madang.core.shapes import Checked
 from madang.core.target import Crowd, Sender, Target, check_event, check_limit, check_rooms
@@ -61,6 +62,8 @@ class Hub:
         life: slot: runs the handlers of "connection", "disconnecting" or "disconnect".
         outgoing: slot: runs the listeners of outgoing events.
         housed: slot: runs the handlers of what happens to a room.
+        answer: slot: runs the handler of what another server says, and gives what it returns to a function.
+        relay: slot: carries what this server says to the others; None while there are none.
         guard: slot: raises `WrongThreadError` unless called where the server runs.
         memory: what is kept for clients that may come back; None: nothing.
         new_future: slot: makes something to wait on, with `set_result` and `__await__`.
@@ -85,6 +88,8 @@ class Hub:
         self.life: Callable[[Socket, str, tuple[Any, ...]], None]
         self.outgoing: Callable[[Socket, list[Handler], list[Any]], None]
         self.housed: Callable[[Socket, list[Handler], str, str], None]
+        self.answer: Callable[[Handler, Sequence[Any], Callable[[Any], None] | None], None]
+        self.relay: Relay | None = None
         self.guard: Callable[[], None]
         self.new_future: Callable[[], Any]
         self.shield: Callable[[Any], Any]
@@ -227,6 +232,24 @@ class Hub:
             namespace._sockets.clear()
             namespace._rooms.clear()
             namespace._eavesdroppers = min(1, len(namespace.listeners.outgoing))
+
+    # Other servers
+
+    def heard(self, name: str, data: Sequence[Any], answer: Callable[[Any], None] | None) -> None:
+        """Another server has said something.
+
+        Args:
+            name: of the namespace.
+            data: the event and its arguments.
+            answer: takes the answer, if one is wanted. Who has no handler gives none.
+        """
+        namespace = self.namespaces.get(name)
+        if namespace is None:
+            namespace = next((one for one in self.parents if one._stands_for(name)), None)
+        if namespace is not None:
+            handler = (namespace._listeners.server_side or {}).get(data[0])
+            if handler is not None:
+                self.answer(handler, data, answer)
 
     # The sink of the sessions
 
@@ -894,6 +917,10 @@ class Namespace(Crowd, Listening):
         """The namespaces that this pattern has made and that somebody is in, by name; empty where it is none."""
         return self._children or {}
 
+    def _stands_for(self, name: str) -> bool:
+        """Whether this is the one for a pattern that a name means, or takes it."""
+        return self.name == name or (self._pattern is not None and self._pattern.match(name) is not None)
+
     def _check_empty(self) -> None:
         """Somebody has left, or was refused, or can't come back any more."""
         if self._parent is not None and not self._sockets and not (self._log is not None and self._log.absent):
@@ -1003,6 +1030,86 @@ class Namespace(Crowd, Listening):
     def call(self, event: str, *args: Any, timeout: float | None = None) -> Ack:
         """Ask everyone in the namespace for an acknowledgement. See `Target.call`."""
         return Target(self).call(event, *args, timeout=timeout)
+
+    # Other servers
+
+    @overload
+    def server_side_event(self, event: str) -> Callable[[AnyFunction], AnyFunction]: ...
+    @overload
+    def server_side_event(self, event: str, handler: AnyFunction) -> AnyFunction: ...
+    def server_side_event(self, event: str, handler: Any = None) -> Any:
+        """Register the handler of what other servers say to this namespace with `server_side_emit` and `_call`.
+
+        The handler, `def` or `async def`, receives the arguments alone. What it returns is the answer.
+
+        Args:
+            event: its name.
+            handler: the function; without it, `server_side_event` is a decorator.
+
+        Raises:
+            LocalProtocolError: the name is reserved, or the event has a handler already.
+
+        Example:
+            ```python
+            @io.server_side_event("how many?")
+            def how_many() -> int:
+                return len(io.sockets)
+            ```
+        """
+        if handler is None:
+            return lambda function: self.server_side_event(event, function)
+        self._listeners.add_server_side(event, handler)
+        return handler
+
+    def server_side_emit(self, event: str, *args: Any) -> None:
+        """Say an event to all other servers, and not to this one. Alone, it does nothing.
+
+        Args:
+            event: its name.
+            args: its arguments: JSON, with bytes anywhere in them.
+
+        Raises:
+            EncodeError: an argument can't be sent.
+            LocalProtocolError: the name is reserved.
+            WrongThreadError: not called where the server runs.
+        """
+        self._say_to_servers([event, *args], None)
+
+    def server_side_call(self, event: str, *args: Any, timeout: float | None = None) -> Ack:
+        """Ask all other servers.
+
+        Args:
+            event: its name.
+            args: its arguments.
+            timeout: how long to wait, in seconds; without it the setting `ack_timeout_seconds`.
+
+        Returns:
+            What can be awaited: a list with the answer of each other server; alone, an empty one.
+
+        Raises:
+            AckTimeout: when awaited: not all have answered, as one without a handler, or with one that has failed;
+                `received` has the answers that came.
+
+        Example:
+            ```python
+            total = len(io.sockets) + sum(await io.server_side_call("how many?", timeout=2))
+            ```
+        """
+        seconds = timeout if timeout is not None else self.hub.engine.config.ack_timeout_seconds
+        if not seconds > 0:
+            raise LocalProtocolError(f"a timeout must be a positive number of seconds, not {seconds!r}")
+        ack = Ack(self.hub, seconds, 0)
+        self._say_to_servers([event, *args], ack)
+        return ack
+
+    def _say_to_servers(self, data: list[Any], ack: Ack | None) -> None:
+        hub = self.hub
+        hub.guard()
+        check_server_side(data[0])
+        if hub.relay is not None:
+            hub.relay.publish(self.name, data, ack)
+        elif ack is not None:
+            ack.expect_servers(0)
 
     # Members
 

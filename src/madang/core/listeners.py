@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar, overload
 
 from madang.core.injection import INJECTED, Auth, injecting
+from madang.core.relay import check_server_side
 from madang.core.shapes import Arguments, Later, missing, shape_of
 from madang.errors import InvalidArguments, LocalProtocolError
 from madang.parsers import Shape
@@ -182,6 +183,7 @@ class Listeners:
         middleware: what runs before: for a namespace before a client joins, for a socket before each event.
         passing: what passes a socket's middleware now, for whom the next event waits.
         rooms: the handlers of "create", "join", "leave" and "delete"; None while there are none.
+        server_side: the handler of each event that other servers say; None while there are none.
         shapes: what parsers may decode the arguments of events into.
         auths: what handlers and middleware want the auth of clients to be.
         ordered: whether handlers are ordered that don't say.
@@ -197,6 +199,7 @@ class Listeners:
         "outgoing",
         "passing",
         "rooms",
+        "server_side",
         "shapes",
     )
 
@@ -211,6 +214,7 @@ class Listeners:
         self.middleware: list[Handler] = []
         self.passing: Any = None
         self.rooms: dict[str, list[Handler]] | None = None
+        self.server_side: dict[str, Handler] | None = None
 
     def add(
         self, event: str, function: Callable[..., Any], *, ordered: bool | None = None, thread: bool = False
@@ -289,6 +293,21 @@ class Listeners:
         handlers = [*self.middleware, *self.events.values(), *self.incoming, *self.outgoing]
         handlers += [handler for several in self.life.values() for handler in several]
         self.auths = [handler.auth for handler in handlers if handler.auth is not None]
+
+    def add_server_side(self, event: str, function: Callable[..., Any]) -> None:
+        """Register the handler of an event that other servers say.
+
+        Raises:
+            LocalProtocolError: the name is reserved, or the event has a handler already.
+        """
+        check_server_side(event)
+        if self.server_side is None:
+            self.server_side = {}
+        if event in self.server_side:
+            raise LocalProtocolError(
+                f'the server-side event "{event}" is handled by {self.server_side[event].name} already'
+            )
+        self.server_side[event] = Handler(function, leading=0, what=f'the server-side event "{event}"', typed=True)
 
     def add_room(self, event: str, function: Callable[..., Any]) -> None:
         """Register a handler of what happens to rooms.
