@@ -5,11 +5,12 @@ ask for no acknowledgement and aren't volatile. Nothing says which of them have 
 last string for an offset, and hands it to the program; so a volatile event that ends in a string spoils its next
 recovery, and a handler finds an argument that nobody sent.
 
-All known servers make their offsets of the time. So what reads as a time near now, in one of their ways of writing it,
-is an offset, and is taken off. Any other string at the end is left where it is; it counts as an offset, as in the
-JavaScript client, only while none of the known kind has come.
+What reads as an offset of a known server is taken off: those of Socket.IO's own adapters are made of the time, which is
+near now; ours begin with what tells the life of the server, the same for all of them. Once one has come, the others are
+of its form. Any other string at the end is left where it is; it counts as an offset, as in the JavaScript client, only
+while none of a known form has come.
 
-Source: Socket.IO 4.8, adapters of connection state recovery: in memory, Redis streams, MongoDB.
+Source: Socket.IO 4.8, adapters of connection state recovery: in memory, Redis streams, MongoDB; `core/recovery`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-__all__ = ["Recovery", "is_offset"]
+__all__ = ["Trail", "form_of"]
 
 #: How far the clocks of the two sides may differ.
 _SKEW_SECONDS: Final = 86_400
@@ -29,36 +30,42 @@ _MEMORY: Final = re.compile(r"([0-9A-Za-z_-]{7,8})(?:\.[0-9A-Za-z_-]{1,8})?")
 _STREAM: Final = re.compile(r"([0-9]{13})-[0-9]{1,20}")
 #: An object id, which begins with the seconds.
 _OBJECT: Final = re.compile(r"([0-9a-f]{8})[0-9a-f]{16}")
+#: Our own: the life of the server, and a number.
+_OURS: Final = re.compile(r"([0-9A-Za-z_-]{6})\.[0-9a-f]{1,16}")
 
 
-def is_offset(text: str, now: float) -> bool:
-    """Tell whether a string is an offset that a server has made about now.
+def form_of(text: str, now: float) -> str | None:
+    """Tell what kind of offset a string is: the same text for all offsets of one server; None if it is none.
 
     Args:
         text: the last argument of an event.
         now: seconds since the epoch.
 
     Example:
-        >>> is_offset("Q853Hpm", 1795381070.0), is_offset("welcome", 1795381070.0)
-        (True, False)
-        >>> is_offset("1795381070123-0", 1795381070.0)
+        >>> form_of("Q853Hpm", 1795381070.0), form_of("1795381070123-0", 1795381070.0)
+        ('memory', 'stream')
+        >>> form_of("Ab3_-x.1f", 1795381070.0)
+        'Ab3_-x'
+        >>> form_of("welcome", 1795381070.0) is None
         True
     """
     if found := _MEMORY.fullmatch(text):
         value = 0
         for character in found[1]:
             value = value * 64 + _VALUES[character]
-        seconds = value / 1000
+        form, seconds = "memory", value / 1000
     elif found := _STREAM.fullmatch(text):
-        seconds = int(found[1]) / 1000
+        form, seconds = "stream", int(found[1]) / 1000
     elif found := _OBJECT.fullmatch(text):
-        seconds = float(int(found[1], 16))
+        form, seconds = "object", float(int(found[1], 16))
+    elif found := _OURS.fullmatch(text):
+        return found[1]
     else:
-        return False
-    return abs(seconds - now) < _SKEW_SECONDS
+        return None
+    return form if abs(seconds - now) < _SKEW_SECONDS else None
 
 
-class Recovery:
+class Trail:
     """What one namespace's socket has to know to be restored.
 
     Attributes:
@@ -66,23 +73,23 @@ class Recovery:
         offset: of the last event that had one.
 
     Example:
-        >>> recovery = Recovery()
-        >>> recovery.joined("pid")
+        >>> trail = Trail()
+        >>> trail.joined("pid")
         False
-        >>> recovery.take(["news", "Q853Hpm"], 1795381070.0)
+        >>> trail.take(["news", "Q853Hpm"], 1795381070.0)
         ['news']
-        >>> recovery.auth({"token": "t"})
+        >>> trail.auth({"token": "t"})
         {'pid': 'pid', 'offset': 'Q853Hpm', 'token': 't'}
-        >>> recovery.joined("pid")
+        >>> trail.joined("pid")
         True
     """
 
-    __slots__ = ("_known", "offset", "pid")
+    __slots__ = ("_form", "offset", "pid")
 
     def __init__(self) -> None:
         self.pid: str | None = None
         self.offset: str | None = None
-        self._known = False
+        self._form: str | None = None
 
     def joined(self, pid: str | None) -> bool:
         """The server has answered with this private id; tell whether it has restored the old state."""
@@ -91,7 +98,7 @@ class Recovery:
             # An offset of another life would only make the server look for what it can't have.
             self.pid = pid
             self.offset = None
-            self._known = False
+            self._form = None
         return recovered
 
     def take(self, data: list[Any], now: float) -> list[Any]:
@@ -104,11 +111,12 @@ class Recovery:
         last = data[-1]
         if self.pid is None or len(data) < 2 or type(last) is not str:
             return data
-        if is_offset(last, now):
+        form = form_of(last, now)
+        if form is not None and self._form in (None, form):
             self.offset = last
-            self._known = True
+            self._form = form
             return data[:-1]
-        if not self._known:
+        if self._form is None:
             self.offset = last
         return data
 

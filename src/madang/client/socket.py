@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 from madang.client.engine import Connection
 from madang.client.handling import ClientHandler
-from madang.client.recovery import Recovery
+from madang.client.recovery import Trail
 from madang.core.target import check_event
 from madang.errors import (
     AckTimeout,
@@ -218,7 +218,7 @@ class ClientSocket:
         self.active = False
         self._config = manager.config
         self._runner = manager.runner
-        self._recovery = Recovery()
+        self._trail = Trail()
         self._connection: Connection | None = None  # over which it has asked to join
         self._wanted = False  # joins when the client connects
         self._persistent = False  # goes on trying when there is no connection
@@ -691,7 +691,7 @@ class ClientSocket:
     def _join(self, connection: Connection, auth: Any) -> None:
         try:
             _check_auth(auth, made=True)
-            data = self._recovery.auth(dict(auth or {}))
+            data = self._trail.auth(dict(auth or {}))
             connection.write(self.manager.encode(Packet(CONNECT, data or NOTHING, self.name)))
         except MadangError as error:
             failure = ConnectError(f"auth can't be sent: {error}")
@@ -809,7 +809,7 @@ class ClientSocket:
             self._failed(ConnectError("the server answered without an id: it speaks the protocol of Socket.IO 2.x"))
             return
         pid = data.get("pid")
-        self.recovered = self._recovery.joined(pid if isinstance(pid, str) else None)
+        self.recovered = self._trail.joined(pid if isinstance(pid, str) else None)
         self.id = sid
         self.connected = True
         self._persistent = True
@@ -858,7 +858,7 @@ class ClientSocket:
         if packet.id is not None:
             answer = self._answer_to(packet.id)
         else:
-            data = self._recovery.take(data, time.time())
+            data = self._trail.take(data, time.time())
         name = data[0]
         for listener in tuple(self._incoming):
             self._runner.run(listener, name, [*data])
