@@ -24,6 +24,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from madang.client.blocking import BlockingClient
     from madang.client.client import Client
     from madang.client.config import ClientConfig
     from madang.client.socket import ClientSocket, Event
@@ -59,6 +60,7 @@ __all__ = [
     "Ack",
     "AckTimeout",
     "Answer",
+    "BlockingClient",
     "Client",
     "ClientConfig",
     "ClientSocket",
@@ -97,6 +99,7 @@ __all__ = [
 _HOMES = {
     "Ack": "core.ack",
     "Answer": "threadsafe",
+    "BlockingClient": "client.blocking",
     "Client": "client.client",
     "ClientConfig": "client.config",
     "ClientSocket": "client.socket",
