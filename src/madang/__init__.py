@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from madang.core.ack import Ack
     from madang.core.events import ResponseHeaders
     from madang.core.hub import Handshake, Namespace, Socket
+    from madang.core.outgoing import Outgoing
     from madang.core.target import RemoteSocket, Target
     from madang.errors import (
         AckTimeout,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         ConnectionRefused,
         Disconnected,
         EncodeError,
+        InvalidAnswer,
         InvalidArguments,
         LimitError,
         LocalProtocolError,
@@ -73,11 +75,13 @@ __all__ = [
     "EncodeError",
     "Event",
     "Handshake",
+    "InvalidAnswer",
     "InvalidArguments",
     "LimitError",
     "LocalProtocolError",
     "MadangError",
     "Namespace",
+    "Outgoing",
     "Reason",
     "Recovery",
     "RemoteProtocolError",
@@ -108,6 +112,7 @@ _HOMES = {
     "Event": "client.socket",
     "Handshake": "core.hub",
     "Namespace": "core.hub",
+    "Outgoing": "core.outgoing",
     "Recovery": "config",
     "RemoteSocket": "core.target",
     "Request": "transports",

@@ -9,7 +9,8 @@ The tree is split by who must act::
     │   ├── WrongThreadError   ... a call from a thread or an event loop that doesn't own the server
     │   └── LimitError         ... more rooms than a socket may join
     ├── RemoteProtocolError    the peer: it broke a rule of the protocol or a limit
-    │   └── InvalidArguments   ... an event whose arguments are not what its handler declares
+    │   ├── InvalidArguments   ... an event whose arguments are not what its handler declares
+    │   └── InvalidAnswer      ... an acknowledgement that is not what was asked for
     ├── RequestRefused         the peer: its HTTP request is answered with an error
     ├── ConnectionRefused      raised by your middleware to turn a client away
     ├── ConnectError           a client's connection was refused, or could not be made
@@ -31,6 +32,7 @@ __all__ = [
     "ConnectionRefused",
     "Disconnected",
     "EncodeError",
+    "InvalidAnswer",
     "InvalidArguments",
     "LimitError",
     "LocalProtocolError",
@@ -153,10 +155,25 @@ class InvalidArguments(RemoteProtocolError):
         }
 
 
-def _fault(detail: Mapping[str, Any]) -> str:
+class InvalidAnswer(RemoteProtocolError):
+    """What a client has acknowledged is not what `call(..., returns=...)` asked for.
+
+    Attributes:
+        details: what is wrong, each a dict of "path" and "message"; for a broadcast, paths begin with the number of
+            the answer.
+        answers: what came: one answer, or for a broadcast a list of all.
+    """
+
+    def __init__(self, details: Sequence[Mapping[str, Any]], answers: Any) -> None:
+        self.details = [dict(detail) for detail in details]
+        self.answers = answers
+        super().__init__("; ".join(_fault(detail, "answer") for detail in self.details[:3]), rule="returns")
+
+
+def _fault(detail: Mapping[str, Any], what: str = "arguments") -> str:
     """One detail in words: "arguments[0].age: Expected `int`, got `str`"."""
     where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in detail["path"])
-    return f"arguments{where}: {detail['message']}"
+    return f"{what}{where}: {detail['message']}"
 
 
 class RequestRefused(MadangError):

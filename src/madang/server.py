@@ -9,13 +9,14 @@ import secrets
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from madang.config import Config, Recovery
 from madang.core.ack import Ack
 from madang.core.engine import Engine
 from madang.core.hub import Hub, Namespace, Socket
 from madang.core.listeners import AnyFunction, Listeners, Listening
+from madang.core.outgoing import Outgoing
 from madang.core.patterns import Predicate
 from madang.core.recovery import Memory
 from madang.core.session import Session
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from madang.faces.asgi import ASGIApplication, ASGIFace
 
 __all__ = ["Server"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Server(Crowd, Listening):
@@ -233,6 +237,24 @@ class Server(Crowd, Listening):
         """Ask all other servers. See `Namespace.server_side_call`."""
         return self._root.server_side_call(event, *args, timeout=timeout)
 
+    @overload
+    def emits(self, function: Callable[P, R], /) -> Outgoing[P, R]: ...
+    @overload
+    def emits(self, *, name: str | None = None, namespace: str = "/") -> Callable[[Callable[P, R]], Outgoing[P, R]]: ...
+    def emits(self, function: Any = None, *, name: str | None = None, namespace: str = "/") -> Any:
+        """Declare an event that the server sends. See `Namespace.emits`.
+
+        Args:
+            function: says what the event carries; without it, `emits` is a decorator.
+            name: the event; without it, the function's name.
+            namespace: where; `io.of(namespace).emits(...)` is the same.
+
+        Raises:
+            LocalProtocolError: the name is reserved or declared already, or a parameter can't be sent.
+        """
+        home = self.hub.of(namespace)
+        return home.emits(name=name) if function is None else home.emits(function)
+
     def on_error(self, handler: AnyFunction) -> AnyFunction:
         """Be told when a handler fails: the exception, the socket, the event and its arguments. `def` or `async def`.
 
@@ -368,9 +390,9 @@ class Server(Crowd, Listening):
         """Send the event "message" to everyone in the main namespace."""
         Target(self._root).emit("message", *args)
 
-    def call(self, event: str, *args: Any, timeout: float | None = None) -> Ack:
+    def call(self, event: str, *args: Any, timeout: float | None = None, returns: Any = None) -> Ack:
         """Ask everyone in the main namespace for an acknowledgement. See `Target.call`."""
-        return Target(self._root).call(event, *args, timeout=timeout)
+        return Target(self._root).call(event, *args, timeout=timeout, returns=returns)
 
     # Running
 

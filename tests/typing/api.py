@@ -1,5 +1,6 @@
 """Public types, as a program sees them: checked by mypy, never run."""
 
+from datetime import datetime
 from typing import assert_type
 
 from madang import Ack, ConnectionRefused, Namespace, Server, Socket, Target
@@ -32,3 +33,30 @@ io.register(Admin("/admin"))
 assert_type(io.of("/admin").sockets["x"], Socket)
 # Decorators keep the function's own type.
 authenticate(io.of("/").sockets["x"])
+
+
+# What is declared is checked where it is sent.
+@io.emits
+def headline(title: str, at: datetime | None = None) -> None: ...
+
+
+@io.of("/admin").emits(name="your name?")
+def your_name(language: str) -> str:
+    raise NotImplementedError
+
+
+@io.emits(namespace="/admin")
+def vote(options: list[str]) -> int:
+    raise NotImplementedError
+
+
+async def declared(socket: Socket) -> None:
+    headline.emit(socket, "Courtyard opens", datetime.now())
+    headline.emit(io, "Courtyard opens")
+    headline.emit(io.to("news"), title="Courtyard opens")
+    headline.emit(io.of("/news"), 5)  # type: ignore[arg-type]
+    headline.emit(io)  # type: ignore[call-arg]
+    assert_type(await vote.timeout(5).call(socket, ["yes", "no"]), int)
+    assert_type(await vote.call(io.to("jury"), ["yes", "no"]), list[int])
+    assert_type(await socket.call("q", returns=int), int)
+    assert_type(await socket.call("q", 1, timeout=3, returns=list[str]), list[str])

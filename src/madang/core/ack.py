@@ -7,10 +7,23 @@ event loop.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, cast
+
+import msgspec
 
 from madang.core.wheel import Timed
-from madang.errors import AckTimeout, Disconnected, Reason
+from madang.errors import AckTimeout, Disconnected, InvalidAnswer, Reason
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    from madang.core.shapes import Checked
+
+    Answer = TypeVar("Answer", default=Any)
+else:
+    from typing import TypeVar
+
+    Answer = TypeVar("Answer")
 
 if TYPE_CHECKING:
     from madang.core.hub import Hub, Socket
@@ -33,7 +46,7 @@ class _Deadline(Timed):
             self.ack.expire()
 
 
-class Ack:
+class Ack(Generic[Answer]):
     """An answer that is waited for: await it.
 
     Made by `call`. For one socket it gives None, the argument, or a tuple of the arguments; for a broadcast a list
@@ -50,12 +63,14 @@ class Ack:
         "_hub",
         "_id",
         "_many",
+        "_returns",
         "_seconds",
         "done",
     )
 
-    def __init__(self, hub: Hub, seconds: float, many: int | None) -> None:
+    def __init__(self, hub: Hub, seconds: float, many: int | None, returns: Checked | None = None) -> None:
         self._hub = hub
+        self._returns = returns
         self._seconds = seconds
         self._many = many is not None
         self._expected = 1 if many is None else many
@@ -131,7 +146,7 @@ class Ack:
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
 
-    def __await__(self) -> Generator[Any, Any, Any]:
+    def __await__(self) -> Generator[Any, Any, Answer]:
         if not self.done:
             if self._future is None:
                 self._future = self._hub.new_future()
@@ -139,7 +154,22 @@ class Ack:
             yield from self._hub.shield(self._future).__await__()
         if self._error is not None:
             raise self._error
-        return list(self._answers) if self._many else self._answers[0]
+        if self._returns is not None:
+            return cast("Answer", self._check(self._returns))
+        answers: Any = list(self._answers) if self._many else self._answers[0]
+        return cast("Answer", answers)
+
+    def _check(self, returns: Checked) -> Any:
+        try:
+            answers = [returns.convert(answer) for answer in self._answers]
+        except msgspec.ValidationError as error:
+            faults = [
+                fault
+                for index, answer in enumerate(self._answers)
+                for fault in returns.faults(answer, (index,) if self._many else ())
+            ]
+            raise InvalidAnswer(faults[:10], self._answers if self._many else self._answers[0]) from error
+        return answers if self._many else answers[0]
 
 
 class Drain:

@@ -12,10 +12,11 @@ import re
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
 from madang.core.ack import Ack, Drain
 from madang.core.listeners import AnyFunction, Handler, Listeners, Listening
+from madang.core.outgoing import Outgoing
 from madang.core.patterns import Pattern, Predicate, is_pattern
 from madang.core.recovery import Claim, Entry, Log, Memory, Stay
 from madang.core.relay import Relay, check_server_side
@@ -44,6 +45,10 @@ INVALID_NAMESPACE: Final = "Invalid namespace"
 
 #: Where `Namespace.handler` writes down what it was told.
 _OPTIONS: Final = "__madang_options__"
+
+Answer = TypeVar("Answer")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Hub:
@@ -521,13 +526,18 @@ class Socket(Sender, Listening):
         """Send the event "message"."""
         self.emit("message", *args)
 
-    def call(self, event: str, *args: Any, timeout: float | None = None) -> Ack:
+    @overload
+    def call(self, event: str, *args: Any, timeout: float | None = None, returns: type[Answer]) -> Ack[Answer]: ...
+    @overload
+    def call(self, event: str, *args: Any, timeout: float | None = None, returns: Any = None) -> Ack: ...
+    def call(self, event: str, *args: Any, timeout: float | None = None, returns: Any = None) -> Ack[Any]:
         """Send an event and await the client's acknowledgement.
 
         Args:
             event: its name.
             args: its arguments.
             timeout: how long to wait, in seconds; without it the setting `ack_timeout_seconds`.
+            returns: the type that the answer must have, as `int` or `list[str]`; without it, it is taken as it comes.
 
         Returns:
             What can be awaited: None, the argument, or a tuple of the arguments of the acknowledgement.
@@ -535,13 +545,14 @@ class Socket(Sender, Listening):
         Raises:
             AckTimeout: when awaited: no answer came in time.
             Disconnected: when awaited: the client is gone.
+            InvalidAnswer: when awaited: the answer is not what `returns` says.
 
         Example:
             ```python
-            name = await socket.call("who are you?", timeout=5)
+            name = await socket.call("who are you?", timeout=5, returns=str)
             ```
         """
-        return self._target().call(event, *args, timeout=timeout)
+        return self._target().call(event, *args, timeout=timeout, returns=returns)
 
     def drain(self) -> Drain:
         """Await until what was queued for this client has been handed on, so that a producer can keep its pace.
@@ -1014,6 +1025,47 @@ class Namespace(Crowd, Listening):
         """Whether somebody listens to what goes to one of the children."""
         return any(child._eavesdroppers for child in self.children.values())
 
+    # Declaring
+
+    @overload
+    def emits(self, function: Callable[P, R], /) -> Outgoing[P, R]: ...
+    @overload
+    def emits(self, *, name: str | None = None) -> Callable[[Callable[P, R]], Outgoing[P, R]]: ...
+    def emits(self, function: Any = None, *, name: str | None = None) -> Any:
+        """Declare an event that the server sends here. The function is never called: it says what the event carries.
+
+        Args:
+            function: its parameters are those of the event, its return annotation is what clients acknowledge, its
+                docstring says what it is about; without it, `emits` is a decorator.
+            name: the event; without it, the function's name.
+
+        Returns:
+            The declaration, with `emit(target, ...)` and `call(target, ...)`, whose arguments mypy checks.
+
+        Raises:
+            LocalProtocolError: the name is reserved or declared already, or a parameter can't be sent.
+
+        Example:
+            ```python
+            @io.emits
+            def headline(title: str, at: datetime) -> None:
+                "News for the front page."
+
+
+            headline.emit(io.to("news"), "Courtyard opens", now)
+            ```
+        """
+        if function is None:
+            return lambda function: self._declare(Outgoing(function, name))
+        return self._declare(Outgoing(function, name))
+
+    def _declare(self, outgoing: Outgoing[Any, Any]) -> Outgoing[Any, Any]:
+        declared = self.listeners.declared
+        if outgoing.event in declared:
+            raise LocalProtocolError(f'the event "{outgoing.event}" of {self.name} is declared already')
+        declared[outgoing.event] = outgoing
+        return outgoing
+
     # Talking
 
     def _target(self) -> Target:
@@ -1027,9 +1079,9 @@ class Namespace(Crowd, Listening):
         """Send the event "message" to everyone in the namespace."""
         Target(self).emit("message", *args)
 
-    def call(self, event: str, *args: Any, timeout: float | None = None) -> Ack:
+    def call(self, event: str, *args: Any, timeout: float | None = None, returns: Any = None) -> Ack:
         """Ask everyone in the namespace for an acknowledgement. See `Target.call`."""
-        return Target(self).call(event, *args, timeout=timeout)
+        return Target(self).call(event, *args, timeout=timeout, returns=returns)
 
     # Other servers
 

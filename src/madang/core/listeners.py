@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import inspect
 import json
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar, overload
 
 from madang.core.injection import INJECTED, Auth, injecting
 from madang.core.relay import check_server_side
-from madang.core.shapes import Arguments, Later, missing, shape_of
+from madang.core.shapes import Arguments, Later, missing, parameters_of, shape_of
 from madang.errors import InvalidArguments, LocalProtocolError
 from madang.parsers import Shape
 
@@ -95,7 +94,7 @@ class Handler:
         self._ordered = ordered
         self.thread = thread
         self.arrange(False)
-        parameters = _parameters(function)
+        parameters = parameters_of(function)
         self.shape: Arguments | Later | None = None
         if parameters is None:
             self.required, self.accepted = 0, _ANY  # written in C, without a signature: take it as it is
@@ -138,19 +137,6 @@ class Handler:
         return self.shape
 
 
-def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter] | None:
-    try:
-        if sys.version_info >= (3, 14):
-            import annotationlib
-
-            signature = inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
-        else:
-            signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return None
-    return list(signature.parameters.values())
-
-
 def _arity(parameters: list[inspect.Parameter], leading: int, told: str, name: str, injected: bool) -> tuple[int, int]:
     positional = required = 0
     variadic = False
@@ -185,12 +171,14 @@ class Listeners:
         rooms: the handlers of "create", "join", "leave" and "delete"; None while there are none.
         server_side: the handler of each event that other servers say; None while there are none.
         shapes: what parsers may decode the arguments of events into.
+        declared: the events that the server sends, by name.
         auths: what handlers and middleware want the auth of clients to be.
         ordered: whether handlers are ordered that don't say.
     """
 
     __slots__ = (
         "auths",
+        "declared",
         "events",
         "incoming",
         "life",
@@ -208,6 +196,7 @@ class Listeners:
         self.events: dict[str, Handler] = {}
         self.shapes: dict[str, Shape] = {}
         self.auths: list[Auth] = []
+        self.declared: dict[str, Any] = {}
         self.life: dict[str, list[Handler]] = {}
         self.incoming: list[Handler] = []
         self.outgoing: list[Handler] = []

@@ -34,6 +34,7 @@ __all__ = [
     "frame_locals",
     "missing",
     "nodes",
+    "parameters_of",
     "resolve",
     "shape_of",
     "unresolved",
@@ -315,6 +316,20 @@ def _shape(
 @functools.lru_cache(4096)
 def _compiled(kinds: tuple[Any, ...], required: int, rest: Any) -> Arguments:
     return Arguments(kinds, required, rest)
+
+
+def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    """The parameters of a function; None where it is written in C and doesn't tell."""
+    try:
+        if sys.version_info >= (3, 14):
+            import annotationlib
+
+            signature = inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
+        else:
+            signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+    return list(signature.parameters.values())
 
 
 def resolve(function: Callable[..., Any], annotation: Any, around: dict[str, Any] | None = None) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from madang.core.ack import Ack
 from madang.core.prepared import Prepared
+from madang.core.shapes import checked
 from madang.errors import LimitError, LocalProtocolError
 from madang.packet import EVENT, RESERVED_EVENTS, Packet
 
@@ -90,7 +91,7 @@ class RemoteSocket(Protocol):
     def emit(self, event: str, *args: Any) -> None:
         """Send it an event."""
 
-    def call(self, event: str, *args: Any, timeout: float | None = None) -> Ack:
+    def call(self, event: str, *args: Any, timeout: float | None = None, returns: Any = None) -> Ack:
         """Ask it for an acknowledgement."""
 
     def join(self, *rooms: str) -> None:
@@ -295,13 +296,14 @@ class Target(Crowd):
         """Send the event "message"."""
         self._say(["message", *args], None)
 
-    def call(self, event: str, *args: Any, timeout: float | None = None) -> Ack:
+    def call(self, event: str, *args: Any, timeout: float | None = None, returns: Any = None) -> Ack:
         """Send an event and ask for an acknowledgement, or one from each client of the target.
 
         Args:
             event: its name.
             args: its arguments.
             timeout: how long to wait, in seconds; without it `timeout(...)` or the setting `ack_timeout_seconds`.
+            returns: the type that each answer must have; without it, answers are taken as they come.
 
         Returns:
             What can be awaited: for one socket its answer, for several a list of their answers.
@@ -309,6 +311,7 @@ class Target(Crowd):
         Raises:
             AckTimeout: when awaited: not all have answered; `received` has the answers that came.
             Disconnected: when awaited: the one client is gone.
+            InvalidAnswer: when awaited: an answer is not what `returns` says.
 
         Example:
             ```python
@@ -324,7 +327,8 @@ class Target(Crowd):
         if not seconds > 0:
             raise LocalProtocolError(f"a timeout must be a positive number of seconds, not {seconds!r}")
         members = list(self._members())
-        ack = Ack(hub, seconds, None if self._only is not None else len(members))
+        wanted = None if returns is None else checked(returns, f'the call of "{event}"', "returns")
+        ack = Ack(hub, seconds, None if self._only is not None else len(members), wanted)
         self._say([event, *args], ack)
         return ack
 
