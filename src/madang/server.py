@@ -543,7 +543,7 @@ class Server(Crowd, Listening):
 
     async def _close(self, caller: asyncio.Task[Any] | None) -> None:
         self.disconnect_all()
-        for task in (self._spawned | self._mailbox.tasks) - {caller}:
+        for task in (self._spawned | self._mailbox.spawned) - {caller}:
             task.cancel()
         # A second time for those that had to wait for one that was cancelled.
         for seconds in (self.config.shutdown_timeout_seconds, 1.0):

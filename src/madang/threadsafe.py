@@ -47,9 +47,10 @@ class Mailbox:
 
     Attributes:
         tasks: what they wait for.
+        spawned: those of them that are the program's own coroutines, which nobody but it can end.
     """
 
-    __slots__ = ("_awake", "_calls", "_limit", "_loop", "_open", "_pid", "tasks")
+    __slots__ = ("_awake", "_calls", "_limit", "_loop", "_open", "_pid", "spawned", "tasks")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -59,6 +60,7 @@ class Mailbox:
         self._open = False
         self._pid = 0
         self.tasks: set[asyncio.Task[Any]] = set()
+        self.spawned: set[asyncio.Task[Any]] = set()
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """Serve this event loop from now on; called in it."""
@@ -66,6 +68,7 @@ class Mailbox:
             self._calls.clear()
             self._awake = False
             self.tasks = set()
+            self.spawned = set()
         self._loop = loop
         self._pid = os.getpid()
         self._open = True
@@ -148,8 +151,12 @@ class Mailbox:
             self._awake = True
             self._loop.call_soon(self._drain)
 
-    def ask(self, make: Callable[[], Awaitable[Value]]) -> Answer[Value]:
+    def ask(self, make: Callable[[], Awaitable[Value]], spawned: bool = False) -> Answer[Value]:
         """Let the event loop await something, and give what comes of it.
+
+        Args:
+            make: makes it, in the event loop.
+            spawned: whether it is a coroutine of the program.
 
         Raises:
             WrongThreadError: there is no event loop to do it.
@@ -157,19 +164,20 @@ class Mailbox:
         """
         answer: Answer[Value] = Answer(self)
         if self.is_here:
-            self._fulfil(answer, make)
+            self._fulfil(answer, make, spawned)
         else:
-            self.post(self._fulfil, answer, make)
+            self.post(self._fulfil, answer, make, spawned)
         return answer
 
-    def _fulfil(self, answer: Answer[Any], make: Callable[[], Awaitable[Any]]) -> None:
+    def _fulfil(self, answer: Answer[Any], make: Callable[[], Awaitable[Any]], spawned: bool) -> None:
         if not answer.set_running_or_notify_cancel():
             return
         assert self._loop is not None  # noqa: S101
         task = start(_await(make), self._loop)
-        if not task.done():
-            self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        for tasks in (self.tasks, self.spawned) if spawned else (self.tasks,):
+            if not task.done():
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
         task.add_done_callback(answer.copy)
 
 
@@ -291,7 +299,11 @@ class _ThreadsafeSender:
             target.emit(event, *args)
             return
         prepared = self._prepare(target, event, args)
-        self._mailbox.post(target._say, prepared.packet.data, None, prepared)
+        if self._hub.memory is None and target._namespace._children is None:
+            self._mailbox.post(target._say, prepared.packet.data, None, prepared)
+        else:
+            # It is encoded anew with what is only known in the event loop: its offset, or the names of the children.
+            self._mailbox.post(target._say, copy.deepcopy(prepared.packet.data), None)
 
     def send(self, *args: Any) -> None:
         """Send the event "message"."""
@@ -302,9 +314,6 @@ class _ThreadsafeSender:
         self._mailbox.check()
         prepared = Prepared(Packet(EVENT, [event, *args], target._namespace.name), target._compress)
         self._hub.engine.prepare(prepared)
-        if self._hub.memory is not None or target._namespace._children is not None:
-            # It is encoded anew for what is only known in the event loop: the offset, or each child's name.
-            prepared.packet.data = copy.deepcopy(prepared.packet.data)
         return prepared
 
     def call(self, event: str, *args: Any, timeout: float | None = None) -> Answer[Any]:
@@ -433,7 +442,7 @@ class ThreadsafeServer(_ThreadsafeCrowd):
             ```
         """
         try:
-            return self._mailbox.ask(lambda: coroutine)
+            return self._mailbox.ask(lambda: coroutine, spawned=True)
         except LocalProtocolError:
             coroutine.close()
             raise
