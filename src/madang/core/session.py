@@ -207,6 +207,13 @@ class Session(Timed):
         """
         self.push(Encoded(self.wire.encode(packet, self.parser)))
 
+    def write_out(self) -> None:
+        """Hand on now what would go at the end of this turn of the event loop, as far as the face can."""
+        if self._duplex is not None:
+            self._duplex.flush()
+        elif self._exchange is not None and self._outbox and not self.overflowed:
+            self._answer(self._take())
+
     def flush(self) -> None:
         """Answer the waiting poll with what the outbox holds; called once per turn of the event loop."""
         if self.overflowed and self.state == OPEN_STATE:

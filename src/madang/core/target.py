@@ -56,6 +56,25 @@ class Sender:
         """Reach the clients of this server process only; from a socket: all of them but itself."""
         return self._target().local
 
+    @property
+    def immediate(self) -> Target:
+        """Write it now, and what was written before it, not at the end of this turn of the event loop.
+
+        For a handler that goes on to block the event loop for a while. What is written within one turn is joined
+        otherwise, which costs much less. Over polling one answer goes at once, if the client waits for one. Where ASGI
+        is between, nothing can go before the handler waits or ends.
+
+        Example:
+            ```python
+            @io.on("render")
+            def render(socket: Socket) -> None:
+                socket.emit("progress", 0)
+                socket.immediate.emit("status", "rendering")  # both are on their way
+                render_for_half_a_second()
+            ```
+        """
+        return self._target().immediate
+
     def compress(self, value: bool) -> Target:
         """Whether compression is tried, where it is switched on."""
         return self._target().compress(value)
@@ -193,6 +212,7 @@ class Target(Crowd):
     __slots__ = (
         "_compress",
         "_except",
+        "_immediate",
         "_local",
         "_namespace",
         "_only",
@@ -210,6 +230,7 @@ class Target(Crowd):
         self._except: tuple[str, ...] = ()
         self._volatile = False
         self._local = False
+        self._immediate = False
         self._compress = True
         self._timeout: float | None = None
 
@@ -219,6 +240,7 @@ class Target(Crowd):
         copy._except = self._except
         copy._volatile = self._volatile
         copy._local = self._local
+        copy._immediate = self._immediate
         copy._compress = self._compress
         copy._timeout = self._timeout
         return copy
@@ -266,6 +288,12 @@ class Target(Crowd):
     def local(self) -> Target:  # noqa: D102
         copy = self._widened()
         copy._local = True
+        return copy
+
+    @property
+    def immediate(self) -> Target:  # noqa: D102
+        copy = self._copy()
+        copy._immediate = True
         return copy
 
     def compress(self, value: bool) -> Target:  # noqa: D102
@@ -365,6 +393,9 @@ class Target(Crowd):
             asked = list(self._members())
             self._spread(namespace, data, id_, asked)
             ack.expect(id_, asked, self._only._ended if self._only is not None else None)
+        if self._immediate:
+            for socket in list(self._members()):
+                socket.session.write_out()
         if namespace._eavesdroppers or (namespace._children and namespace._overheard()):
             for socket in list(self._members()):
                 socket._notify_outgoing(data)

@@ -149,6 +149,10 @@ class WebSocketLink(asyncio.Protocol, Duplex):
             self._cork.add(self)
             self._transport.write(data)
 
+    def flush(self) -> None:
+        """Give the transport what is corked."""
+        self._flush()
+
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Send what was written, then a close frame, and wait a little for the client's.
 

@@ -195,6 +195,9 @@ class Duplex(ABC):
     def write(self, encoded: Encoded) -> None:
         """Send the frames of a packet, now or at the end of this turn of the event loop."""
 
+    def flush(self) -> None:  # noqa: B027 (most links put nothing off)
+        """Send now what was put off to the end of this turn of the event loop; nothing, where that can't be."""
+
     @abstractmethod
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Send what was written, then close. Does nothing when it is closed."""
