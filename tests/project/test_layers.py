@@ -46,6 +46,7 @@ LEVELS = {
     "migrate": 5,
     "client": 5,
     "testing": 5,
+    "pytest_plugin": 5,
 }
 #: What a part of a row may import of its own row; a part may always import itself.
 BESIDE = {
@@ -72,6 +73,7 @@ BESIDE = {
     "client": set(),
     "migrate": {"faces"},
     "testing": {"client", "faces"},
+    "pytest_plugin": {"testing", "client", "faces"},
 }
 #: Upward, for annotations only, and for the two functions of `Server` that make a face when they are called.
 ANNOTATIONS_ONLY = {("server", "faces"), ("neighbours", "server"), ("config", "parsers")}

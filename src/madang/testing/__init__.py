@@ -28,6 +28,7 @@ from madang.testing.kit import EngineKit, LinkClient, PollingClient, RawClient
 from madang.testing.loops import FakeTime, settle
 from madang.testing.network import MemoryNetwork
 from madang.testing.running import Running, connect, running
+from madang.testing.serving import serving
 
 __all__ = [
     "RAW_PACKETS",
@@ -49,5 +50,6 @@ __all__ = [
     "check_wire",
     "connect",
     "running",
+    "serving",
     "settle",
 ]

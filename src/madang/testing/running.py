@@ -17,7 +17,7 @@ from madang.testing.client import TestClient
 from madang.testing.loops import Watch
 from madang.testing.network import MemoryNetwork
 
-__all__ = ["Running", "connect", "running"]
+__all__ = ["ErrorLog", "Running", "connect", "failure_of", "running"]
 
 _HOST: Final = "test"
 #: How long a client of a test waits for an answer if it isn't told.
@@ -89,20 +89,27 @@ class Running:
         await self.io.start()
 
 
-class _ErrorLog(logging.Handler):
-    """Hears what the server logs when a handler fails."""
+class ErrorLog(logging.Handler):
+    """Hears what servers log when a handler fails.
 
-    def __init__(self, server: Running) -> None:
+    Args:
+        errors: where to put the exceptions.
+        io: the server that is meant; without it, any.
+    """
+
+    def __init__(self, errors: list[BaseException], io: Server | None = None) -> None:
         super().__init__(logging.ERROR)
-        self._server = server
+        self.errors = errors
+        self._io = io
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keep the exception of a record, if it has one."""
         error = record.exc_info[1] if record.exc_info else None
-        if error is None or any(error is known for known in self._server.errors):
+        if error is None or any(error is known for known in self.errors):
             return
         sockets = [one for one in record.args if isinstance(one, Socket)] if isinstance(record.args, tuple) else []
-        if all(socket.namespace.hub is self._server.io.hub for socket in sockets):
-            self._server.errors.append(error)
+        if self._io is None or all(socket.namespace.hub is self._io.hub for socket in sockets):
+            self.errors.append(error)
 
 
 @asynccontextmanager
@@ -134,7 +141,7 @@ async def running(target: Server | ASGIFace, *, allow_errors: bool = False) -> A
         return
     server = _all[io] = Running(io)
     Watch.of_running().servers.add(io)
-    log = _ErrorLog(server)
+    log = ErrorLog(server.errors, io)
     logging.getLogger("madang").addHandler(log)
     try:
         try:
@@ -153,10 +160,11 @@ async def running(target: Server | ASGIFace, *, allow_errors: bool = False) -> A
                 error.add_note(f"Before that, a handler of the server has failed: {failed!r}")
         raise
     if server.errors and not allow_errors:
-        raise _failure(server.take_errors())
+        raise failure_of(server.take_errors())
 
 
-def _failure(errors: list[BaseException]) -> AssertionError:
+def failure_of(errors: list[BaseException]) -> AssertionError:
+    """What a test fails with when handlers have failed."""
     first, *others = errors
     failure = AssertionError(
         f"a handler of the server has failed: {first!r}; expect it with client.server.take_errors(), or give "
