@@ -89,8 +89,8 @@ def _allows_errors(request: pytest.FixtureRequest) -> bool:
 def madang_connect(request: pytest.FixtureRequest, _madang_stage: _Stage) -> Connect:
     """Clients of a server in the test's event loop, without sockets.
 
-    `client = await madang_connect(io, ...)` takes what `madang.testing.connect` takes. Clients and servers are closed at
-    the test's end.
+    `client = await madang_connect(io, ...)` takes what `madang.testing.connect` takes. Clients and servers are closed
+    at the test's end.
     """
     from madang.testing import connect
 
