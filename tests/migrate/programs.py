@@ -124,7 +124,7 @@ async def failing_handlers_harm_nobody(stage: Stage) -> None:
 
 @program
 async def catch_all(stage: Stage) -> None:
-    sio = stage.server(namespaces="*") if stage.name == "python-socketio" else stage.server(namespaces=["/", "/other"])
+    sio = stage.server(namespaces="*")
 
     @sio.event
     def known(sid: str, value: Any) -> Any:

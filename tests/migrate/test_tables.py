@@ -66,7 +66,7 @@ class World:
 
     def __init__(self, compatible: bool) -> None:
         self.compatible = compatible
-        self.sio = socketio.AsyncServer(namespaces=["/", "/chat"])
+        self.sio = socketio.AsyncServer(namespaces=["/", "/chat", "*"])
         self.io = self.sio.io if compatible else madang.Server()
         self.done: list[Any] = []
         self.noted: list[tuple[Any, ...]] = []
@@ -260,6 +260,7 @@ handles("@io.event\ndef add(socket, a, b): return a + b", *ADD)
 handles('@io.on("add")\ndef add(socket, a, b): return a + b', *ADD)
 handles('@io.on("add up")\ndef add_up(socket, *numbers): return sum(numbers)', "add up", (1, 2, 3), 6)
 handles('socket.on("add up", lambda socket, *numbers: sum(numbers))', "add up", (1, 2, 3), 6)
+handles('@io.on("slow", thread=True)\ndef slow(socket, value): return slow_function(value)', "slow", (5,), 6)
 handles('@io.on("two")\ndef two(socket): return 1, 2', "two", (), (1, 2))
 handles('@io.on("add", namespace="/chat")\ndef add(socket, a, b): return a + b', *ADD, namespace="/chat")
 handles(
@@ -297,7 +298,10 @@ hears('io.to("lobby").except_(socket.id).emit("news", 1)', "news", 1, by="two")
 hears('io.in_("lobby").except_("hall").emit("news", 1)', "news", 1, by="one")
 hears('io.of("/chat").emit("news", 1)', "news", 1, by="one two three")
 hears('async def tick(): io.emit("news", 1)\nio.spawn(tick())', "news", 1, by="one two three")
-hears('await asyncio.to_thread(io.loop.call_soon_threadsafe, io.emit, "news", 1)', "news", 1, by="one two three")
+hears('def view(): io.threadsafe.emit("news", 1)\nawait asyncio.to_thread(view)', "news", 1, by="one two three")
+hears('def view(): io.threadsafe.to("lobby").emit("news", 1)\nawait asyncio.to_thread(view)', "news", 1, by="one two")
+hears('io.server_side_emit("hello", 1)', "hello", 1, by="")  # this server alone is there, and clients hear nothing
+gives('done(await io.server_side_call("hello"))', lambda world: [])
 
 gives('done(await socket.call("question", 1))', lambda world: 10)
 gives('done(await socket.call("question", 1, timeout=5))', lambda world: 10)
@@ -340,9 +344,33 @@ sets('server = Server(cookie=Cookie(name="io", same_site="strict"))', cookie=Coo
 sets('server = Server(parser="msgpack")', parser="msgpack")
 sets('server = Server(transports=["websocket"], allow_upgrades=False)', transports=("websocket",), allow_upgrades=False)
 sets('server = Server(transports=["websocket"])', transports=("websocket",))
+sets("server = Server(ordered_handlers=True)", ordered_handlers=True)
 sets('server = Server(path="/live/")', path="/live/")
 sets("server = Server(websocket_compression=True)", websocket_compression=True)
 sets("server = Server(http_compression_threshold_bytes=None)", http_compression_threshold_bytes=None)
+
+
+@line("server = Server()\nserver.of(lambda name, auth: True)")
+async def takes_any_namespace(world: World) -> None:
+    server = world.scope["server"]
+    async with serve_async(socketio.ASGIApp(server) if world.compatible else server) as port:
+        world.port = port
+        client = await world.connect("four", namespaces=["/whatever"])
+        assert set(client.namespaces) == {"/whatever"}
+        await client.disconnect()
+
+
+ROOMS = 'rooms = io.of("/room-{id}")\n@rooms.on("where")\ndef where(socket): return socket.namespace.name'
+handles(ROOMS, "where", (), "/room-5", namespace="/room-5")
+
+
+@line(
+    'rooms = io.of("/room-{id:int}")\n@rooms.on("connection")\n'
+    'def connection(socket): note("came", socket.namespace.name)'
+)
+async def notes_who_came_into_a_room(world: World) -> None:
+    await world.connect("four", namespaces=["/room-5"])
+    assert world.noted == [("came", "/room-5")]
 
 
 @line("server = Server(recovery=True)")

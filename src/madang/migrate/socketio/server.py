@@ -92,7 +92,7 @@ class _Client:
         self.names: dict[str, Any] | None = None
         #: Whether a `connect` handler has turned it away after it was let in.
         self.refused = False
-        #: Held by what has to end before the client's next event.
+        #: Held by a `connect` handler that the client's events wait for.
         self.turn: asyncio.Lock | None = None
         #: Set when it leaves; done when its `disconnect` handler is.
         self.farewell: asyncio.Future[None] | None = None
@@ -106,7 +106,8 @@ class AsyncServer:
         logger: True to have lines about events in the log, or a `logging.Logger` for them.
         json: None, or one of the usual JSON modules, which isn't needed: Madang has its own.
         async_handlers: False to let a client's events wait until the handler of the one before has ended.
-        namespaces: the namespaces that clients may join beside those with handlers; "*" for all. Without it, "/".
+        namespaces: the namespaces that clients may join beside those with handlers; "*" for all, within the setting
+            `max_dynamic_namespaces`. Without it, "/".
         always_connect: let clients in before their `connect` handler runs, and disconnect those that it refuses.
         engineio_logger: the same as `logger`.
         options: python-socketio's other settings: `async_mode` ("asgi"), `serializer`, `ping_interval`,
@@ -148,12 +149,15 @@ class AsyncServer:
                 f"client_manager={client_manager!r:.60}: there is no cluster yet, so that one process has to have all "
                 "clients; leave it out"
             )
+        if not async_handlers:
+            options.setdefault("ordered_handlers", True)
         self._config = settings_of({"json": json, **options})
         self._io: Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._handlers = Handlers()
         accepted = [namespaces] if isinstance(namespaces, str) else namespaces
         self._accepted = frozenset(accepted or ("/",))
+        self._opened: set[str] = set()
         self._clients: dict[str, dict[str, _Client]] = {}
         self._joining: dict[str, dict[str, _Client]] = {}
         self.async_handlers = async_handlers
@@ -187,23 +191,30 @@ class AsyncServer:
             self._io = io = Server(config)
             self._serve = io.hub.dispatch
             io.hub.dispatch = self._dispatch
-            for name in {"/", *self._accepted, *self._handlers.functions, *self._handlers.classes}:
+            for name in {"/", *self._accepted, *self._handlers.functions, *self._handlers.classes} - {"*"}:
                 self._open(name)
+            if "*" in self._accepted:
+                self._hear(io.of(lambda name, auth: True))
         elif path is not None and path != self._io.config.path:
             raise ConfigError(f"the server is at {self._io.config.path!r} already, and can't be at {path!r} too")
         return self._io
 
     def _open(self, namespace: str) -> None:
         """Let clients ask for a namespace."""
-        if self._io is None or namespace == "*" or namespace in self._clients:
-            return
-        self._clients[namespace] = {}
-        self._joining[namespace] = {}
-        home = self._io.of(namespace)
+        if self._io is not None and namespace != "*" and namespace not in self._opened:
+            self._opened.add(namespace)
+            home = self._io.hub.namespaces.get(namespace)
+            if home is None:
+                # Not `of`: where "*" takes all names it would give one that belongs to "*".
+                home = self._io.register(Namespace(namespace))
+            if home.parent is None:
+                self._hear(home)
+
+    def _hear(self, home: Namespace) -> None:
         home.use(self._admit)
         home.on("connection", self._joined)
         home.on("disconnecting", self._left)
-        home.on(_EVERY, self._event)
+        home.on(_EVERY, self._event, ordered=None if self.async_handlers else True)
 
     def attach(self, app: Any, socketio_path: str = "socket.io") -> NoReturn:
         """Not here: there is ASGI only.
@@ -629,17 +640,16 @@ class AsyncServer:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:  # the server has moved to another event loop, and has forgotten its clients
             self._loop = loop
-            for clients in (*self._clients.values(), *self._joining.values()):
-                clients.clear()
+            self._clients.clear()
+            self._joining.clear()
         client = _Client(socket, self._environ(socket))
-        joining = self._joining[home]
-        joining[socket.id] = client
+        self._joining.setdefault(home, {})[socket.id] = client
         try:
             if not self.always_connect:
                 await self._greet(client)
         finally:
             # By then it was let in, and stands elsewhere; or it was turned away, or is gone.
-            loop.call_soon(joining.pop, socket.id, None)
+            loop.call_soon(_drop, self._joining, home, socket.id)
 
     def _environ(self, socket: Socket) -> dict[str, Any]:
         """The environ of a client's connection, which its namespaces share."""
@@ -670,10 +680,10 @@ class AsyncServer:
     def _joined(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
         """A client was let in."""
         home = socket.namespace.name
-        client = self._joining[home].pop(socket.id, None)
+        client = _drop(self._joining, home, socket.id)
         if client is None:  # another middleware has let it wait
             client = _Client(socket, self._environ(socket))
-        self._clients[home][socket.id] = client
+        self._clients.setdefault(home, {})[socket.id] = client
         held, client.held = client.held, None
         for event, args, callback in held or ():
             if callback is not None:
@@ -695,8 +705,8 @@ class AsyncServer:
 
     async def _left(self, socket: Socket, reason: str) -> None:
         """A client leaves; it still is in its rooms until the first wait."""
-        clients = self._clients[socket.namespace.name]
-        client = clients.get(socket.id)
+        home = socket.namespace.name
+        client = self._clients.get(home, {}).get(socket.id)
         if client is None:
             return
         client.rooms = {*socket.rooms}
@@ -704,9 +714,9 @@ class AsyncServer:
         try:
             if not client.refused:
                 said = _REASONS.get(reason, _Reasons.SERVER_DISCONNECT)
-                await self._trigger("disconnect", socket.namespace.name, (socket.id, said))
+                await self._trigger("disconnect", home, (socket.id, said))
         finally:
-            clients.pop(socket.id, None)
+            _drop(self._clients, home, socket.id)
             client.farewell.set_result(None)
 
     async def _trigger(self, event: str, namespace: str, args: tuple[Any, ...]) -> Any:
@@ -726,20 +736,19 @@ class AsyncServer:
         own = home.listeners.events
         if (event == _EVERY or event not in own) and _EVERY in own and self._handlers.find(event, home.name):
             packet.data = [_EVERY, *packet.data]
-        elif event == _EVERY and home.name in self._clients:
+        elif event == _EVERY and _EVERY in own:
             return  # nobody's, though it has the name of our own handler
         self._serve(socket, packet)
 
-    def _event(self, socket: Socket, event: str, *args: Any) -> Any:
+    def _event(self, socket: Socket, *data: Any) -> Any:
         """An event that python-socketio's rules find a handler for. What is returned may be a coroutine."""
         home = socket.namespace.name
-        client = self._clients[home].get(socket.id)
+        event, *args = data
+        client = self._clients.get(home, {}).get(socket.id)
         found = self._handlers.find(event, home)
         if client is None or found is None:
             return None
         function, before = found
-        if client.turn is None and not self.async_handlers:
-            client.turn = asyncio.Lock()
         given = fitted(function, (*before, socket.id, *args), len(before) + 1)
         if client.turn is not None:
             return self._in_turn(client.turn, function, given)
@@ -748,11 +757,20 @@ class AsyncServer:
 
     async def _in_turn(self, turn: asyncio.Lock, function: Callable[..., Any], args: Sequence[Any]) -> Any:
         async with turn:
-            if not self.async_handlers:
-                result = function(*args)
-                return await result if inspect.isawaitable(result) else result
+            pass
         result = function(*args)
         return await result if inspect.isawaitable(result) else result
+
+
+def _drop(clients: dict[str, dict[str, _Client]], namespace: str, sid: str) -> _Client | None:
+    """Forget a client, and the namespace with its last one: their names may be the clients' choice."""
+    there = clients.get(namespace)
+    if there is None:
+        return None
+    client = there.pop(sid, None)
+    if not there:
+        del clients[namespace]
+    return client
 
 
 def _name(namespace: str | None) -> str:
