@@ -46,9 +46,11 @@ def serve_request(server: ServerProcess, what: str) -> dict[str, object]:
     return {"done": True}
 
 
-def play(node: str, server: ServerProcess, transports: str, package: str, *options: str) -> None:
+def play(
+    node: str, server: ServerProcess, transports: str, package: str, *options: str, script: str = "scenarios.mjs"
+) -> None:
     """Run the scenarios, and fail with the details of those that failed."""
-    command = [node, "scenarios.mjs", "--url", server.url, "--transports", transports, "--package", package]
+    command = [node, script, "--url", server.url, "--transports", transports, "--package", package]
     process = subprocess.Popen(
         [*command, *options],
         cwd=NODE,

@@ -1,0 +1,37 @@
+"""The official client's connection state recovery under real drops: each scenario of `node/recovery.mjs`.
+
+Connections are closed, reset, cut so that only the client sees it, cut so that nobody sees it, and broken during an
+upgrade; the server is killed. Every event is numbered: none may be lost, come twice, or out of order.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from test_node import NEWEST, TRANSPORTS, play
+
+from support.server import ServerProcess
+
+pytestmark = pytest.mark.node
+
+SETTINGS = {
+    "ping_interval_seconds": 0.3,
+    "ping_timeout_seconds": 0.7,
+    "recovery": {"max_disconnection_seconds": 20},
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServerProcess]:
+    with ServerProcess(settings=SETTINGS, target="support.numbered:app") as server:
+        yield server
+
+
+@pytest.mark.parametrize("transports", TRANSPORTS)
+@pytest.mark.parametrize("package", [NEWEST, f"{NEWEST}-4.7.5", f"{NEWEST}-4.6.2"])
+def test_clients_that_know_recovery(node: str, server: ServerProcess, package: str, transports: str) -> None:
+    play(node, server, transports, package, script="recovery.mjs")
+
+
+@pytest.mark.parametrize("package", [f"{NEWEST}-4.4.1", f"{NEWEST}-3.1.3"])
+def test_older_clients_go_on_as_before(node: str, server: ServerProcess, package: str) -> None:
+    play(node, server, "websocket", package, script="recovery.mjs")
