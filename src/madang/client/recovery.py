@@ -6,8 +6,8 @@ last string for an offset, and hands it to the program; so a volatile event that
 recovery, and a handler finds an argument that nobody sent.
 
 What reads as an offset of a known server is taken off: those of Socket.IO's own adapters are made of the time, which is
-near now; ours begin with what tells the life of the server, the same for all of them. Once one has come, the others are
-of its form. Any other string at the end is left where it is; it counts as an offset, as in the JavaScript client, only
+near now; ours begin with what tells the life of the server, as the private id does. Once one has come, the others are of
+its form. Any other string at the end is left where it is; it counts as an offset, as in the JavaScript client, only
 while none of a known form has come.
 
 Source: Socket.IO 4.8, adapters of connection state recovery: in memory, Redis streams, MongoDB; `core/recovery`.
@@ -32,6 +32,8 @@ _STREAM: Final = re.compile(r"([0-9]{13})-[0-9]{1,20}")
 _OBJECT: Final = re.compile(r"([0-9a-f]{8})[0-9a-f]{16}")
 #: Our own: the life of the server, and a number.
 _OURS: Final = re.compile(r"([0-9A-Za-z_-]{6})\.[0-9a-f]{1,16}")
+#: How our private ids begin.
+_LIFE: Final = re.compile(r"([0-9A-Za-z_-]{6})\.")
 
 
 def form_of(text: str, now: float) -> str | None:
@@ -98,7 +100,8 @@ class Trail:
             # An offset of another life would only make the server look for what it can't have.
             self.pid = pid
             self.offset = None
-            self._form = None
+            life = _LIFE.match(pid) if pid is not None else None
+            self._form = life[1] if life is not None else None
         return recovered
 
     def take(self, data: list[Any], now: float) -> list[Any]:

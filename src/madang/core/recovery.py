@@ -157,16 +157,18 @@ class Log:
         memory: where all logs count together.
         namespace: the namespace's name.
         shelves: by room; None: what went to everyone.
+        stays: how many clients there are, here or absent.
         absent: the clients that may come back.
         deserted: slot: is told when there are none any more.
     """
 
-    __slots__ = ("absent", "deserted", "memory", "namespace", "shelves")
+    __slots__ = ("absent", "deserted", "memory", "namespace", "shelves", "stays")
 
     def __init__(self, memory: Memory, namespace: str, deserted: Callable[[], None] | None = None) -> None:
         self.memory = memory
         self.namespace = namespace
         self.shelves: dict[str | None, Shelf] = {}
+        self.stays = 0
         self.absent: dict[Stay, None] = {}
         self.deserted = deserted
 
@@ -441,8 +443,10 @@ class Memory(Timed):
         session = socket.session
         if session.wire is not self.wire or session.parser is not self.engine._parser:
             return None
-        stay = Stay(log, self.engine.new_id(), socket)
+        # That offsets begin as the secret does, lets clients tell them from the program's own arguments.
+        stay = Stay(log, f"{self.epoch}.{self.engine.new_id()}", socket)
         self.stays[stay.pid] = stay
+        log.stays += 1
         return stay
 
     def claim(self, log: Log, session: Session, auth: Any) -> Claim | None:
@@ -717,7 +721,8 @@ class Stay(Timed):
         self.socket = None
         self.data = None
         memory = self.log.memory
-        memory.stays.pop(self.pid, None)
+        if memory.stays.pop(self.pid, None) is not None:
+            self.log.stays -= 1
         memory.absent.pop(self, None)
         self.log.absent.pop(self, None)
         self._joined = {}

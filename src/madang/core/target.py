@@ -421,7 +421,7 @@ class Target(Crowd):
             only, rooms = self._only, self._rooms
             if only is not None:
                 rooms = (only.id,)
-            if (namespace._sockets or log.absent) and (only is None or only._stay is not None):
+            if log.stays and (only is None or only._stay is not None):
                 log.number(prepared, rooms, self._except, self._sender, self._compress, volatile)
         wire = parser = encoded = None
         for socket in members:

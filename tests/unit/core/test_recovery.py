@@ -121,6 +121,7 @@ def test_the_wire(kit: EngineKit) -> None:
     assert set(body) == {"sid", "pid"}
     assert body["sid"] != body["pid"]
     epoch = memory_of(kit).epoch
+    assert body["pid"].startswith(f"{epoch}.")
     kit.io.emit("hello", {"a": 1}, b"\0")
     assert client.heard() == [f'451-["hello",{{"a":1}},{{"_placeholder":true,"num":0}},"{epoch}.1"]', b"\0"]
     kit.io.sockets[body["sid"]].emit("direct")
@@ -333,6 +334,16 @@ def test_taking_over_ends_the_other_namespaces_of_the_old_connection(kit: Engine
     frames = again.heard()
     assert [str(frame).split('"')[1] for frame in frames] == ["sid", "e", "e"]
     assert again.session.sockets["/chat"].id == chat.id
+
+
+def test_what_the_handler_of_its_room_says_when_nobody_else_is_there(kit: EngineKit, person: Person) -> None:
+    person.socket.join("room")
+    kit.io.on("disconnecting", lambda socket, reason: kit.io.emit("e", 1))
+    kit.io.of("/").room_event("delete", lambda socket, room: kit.io.emit("e", 2))
+    kit.io.on("disconnect", lambda socket, reason: kit.io.emit("e", 3))
+    person.drop()
+    person.connect()
+    assert person.numbers == [1, 2, 3]
 
 
 def test_what_the_disconnect_handler_says_comes_too(kit: EngineKit, person: Person) -> None:
