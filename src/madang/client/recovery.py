@@ -6,8 +6,8 @@ last string for an offset, and hands it to the program; so a volatile event that
 recovery, and a handler finds an argument that nobody sent.
 
 What reads as an offset of a known server is taken off: those of Socket.IO's own adapters are made of the time, which is
-near now; ours begin with what tells the life of the server, as the private id does. Once one has come, the others are of
-its form. Any other string at the end is left where it is; it counts as an offset, as in the JavaScript client, only
+near now; ours begin with what tells the life of the server, as the private id does. Once one has come, the others are
+of its form. Any other string at the end is left where it is; it counts as an offset, as in the JavaScript client, only
 while none of a known form has come.
 
 Source: Socket.IO 4.8, adapters of connection state recovery: in memory, Redis streams, MongoDB; `core/recovery`.
