@@ -28,7 +28,7 @@ import madang
 from madang import Cookie
 from madang.faces.uvicorn import serve_async
 from madang.migrate import socketio
-from madang.testing import EngineKit
+from madang.testing import connect
 from madang.transports import Request
 from support.server import free_port
 
@@ -95,8 +95,9 @@ class World:
         else:
             self.scope |= {public: getattr(madang, public) for public in madang.__all__}
             self.scope |= {"io": self.io, "socket": self.io.sockets[self.sids["one"]]}
-            self.scope |= {"StaticFiles": StaticFiles, "EngineKit": EngineKit, "WsgiToAsgi": WsgiToAsgi}
+            self.scope |= {"StaticFiles": StaticFiles, "connect": connect, "WsgiToAsgi": WsgiToAsgi}
             self.scope |= {"flask_app": flask_app, "slow_function": lambda value: value + 1, "logging": logging}
+        self.scope["url"] = f"http://127.0.0.1:{self.port}"
         self.scope |= {"other_app": other_app, "started": lambda: self.note("started")}
 
     async def connect(self, name: str, namespaces: list[str], **options: Any) -> original.AsyncClient:
@@ -167,6 +168,11 @@ async def world(compatible: bool) -> AsyncIterator[World]:
         try:
             yield one
         finally:
+            own = one.scope.get("client")
+            if isinstance(own, madang.Client):
+                await own.close()
+            elif isinstance(own, original.AsyncClient):
+                await own.disconnect()
             for client in one.clients.values():
                 await client.disconnect()
 
@@ -583,13 +589,41 @@ async def logs(world: World) -> None:
         log.removeHandler(handler)
 
 
-KIT = """\
-kit = EngineKit(io)
-client = kit.websocket()
-client.join()
-client.say('420["add",1,2]')
-done(client.heard())"""
-gives(KIT, lambda world: ["430[3]"])
+KIT = 'async with connect(io) as client:\n    done(await client.call("add", 1, 2))'
+gives(KIT, lambda world: 3)
+
+
+@line('client = Client(url, auth={"token": 1})\nawait client.connect()')
+async def a_client_has_come(world: World) -> None:
+    assert world.scope["client"].connected
+    newest = list(world.io.sockets.values())[-1]
+    assert newest.handshake.auth == {"token": 1}
+
+
+@line('client = Client(url, transports=["websocket"], reconnection_delay_seconds=0.5)\nawait client.connect()')
+async def a_client_has_come_by_websocket(world: World) -> None:
+    newest = list(world.io.sockets.values())[-1]
+    assert newest.id == world.scope["client"].id
+    assert newest.handshake.transport == "websocket"
+
+
+NEWS = 'client = Client(url)\nclient.on("news", lambda value: note("news", value))\nawait client.connect()'
+
+
+@line(NEWS)
+async def a_client_notes_news(world: World) -> None:
+    world.io.emit("news", 1)
+    await world.until(lambda: ("news", 1) in world.noted)
+
+
+ECHO = 'client:\n    done(await client.call("echo", 5))'
+gives(f"async with Client(url) as {ECHO}", lambda world: 5)
+BLOCKING = """\
+def program():
+    with BlockingClient(url) as client:
+        done(client.call("echo", 5))
+await asyncio.to_thread(program)"""
+gives(BLOCKING, lambda world: 5)
 
 
 async def check(source: str, right: str, compatible: bool) -> None:
@@ -600,6 +634,8 @@ async def check(source: str, right: str, compatible: bool) -> None:
                 one.scope["io"] = server = madang.Server()
                 server.on("add", lambda socket, a, b: a + b)
             if source != SERVE:
+                if re.search(r"socketio\.\w*Client", source):
+                    one.scope["socketio"] = original
                 if compatible and "logger=True" in source:
                     logging.getLogger("socketio.server").setLevel(logging.NOTSET)
                 await one.run(source)

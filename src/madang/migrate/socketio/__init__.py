@@ -38,7 +38,8 @@ _THREADS: Final = (
     "a WSGI application can stand beside it: docs/how-to/migrate-flask-socketio.md"
 )
 _CLUSTER: Final = "there is no cluster yet: one process has all clients. Leave client_manager out"
-_CLIENT: Final = "clients stay what they are: import it from python-socketio, whose clients work with this server"
+_CLIENT: Final = "import it from python-socketio, whose clients work with this server, or use madang.Client"
+_BLOCKING: Final = "import it from python-socketio, whose clients work with this server, or use madang.BlockingClient"
 _ABSENT: Final = {
     **dict.fromkeys(("Server", "Namespace", "WSGIApp", "Middleware", "Manager"), _THREADS),
     **dict.fromkeys(
@@ -46,7 +47,7 @@ _ABSENT: Final = {
     ),
     **dict.fromkeys(("KombuManager", "KafkaManager", "ZmqManager"), _CLUSTER),
     **dict.fromkeys(("AsyncClient", "AsyncSimpleClient", "AsyncClientNamespace"), _CLIENT),
-    **dict.fromkeys(("Client", "SimpleClient", "ClientNamespace"), _CLIENT),
+    **dict.fromkeys(("Client", "SimpleClient", "ClientNamespace"), _BLOCKING),
     "get_tornado_handler": "it runs on ASGI only: use ASGIApp, and `madang serve` or another ASGI server",
 }
 
