@@ -313,7 +313,8 @@ class Server(Crowd, Listening):
             name: a name; or a template with parameters, as "/room-{id}" or "/user/{id:int}", with the types `str`,
                 `int`, `uuid` and `path`; or a compiled regular expression that has to match the whole name; or a
                 function, `def` or `async def`, of the name and the client's `auth`, which gives True, or the
-                parameters as a dict, or False. What it raises refuses the client.
+                parameters as a dict, or False. What it raises refuses the client. It is asked while there is no such
+                namespace; who may enter is for a middleware to say.
 
         Raises:
             LocalProtocolError: the template is malformed.

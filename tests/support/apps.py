@@ -17,7 +17,16 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from madang import AckTimeout, ConnectionRefused, Namespace, Server, Socket
+from madang import (
+    AckTimeout,
+    ConnectionRefused,
+    Namespace,
+    RequestRefused,
+    ResponseHeaders,
+    Server,
+    Socket,
+)
+from madang import Request as EngineRequest
 
 CLIENT_BUILD = Path(__file__).parents[1] / "clients" / "node" / "node_modules" / "socket.io-client" / "dist"
 SETTINGS = json.loads(os.environ.get("MADANG_TEST_CONFIG", "{}"))
@@ -272,6 +281,105 @@ def welcome_late(socket: Socket) -> None:
 @slow.on("echo")
 def echo_in_slow(socket: Socket, *args: object) -> tuple[object, ...]:
     return args
+
+
+# ---- many at once ----
+
+
+@io.on("manage")
+async def manage(socket: Socket, room: str, without: str, deed: str, *args: str) -> list[dict[str, object]]:
+    target = io.in_(room).except_(without)
+    fetched = await target.fetch_sockets()
+    if deed == "join":
+        target.sockets_join(*args)
+    elif deed == "leave":
+        target.sockets_leave(*args)
+    elif deed in ("disconnect", "close"):
+        target.disconnect_sockets(close=deed == "close")
+    return [
+        {
+            "id": one.id,
+            "rooms": sorted(one.rooms - {one.id}),
+            "marker": one.handshake.headers.get("x-marker"),
+            "kept": "counted" in one.data,
+        }
+        for one in fetched
+    ]
+
+
+# ---- namespaces by pattern ----
+
+
+houses = io.of("/house-{number:int}/{part}")
+
+
+@houses.use
+def keyholders(socket: Socket) -> None:
+    if socket.handshake.auth.get("key") != socket.namespace.params["number"]:
+        raise ConnectionRefused("the door is locked", {"number": socket.namespace.params["number"]})
+
+
+@houses.on("where am i")
+def where_am_i(socket: Socket) -> dict[str, object]:
+    return {"name": socket.namespace.name, "params": dict(socket.namespace.params), "all": sorted(houses.children)}
+
+
+@houses.on("call out")
+def call_out(socket: Socket, event: str, far: bool) -> None:
+    (houses if far else socket.namespace).emit(event, socket.namespace.name)
+
+
+@houses.on("ask all")
+async def ask_all(socket: Socket, question: str) -> list[object]:
+    return sorted(await houses.call(question, timeout=5))
+
+
+async def tenant(name: str, auth: dict[str, object]) -> dict[str, object] | bool:
+    await asyncio.sleep(0.01)
+    return {"tenant": auth["tenant"]} if name == f"/tenant {auth.get('tenant')}" else False
+
+
+@io.of(tenant).on("who am i")
+def which_tenant(socket: Socket) -> object:
+    return socket.namespace.params["tenant"]
+
+
+# ---- connections, below all namespaces ----
+
+
+refusals: list[dict[str, object]] = []
+cookies: dict[str, list[str]] = {}
+
+
+@io.engine.on("connection_error")
+def refused(error: RequestRefused, request: EngineRequest) -> None:
+    marker = request.header("x-marker")
+    if marker is not None:
+        refusals.append({"marker": marker, "code": error.code, "message": error.message, "context": error.context})
+
+
+@io.engine.on("initial_headers")
+def first_headers(headers: ResponseHeaders, request: EngineRequest) -> None:
+    if request.header("x-marker") is not None:
+        headers.add("Set-Cookie", f"seat={request.header('x-marker')}; Path=/; HttpOnly")
+
+
+@io.engine.on("headers")
+def each_headers(headers: ResponseHeaders, request: EngineRequest) -> None:
+    headers["X-Courtyard"] = "open"
+    cookie = request.header("cookie")
+    if cookie is not None:
+        cookies.setdefault(request.query.get("sid", ""), []).append(cookie)
+
+
+@io.on("refusals")
+def tell_refusals(socket: Socket, marker: str) -> list[dict[str, object]]:
+    return [one for one in refusals if one["marker"] == marker]
+
+
+@io.on("cookies")
+def tell_cookies(socket: Socket) -> list[str]:
+    return sorted(set(cookies.get(socket.session.id, [])))
 
 
 # ---- beside it: pages for browsers ----

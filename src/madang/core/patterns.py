@@ -16,7 +16,8 @@ from madang.errors import LocalProtocolError
 
 __all__ = ["Pattern", "Predicate", "is_pattern"]
 
-#: Asked with the name and the client's `auth`: true lets the namespace be, a mapping is its parameters too.
+#: Asked with the name and the client's `auth` while there is no such namespace: true makes it, a mapping is its
+#: parameters too.
 Predicate = Callable[[str, dict[str, Any]], Mapping[str, Any] | bool | Awaitable[Mapping[str, Any] | bool]]
 
 # Each takes one way only to write a value, so that no two names mean the same.

@@ -438,6 +438,40 @@ scenario("a room is asked: every client answers, or the deadline passes", {}, as
   same(await ask(clients[0], "ask room", `nobody ${room}`, "question"), [{ replies: [] }]);
 });
 
+scenario("many are fetched, brought into rooms, taken out of them and sent away", {}, async (stage) => {
+  const [asker, ...others] = await Promise.all([0, 1, 2, 3].map((number) => (
+    stage.connected("/", { extraHeaders: { "X-Marker": `seat ${number}` } })
+  )));
+  const [room, out, more] = ["in", "out", "more"].map((name) => `${name} ${asker.id}`);
+  await Promise.all(others.map((socket) => ask(socket, "join", room)));
+  await ask(others[2], "join", out);
+  const manage = async (...args) => (await ask(asker, "manage", room, out, ...args))[0];
+  const ids = others.slice(0, 2).map((socket) => socket.id).sort();
+  const fetched = await manage("nothing");
+  same(fetched.map((one) => one.id).sort(), ids);
+  for (const one of fetched) {
+    same(one.rooms, [room]);
+    same(one.marker, `seat ${others.findIndex((socket) => socket.id === one.id) + 1}`);
+    same(one.kept, true);
+  }
+  await manage("join", more, `${more} too`);
+  same((await manage("leave", `${more} too`)).map((one) => one.rooms), [[room, more], [room, more]]);
+  const heard = others.slice(0, 2).map((socket) => next(socket, "hello"));
+  others[2].on("hello", () => assert.fail("it is not in the room"));
+  await ask(asker, "watch", asker.id);
+  asker.emit("in room", more, "hello", 1);
+  same(await Promise.all(heard), [[1], [1]]);
+  const left = others.slice(0, 2).map((socket) => next(socket, "disconnect"));
+  await manage("disconnect");
+  same((await Promise.all(left)).map(([reason]) => reason), ["io server disconnect", "io server disconnect"]);
+  same(others.map((socket) => socket.connected), [false, false, true]);
+  same(await manage("nothing"), []);
+  same((await ask(asker, "manage", out, room, "nothing"))[0], []);
+  const closed = next(others[2], "disconnect");
+  await ask(asker, "manage", out, "nobody", "close");
+  same((await closed)[0], "io server disconnect");
+});
+
 scenario("many clients at once", {}, async (stage) => {
   const clients = await Promise.all(Array.from({ length: 40 }, () => stage.connected()));
   same(new Set(clients.map((client) => client.id)).size, 40);
@@ -515,6 +549,78 @@ scenario("an unknown namespace is refused", {}, async (stage) => {
   same(error.data, undefined);
   same(await ask(root, "echo", 1), [1], "the connection goes on");
   same((await refused(stage.client("/nowhere/else"))).message, "Invalid namespace");
+});
+
+scenario("namespaces by template, with parameters and a middleware", {}, async (stage) => {
+  const manager = stage.manager();
+  const socket = (number, part) => manager.socket(`/house-${number}/${part}`, { auth: { key: number } });
+  const [hall, yard] = [socket(7, "hall"), socket(12, "마당 & yard")];
+  await connect(hall);
+  await connect(yard);
+  const [here] = await ask(yard, "where am i");
+  same(here.name, "/house-12/마당 & yard");
+  same(here.params, { number: 12, part: "마당 & yard" });
+  same(here.all.filter((name) => [hall.nsp, yard.nsp].includes(name)).length, 2);
+  const error = await refused(manager.socket("/house-8/hall", { auth: { key: 7 } }));
+  same(error.message, "the door is locked");
+  same(error.data, { number: 8 });
+  for (const name of ["/house-x/hall", "/house-07/hall", "/house-7/a/b", "/house-7/", `/house-7/${"x".repeat(300)}`]) {
+    same((await refused(manager.socket(name, { auth: { key: 7 } }))).message, "Invalid namespace", name);
+  }
+  let strayed = 0;
+  yard.on("near", () => { strayed += 1; });
+  const near = next(hall, "near");
+  hall.emit("call out", "near", false);
+  same(await near, [hall.nsp]);
+  const far = [hall, yard].map((one) => next(one, "far"));
+  hall.emit("call out", "far", true);
+  same(await Promise.all(far), [[hall.nsp], [hall.nsp]]);
+  same(strayed, 0);
+  for (const one of [hall, yard]) one.on("your part?", (answer) => answer(one.nsp));
+  same(await ask(hall, "ask all", "your part?"), [[hall.nsp, yard.nsp].sort()]);
+  yard.disconnect();
+  await within((async () => {
+    while ((await ask(hall, "where am i"))[0].all.includes(yard.nsp)) await new Promise((wait) => setTimeout(wait, 5));
+  })(), "the empty namespace to go");
+  await connect(yard);
+  same((await ask(yard, "where am i"))[0].params.number, 12);
+});
+
+scenario("a namespace by predicate", {}, async (stage) => {
+  const socket = stage.client("/tenant blue", { auth: { tenant: "blue" } });
+  await connect(socket);
+  same(await ask(socket, "who am i"), ["blue"]);
+  same((await refused(stage.client("/tenant red"))).message, "Invalid namespace");
+  const other = stage.client("/tenant blue", { auth: { tenant: "red" } }); // there it is: nobody asks again
+  await connect(other);
+  same(await ask(other, "who am i"), ["blue"]);
+});
+
+scenario("refused requests are told to the server", {}, async (stage) => {
+  const observer = await stage.connected();
+  const marker = `refused ${observer.id}`;
+  const origin = "https://elsewhere.example";
+  const error = await refused(stage.client("/", { extraHeaders: { "X-Marker": marker, Origin: origin } }));
+  assert.ok(["xhr poll error", "websocket error"].includes(error.message), error.message);
+  const [[first]] = await ask(observer, "refusals", marker);
+  same(first, { marker, code: 4, message: "Forbidden", context: { name: "ORIGIN_NOT_ALLOWED", origin } });
+});
+
+scenario("the server's own headers, and a cookie", { since: "4.7.0", needs: "headers" }, async (stage) => {
+  const marker = "marked";
+  const socket = stage.client("/", { extraHeaders: { "X-Marker": marker }, withCredentials: true });
+  const joined = connect(socket);
+  if (stage.transports[0] === "websocket") {
+    const [response] = await next(socket.io.engine.transport.ws, "upgrade");
+    same(response.headers["x-courtyard"], "open");
+    same(response.headers["set-cookie"], [`seat=${marker}; Path=/; HttpOnly`]);
+    await joined;
+    return;
+  }
+  await joined;
+  await stage.upgraded(socket);
+  same(await ask(socket, "echo", 1), [1]);
+  same(await ask(socket, "cookies"), [[`seat=${marker}`]]);
 });
 
 scenario("a namespace with a slow middleware", {}, async (stage) => {
