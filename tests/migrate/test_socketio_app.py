@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from madang import WrongThreadError
+from madang import Client, RemoteProtocolError, WrongThreadError
 from madang.faces.asgi import ASGIFace
 from madang.faces.uvicorn import serve_async
 from madang.migrate import socketio
@@ -451,3 +451,41 @@ async def test_a_server_may_move_to_another_event_loop() -> None:
 
     for _ in range(2):
         assert await asyncio.to_thread(asyncio.run, once()) == 3
+
+
+@pytest.mark.parametrize("stage", OURS)
+async def test_sessions_and_rooms_are_there_after_a_recovery(stage: str) -> None:
+    """With the setting `recovery`, which python-socketio doesn't have, and a client that can come back."""
+    async with Stage(stage) as one:
+        sio = one.server(recovery=True)
+
+        @sio.event
+        async def connect(sid: str, environ: Any) -> None:
+            one.say("connect")
+            await sio.enter_room(sid, "hall")
+            await sio.save_session(sid, {"name": "Ada"})
+
+        @sio.event
+        async def name(sid: str) -> Any:
+            return (await sio.get_session(sid))["name"], sorted(set(sio.rooms(sid)) - {sid})
+
+        url = await one.serve(sio)
+        async with Client(url, transports=["websocket"], reconnection_delay_seconds=0.01) as client:
+            came: list[Any] = []
+            client.on("news", came.append)
+            await sio.emit("news", 1)
+            first = client.id
+            assert await client.call("name", timeout=2) == ("Ada", ["hall"])
+            # Only the connection goes: the client is told nothing, and comes back by itself.
+            sio.io.sockets[first].session.fail(RemoteProtocolError("cut", rule="test"), "transport close")
+            await asyncio.sleep(0.05)
+            await sio.emit("news", 2, room="hall")
+            await asyncio.wait_for(_until(lambda: client.recovered and came == [1, 2]), 5)
+            assert await client.call("name", timeout=2) == ("Ada", ["hall"])
+            assert one.said == [("connect",)]
+            assert sio.manager.is_connected(client.id, "/")
+
+
+async def _until(condition: Any) -> None:
+    while not condition():
+        await asyncio.sleep(0.01)

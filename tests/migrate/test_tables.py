@@ -22,6 +22,7 @@ import httpx
 import pytest
 import socketio as original
 from asgiref.wsgi import WsgiToAsgi
+from flask import Flask
 from starlette.staticfiles import StaticFiles
 
 import madang
@@ -149,9 +150,12 @@ class World:
         return room in self.io.sockets[self.sids[name]].rooms
 
 
-def flask_app(environ: Any, start_response: Any) -> list[bytes]:
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"a page"]
+flask_app = Flask(__name__)
+
+
+@flask_app.get("/page")
+def a_page() -> str:
+    return "a page"
 
 
 async def other_app(scope: Any, receive: Any, send: Any) -> None:
