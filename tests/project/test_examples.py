@@ -19,7 +19,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 HELPERS = {"pages"}
-NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem not in HELPERS)
+TESTS = {path.stem for path in EXAMPLES.glob("test_*.py")}  # run by tests/testing
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem not in HELPERS | TESTS)
 BIN = Path(sys.executable).parent
 START_SECONDS = 30
 # What `python examples/x.py` does, on a port of ours.
@@ -130,7 +131,7 @@ def test_its_header_says_how_to_run_it(name: str) -> None:
     assert source.rstrip().endswith('if __name__ == "__main__":\n    serve(app)')
 
 
-@pytest.mark.parametrize("name", [*NAMES, *sorted(HELPERS)])
+@pytest.mark.parametrize("name", [*NAMES, *sorted(HELPERS | TESTS)])
 def test_it_uses_the_public_api_alone(name: str) -> None:
     for node in ast.walk(ast.parse((EXAMPLES / f"{name}.py").read_text())):
         if isinstance(node, ast.ImportFrom):
