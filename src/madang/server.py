@@ -505,6 +505,11 @@ class Server(Crowd, Listening):
         """Whether `start` was called, and `close` not yet."""
         return self._started
 
+    @property
+    def busy_threads(self) -> int:
+        """How many handlers with `thread=True` run now."""
+        return self._dispatcher.workers.busy if self._loop is not None else 0
+
     async def start(self) -> None:
         """Start: belong to the running event loop, and run the functions of `on_start`. A second call does nothing."""
         self.bind()

@@ -363,6 +363,23 @@ async def who_does_not_read(world: World, options: dict[str, Any]) -> None:
 
 
 @scenario()
+async def who_sends_too_fast(world: World, options: dict[str, Any]) -> None:
+    log = world.log
+
+    @world.io.on("slow", ordered=True)
+    async def slow(socket: Socket, number: int, data: bytes) -> int:
+        await asyncio.sleep(0)
+        log.append(number)
+        return number
+
+    async with world.client(**options) as client:
+        await upgraded(client, options)
+        for number in range(500):
+            client.emit("slow", number, b"x" * 2000)
+        log.append(("answer", await client.call("slow", 500, b"", timeout=10)))
+
+
+@scenario()
 async def the_client_leaves(world: World, options: dict[str, Any]) -> None:
     log = world.log
     hear(world)

@@ -6,7 +6,7 @@ import time
 import pytest
 import uvloop
 
-from madang import AckTimeout, Server, Socket
+from madang import AckTimeout, Server, Socket, ThreadsafeSocket
 from madang.testing import FakeTime, connect, running, settle
 
 
@@ -126,6 +126,24 @@ async def test_threads_take_their_real_time() -> None:
         async with asyncio.timeout(10):  # would be over at once if time jumped
             await slow
         assert 0.1 < clock.now < 2
+
+
+async def test_handlers_in_threads_take_their_real_time() -> None:
+    io = Server()
+
+    @io.on("block", thread=True)
+    def block(socket: ThreadsafeSocket) -> str:
+        assert io.busy_threads == 1
+        time.sleep(0.2)
+        return "done"
+
+    async with FakeTime() as clock, connect(io) as client:
+        assert io.busy_threads == 0
+        assert await client.call("block", timeout=10) == "done"
+        assert 0.1 < clock.now < 2
+        client.emit("block")
+        await settle()
+        assert io.busy_threads == 0
 
 
 async def test_sockets_take_their_real_time() -> None:

@@ -88,15 +88,20 @@ class Watch:
                 if not future.done():
                     future.set_result(None)
             return []
-        if self._waiting and self._working:
+        working = self._threads() > 0
+        if self._waiting and working:
             timeout = 0.05 if timeout is None else min(timeout, 0.05)
             return selector.select(timeout)
         if self._time is not None:
-            return self._time._idle(selector, timeout, outside=self._working > 0)
+            return self._time._idle(selector, timeout, outside=working)
         return selector.select(timeout)
 
+    def _threads(self) -> int:
+        """How many threads work for the loop."""
+        return self._working + sum(io.busy_threads for io in self.servers)
+
     def _busy(self) -> bool:
-        return self._working > 0 and time.monotonic() < self._patience
+        return self._threads() > 0 and time.monotonic() < self._patience
 
     async def settle(self) -> None:
         """Wait until nothing happens any more: see the function of this name."""

@@ -267,15 +267,20 @@ class MemoryNetwork(Dialer):
 
 
 class _Road:
-    """One direction: what is put on it arrives in order, in a later turn of the event loop."""
+    """One direction: what is put on it arrives in order, in a later turn of the event loop.
 
-    __slots__ = ("__weakref__", "_deliver", "_due", "_items", "_network")
+    Attributes:
+        held: whether who is at its end doesn't read.
+    """
+
+    __slots__ = ("__weakref__", "_deliver", "_due", "_items", "_network", "held")
 
     def __init__(self, network: MemoryNetwork, deliver: Callable[[Any], None]) -> None:
         self._network = network
         self._deliver = deliver
         self._items: deque[tuple[float, Any]] = deque()
         self._due: asyncio.Handle | None = None
+        self.held = False
         network._roads.add(self)
 
     def put(self, item: Any) -> None:
@@ -285,7 +290,7 @@ class _Road:
 
     def go(self) -> None:
         """See to it that what is on the road arrives."""
-        if self._due is not None or not self._items or self._network._silent:
+        if self._due is not None or not self._items or self._stopped():
             return
         loop = asyncio.get_running_loop()
         due = self._items[0][0]
@@ -298,18 +303,21 @@ class _Road:
     def _arrive(self, late: int) -> None:
         self._due = None
         Watch.of_running().in_flight -= late
-        if self._network._silent:
+        if self._stopped():
             return
         items = self._items
         now = asyncio.get_running_loop().time() + 1e-6
         try:
             # What is put on the road meanwhile takes its own time.
             for _ in range(len(items)):
-                if not items or items[0][0] > now or self._network._silent:
+                if not items or items[0][0] > now or self._stopped():
                     break
                 self._deliver(items.popleft()[1])
         finally:
             self.go()
+
+    def _stopped(self) -> bool:
+        return self.held or self._network._silent
 
     def clear(self) -> None:
         self._items.clear()
@@ -354,12 +362,10 @@ class _End(Duplex):
         "_other",
         "_ours",
         "_over",
-        "_paused",
         "_receiver",
         "_road",
         "_timer",
         "_under_way",
-        "_unread",
     )
 
     def __init__(self, network: MemoryNetwork, most: int, *, ours: bool) -> None:
@@ -374,8 +380,6 @@ class _End(Duplex):
         self._full = False
         self._closing = False
         self._over = False
-        self._paused = False
-        self._unread: deque[tuple[int, Any, int]] = deque()  # what came meanwhile
         self._timer: asyncio.TimerHandle | None = None
 
     def join(self, other: _End) -> None:
@@ -418,20 +422,16 @@ class _End(Duplex):
             self._timer = asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT_SECONDS, self._abort)
 
     def pause_reading(self) -> None:
-        self._paused = True
+        self._other._road.held = True
 
     def resume_reading(self) -> None:
-        self._paused = False
-        while self._unread and not self._paused:
-            self._arrived(self._unread.popleft())
+        self._other._road.held = False
+        self._other._road.go()
 
     # What comes
 
     def _arrived(self, item: tuple[int, Any, int]) -> None:
         kind, value, size = item
-        if self._paused:
-            self._unread.append(item)
-            return
         if self._kept is not None and not self._over:
             self._kept.append(item)
             return
