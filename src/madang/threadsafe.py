@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-from madang.core.hub import Handshake, Hub, Socket
+from madang.core.hub import Handshake, Hub, Namespace, Socket
 from madang.core.prepared import Prepared
 from madang.core.target import RemoteSocket, Target, check_event, check_rooms
 from madang.errors import LimitError, LocalProtocolError, WrongThreadError
@@ -419,10 +419,23 @@ class ThreadsafeServer(_ThreadsafeCrowd):
     def of(self, name: str) -> ThreadsafeTarget:
         """A namespace, which the program has made before: `io.of(name)`.
 
+        It may be a template as "/room-{id}", or a name that one stands for: then the event loop is asked, and waited
+        for.
+
         Raises:
             LocalProtocolError: it hasn't.
+            WrongThreadError: the server has to be asked, and doesn't run.
         """
-        namespace = self._hub.namespaces.get(name if name.startswith("/") else "/" + name)
+        hub = self._hub
+        full = name if name.startswith("/") else "/" + name
+        parents = tuple(hub.parents)
+        namespace = hub.namespaces.get(full) or next((one for one in parents if one.name == full), None)
+        if namespace is None and any(one._stands_for(full) for one in parents):
+
+            async def find() -> Namespace:
+                return hub.of(full)  # there, because namespaces of patterns come and go
+
+            namespace = hub.of(full) if self._mailbox.is_here else self._mailbox.ask(find).result()
         if namespace is None:
             raise LocalProtocolError(f"there is no namespace {name!r}; make it where the server is: io.of({name!r})")
         return self._at(Target(namespace))

@@ -52,6 +52,26 @@ async def elsewhere(function: Callable[[], Any]) -> Any:
 # --------------------------------------------------------------------------------------------------------- talking
 
 
+async def test_namespaces_of_patterns(kit: EngineKit) -> None:
+    rooms = kit.io.of("/room-{number:int}")
+    there = kit.io.threadsafe
+    await elsewhere(lambda: there.of("/room-1").emit("to nobody"))
+    assert rooms.children == {}
+    clients = [kit.websocket() for _ in range(2)]
+    held = await asyncio.to_thread(lambda: there.of("/room-2"))
+    for number, client in enumerate(clients, 1):
+        client.join(f"/room-{number}")
+    await elsewhere(lambda: there.of("room-{number:int}").emit("all"))
+    await elsewhere(lambda: there.of("/room-1").emit("one"))
+    await elsewhere(lambda: held.emit("two"))
+    there.of("/room-1").emit("here")
+    assert [client.heard() for client in clients] == [
+        ['42/room-1,["all"]', '42/room-1,["one"]', '42/room-1,["here"]'], ['42/room-2,["all"]', '42/room-2,["two"]'],
+    ]  # fmt: skip
+    with pytest.raises(LocalProtocolError, match="there is no namespace '/room-x'"):
+        await asyncio.to_thread(lambda: there.of("/room-x"))
+
+
 async def test_whom_to_talk_to(kit: EngineKit) -> None:
     one, socket_one = arrive(kit)
     two, socket_two = arrive(kit)
