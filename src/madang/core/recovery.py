@@ -52,7 +52,7 @@ RECOVERABLE: Final = frozenset(
 )
 
 #: About what the objects around the frames of one entry take, and its place in one more room (bytes).
-_ENTRY_BYTES: Final = 500
+_ENTRY_BYTES: Final = 350
 _PLACE_BYTES: Final = 300
 #: What is never a string in a client: as the last argument it can't be mistaken for an offset.
 _NO_TEXT: Final = (bool, int, float, list, tuple, dict, bytes, bytearray, memoryview, type(None))
@@ -95,7 +95,9 @@ class Entry:
         self.excluded = excluded
         self.sender = sender
         # Links keep the same bytes once more, framed.
-        self.cost = _ENTRY_BYTES + _PLACE_BYTES * len(rooms) + 2 * sum(map(getsizeof, encoded.frames))
+        frames = encoded.frames
+        size = getsizeof(frames[0]) if len(frames) == 1 else sum(map(getsizeof, frames))
+        self.cost = _ENTRY_BYTES + _PLACE_BYTES * len(rooms) + 2 * size
 
 
 _BY_SEQUENCE: Final = attrgetter("sequence")
@@ -387,9 +389,15 @@ class Memory(Timed):
 
     def add(self, entry: Entry) -> None:
         """Count an entry that a log has taken, and throw away what is too old or too much."""
-        self._entries.append(entry)
+        entries, settings = self._entries, self.settings
+        entries.append(entry)
         self.bytes += entry.cost
-        self._trim(entry.at)
+        if (
+            self.bytes > settings.max_bytes
+            or len(entries) > settings.max_events
+            or entries[0].at < entry.at - self._retention
+        ):
+            self._trim(entry.at)
         if self.due == 0.0:
             self._rearm(entry.at)
 

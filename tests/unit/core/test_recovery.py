@@ -790,7 +790,7 @@ def test_events_are_forgotten_without_new_ones(kit: EngineKit, person: Person) -
     assert kit.engine.wheel.next is None
 
 
-@pytest.mark.parametrize("limits", [{"max_events": 10}, {"max_bytes": 10 * 700}])
+@pytest.mark.parametrize("limits", [{"max_events": 10}, {"max_bytes": 10 * 600}])
 def test_too_much_for_all(limits: dict[str, int]) -> None:
     kit = make(**limits)
     person, quiet = Person(kit), Person(kit)
@@ -802,7 +802,7 @@ def test_too_much_for_all(limits: dict[str, int]) -> None:
     for number in range(30):
         kit.io.to("loud").emit("e", number)
         assert len(memory_of(kit)) <= 10
-        assert memory_of(kit).bytes <= 10 * 700 or "max_bytes" not in limits
+        assert memory_of(kit).bytes <= 10 * 600 or "max_bytes" not in limits
     person.connect()
     assert not person.recovered
     # What others have lost is no loss for who was not in their room.
@@ -810,6 +810,25 @@ def test_too_much_for_all(limits: dict[str, int]) -> None:
     quiet.connect()
     assert quiet.recovered
     assert quiet.numbers == [0]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_is_lost_with_the_shelf_of_a_room(again: bool) -> None:
+    kit = make(max_events=2)
+    person = Person(kit)
+    person.connect().join("room")
+    kit.io.to("room").emit("e", 0)
+    person.drop()
+    for number in range(10):
+        kit.io.to(f"other {number}").emit("e", number)
+    log = kit.io.of("/")._log
+    assert log is not None
+    assert "room" not in log.shelves
+    assert len(log.shelves) <= 5
+    if again:
+        kit.io.to("room").emit("e", 1)
+    person.connect()
+    assert not person.recovered
 
 
 def test_one_event_that_is_too_large_for_all() -> None:
