@@ -36,8 +36,9 @@ class Prepared:
         self._encodings: dict[tuple[str, str], Encoded] = {}
 
     def seed(self, wire: Wire, parser: Parser, encoded: Encoded) -> None:
-        """Take an encoding that was made elsewhere."""
+        """Take an encoding that was made elsewhere, in place of any other."""
         self._encodings[wire.name, parser.name] = encoded
+        self._wire, self._parser, self._last = wire, parser, encoded
 
     def encoded(self, wire: Wire, parser: Parser) -> Encoded:
         """The packet in the encoding of a client.

@@ -91,6 +91,47 @@ def test_a_broadcast_as_messagepack_too() -> None:
     assert FramingDuplex.sent[0].endswith(b"\x81\xa5price\x2a\xc4\x05chart\xa3nsp\xa1/")
 
 
+def test_a_broadcast_that_can_be_recovered_is_encoded_once() -> None:
+    parser = CountingParser()
+    kit = crowd(parser, recovery=True)
+    for emit in (kit.io.emit, kit.io.to("room").emit, kit.io.except_("nobody").emit, kit.io.volatile.emit):
+        parser.encoded = 0
+        FramingDuplex.framed = 0
+        FramingDuplex.sent.clear()
+        emit("tick", {"price": 42}, b"chart")
+        emit("tick", {"price": 42}, "text")
+        assert parser.encoded == 2
+        assert FramingDuplex.framed == 2
+        assert len(FramingDuplex.sent) == 2 * MEMBERS
+        assert len({id(data) for data in FramingDuplex.sent}) == 2, "not the same bytes for all"
+
+
+def test_what_is_kept_is_what_was_sent_and_replayed_as_it_is() -> None:
+    parser = CountingParser()
+    kit = crowd(parser, 100, recovery=True)
+    kit.io.emit("tick", 1)
+    sent = FramingDuplex.sent[0]
+    stays = [socket._stay for socket in kit.io.sockets.values()]
+    sessions = list(kit.engine.sessions.values())
+    for session in sessions:
+        session.close("transport close", discard=True)
+    parser.encoded = 0
+    kit.io.emit("tick", 2)
+    FramingDuplex.framed = 0
+    FramingDuplex.sent.clear()
+    for stay in stays:
+        assert stay is not None
+        client = kit.websocket()
+        client.session._duplex = None
+        client.session.attach(FramingDuplex())
+        client.say(f'40{{"pid":"{stay.pid}"}}')
+    ticks = [data for data in FramingDuplex.sent if b"tick" in data]
+    assert len(ticks) == 200
+    assert {id(data) for data in ticks[::2]} == {id(sent)}
+    assert len({id(data) for data in ticks[1::2]}) == 1
+    assert parser.encoded == 1 + 100, "the event, and the CONNECT packet of each"
+
+
 def test_a_broadcast_from_a_socket_too() -> None:
     parser = CountingParser()
     kit = crowd(parser, 100)
