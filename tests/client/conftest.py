@@ -69,8 +69,9 @@ class Place:
         self.url = f"http://127.0.0.1:{port}"
 
     @contextlib.asynccontextmanager
-    async def client(self, way: str = "websocket", path: str = "", **settings: Any) -> AsyncIterator[Client]:
-        async with Client(self.url + path, **{"transports": WAYS[way], **QUICK, **settings}) as client:
+    async def client(self, way: str = "websocket", rest: str = "", **settings: Any) -> AsyncIterator[Client]:
+        """A client; `rest` follows in the URL."""
+        async with Client(self.url + rest, **{"transports": WAYS[way], **QUICK, **settings}) as client:
             yield client
 
 

@@ -281,11 +281,11 @@ async def test_auth_as_a_function(place: Any) -> None:
             return {"token": "secret"}
 
         for auth in (token, lambda: {"token": "secret"}):
-            async with here.client(path="/private", auth=auth) as client:
+            async with here.client(rest="/private", auth=auth) as client:
                 assert await client.call("auth") == {"token": "secret"}
         for auth, wrong in ((lambda: 1 / 0, "auth function failed"), (lambda: 5, "must give a dict")):
             with pytest.raises(ConnectError, match=wrong):
-                async with here.client(path="/private", auth=auth):
+                async with here.client(rest="/private", auth=auth):
                     pytest.fail("let in")
 
 

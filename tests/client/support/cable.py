@@ -16,6 +16,7 @@ class Cable:
         self.opened = 0
         self.refusing = False
         self.silent = False
+        self.heard = bytearray()  # what clients have sent
         self._server: asyncio.Server | None = None
         self._ends: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,6 +76,8 @@ class Cable:
         async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
             with suppress(OSError):
                 while data := await source.read(65_536):
+                    if source is reader:
+                        self.heard += data
                     if not self.silent:
                         sink.write(data)
                         await sink.drain()
