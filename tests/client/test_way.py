@@ -279,6 +279,6 @@ async def test_another_path(place: Any, way: str) -> None:
     async with place(path="/deep/down/") as here:
         async with here.client(way, path="/deep/down") as client:
             assert await client.call("echo", 1) == 1
-        with pytest.raises(ConnectError, match="status 40[34]"):
+        with pytest.raises(ConnectError, match=r"status 40[34]"):
             async with here.client(way):
                 pytest.fail("connected")
