@@ -12,7 +12,7 @@ JOINED = '40{"sid":"id"}'
 
 
 class ScriptedLink(Duplex):
-    """Says frames once it is bound, and keeps what is written to it."""
+    """Says its first frame once it is bound, the others after the first write; keeps what is written to it."""
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         self.frames = frames
@@ -24,11 +24,17 @@ class ScriptedLink(Duplex):
         first = self.receiver is None
         self.receiver = receiver
         if first:
-            for frame in self.frames:
-                if self.receiver is not None:
-                    self.receiver.receive(frame)
+            self.say(*self.frames[:1])
+
+    def say(self, *frames: Frame) -> None:
+        """Let frames come from the server, as long as somebody listens."""
+        for frame in frames:
+            if self.receiver is not None and not self.closed:
+                self.receiver.receive(frame)
 
     def write(self, encoded: Encoded) -> None:
+        if not self.written:
+            asyncio.get_running_loop().call_soon(self.say, *self.frames[1:])
         self.written += encoded.frames
 
     def pause_reading(self) -> None:
