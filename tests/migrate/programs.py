@@ -328,7 +328,7 @@ async def what_is_said_before_the_welcome(stage: Stage) -> None:
 
 @program
 async def disconnect_reasons(stage: Stage) -> None:
-    sio = stage.server(ping_interval=0.3, ping_timeout=0.3)
+    sio = stage.server(ping_interval=1, ping_timeout=1)
 
     @sio.event
     async def disconnect(sid: str, reason: str) -> None:
@@ -356,8 +356,8 @@ async def disconnect_reasons(stage: Stage) -> None:
     await stage.quiet()
     three.eio.ws._response.connection.close()
     await stage.quiet()
-    four.eio.write_loop_task.cancel()
-    await asyncio.sleep(1.2)
+    four.eio.write_loop_task.cancel()  # it answers no ping any more
+    await asyncio.wait_for(stage.until(8), 10)
 
 
 @program

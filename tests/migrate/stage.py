@@ -136,6 +136,12 @@ class Stage:
         """Wait until nothing more is under way."""
         await asyncio.sleep(QUIET_SECONDS)
 
+    async def until(self, lines: int) -> None:
+        """Wait until the server's program has noted so many lines, and what follows from the last."""
+        while len(self.said) < lines:
+            await asyncio.sleep(0.01)
+        await self.quiet()
+
     def transcript(self) -> dict[str, Any]:
         """What was noted, with names in place of sids."""
         named = {"server": self.said, **self.heard}
