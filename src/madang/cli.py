@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 import madang
-from madang.errors import ConfigError
+from madang.errors import ConfigError, LocalProtocolError
+
+if TYPE_CHECKING:
+    from madang.contract import Contract
 
 __all__ = ["main"]
 
@@ -88,6 +92,64 @@ def chat(host: str, port: int, log_level: str, data: Path) -> None:
     if port:
         click.echo(f"The courtyard is open: http://{shown}:{port}  (Ctrl-C closes it)")
     madang.serve(app, host=host, port=port, log_level=log_level)
+
+
+def _documenting(function: Function) -> Function:
+    for option in (
+        click.argument("target", metavar="MODULE:APP"),
+        click.option("--app-dir", default=".", show_default=True, help="Where MODULE is found."),
+        click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The file to write."),
+        click.option("--check", is_flag=True, help="Write nothing; fail if the file is not up to date."),
+    ):
+        function = option(function)
+    return function
+
+
+@main.command()
+@_documenting
+@click.option("--title", default="Madang server", show_default=True, help="The application's name.")
+@click.option("--release", default="1.0.0", show_default=True, help="The version of what is described.")
+def schema(target: str, app_dir: str, output: Path | None, check: bool, title: str, release: str) -> None:
+    """Describe the events of MODULE:APP, a Server, as an AsyncAPI 3 document in JSON."""
+    from madang.contract import asyncapi
+
+    document = asyncapi.document(_contract(target, app_dir), title, release)
+    _write(json.dumps(document, indent=2, ensure_ascii=False) + "\n", output, check)
+
+
+@main.command()
+@_documenting
+def types(target: str, app_dir: str, output: Path | None, check: bool) -> None:
+    """Write the events of MODULE:APP, a Server, as TypeScript for the typed events of socket.io-client."""
+    from madang.contract import typescript
+
+    _write(typescript.declarations(_contract(target, app_dir)), output, check)
+
+
+def _contract(target: str, app_dir: str) -> Contract:
+    from madang.contract import read
+
+    sys.path.insert(0, str(Path(app_dir).resolve()))
+    app = _load(target)
+    server = app if isinstance(app, madang.Server) else getattr(app, "io", None)
+    if not isinstance(server, madang.Server):
+        raise click.ClickException(f"{target} is no Server; name the Server that has the handlers")
+    try:
+        return read(server)
+    except LocalProtocolError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _write(text: str, output: Path | None, check: bool) -> None:
+    if output is None:
+        if check:
+            raise click.UsageError("--check needs --output: the file to look at")
+        click.echo(text, nl=False)
+    elif not check:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    elif not output.exists() or output.read_text(encoding="utf-8") != text:
+        raise click.ClickException(f"{output} is not up to date; write it again without --check")
 
 
 def _load(target: str) -> Any:

@@ -37,6 +37,7 @@ __all__ = [
     "parameters_of",
     "resolve",
     "shape_of",
+    "supported",
     "unresolved",
 ]
 
@@ -403,6 +404,16 @@ def checked(kind: Any, what: str, name: str) -> Checked:
 @functools.lru_cache(4096)
 def _checked(kind: Any) -> Checked:
     return Checked(kind)
+
+
+def supported(kind: Any) -> bool:
+    """Whether a type can be checked."""
+    try:
+        _check((kind,))
+        msgspec.json.Decoder(kind, dec_hook=_foreign)
+    except (TypeError, NameError):
+        return False
+    return True
 
 
 def _check_alone(kind: Any, what: str, name: str) -> None:
