@@ -9,7 +9,7 @@ import msgspec
 import pydantic
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Meta
 
@@ -131,6 +131,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # many machines are busy
 @given(st.lists(KINDS, min_size=1, max_size=2), st.lists(JSON, max_size=3), st.integers(0, 2))
 def test_schemas_and_decoders_take_the_same(kinds: list[Any], values: list[Any], required: int) -> None:
     required = min(required, len(kinds))
@@ -149,6 +150,7 @@ def test_schemas_and_decoders_take_the_same(kinds: list[Any], values: list[Any],
     assert taken == valid
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # many machines are busy
 @given(KINDS)
 def test_each_type_has_a_schema_and_a_word_in_typescript(kind: Any) -> None:
     io = Server()

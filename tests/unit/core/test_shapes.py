@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple, NewType, Optional, Typed
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Meta
 
@@ -519,6 +519,7 @@ def check_details(error: InvalidArguments, count: int) -> None:
         assert detail["message"]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # many machines are busy
 @given(st.lists(KINDS, min_size=1, max_size=3), st.lists(JSON, max_size=4), st.integers(0, 3))
 def test_one_pass_and_two_agree(kinds: list[Any], values: list[Any], required: int) -> None:
     one = Arguments(tuple(kinds), min(required, len(kinds)), None)
