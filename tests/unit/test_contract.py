@@ -1,6 +1,7 @@
 """Documents of what is said: read from a server, kept by its decoders, written by commands."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, TypedDict
 
@@ -12,6 +13,8 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Meta
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from madang import Server, Socket, cli
 from madang.contract import Argument, read
