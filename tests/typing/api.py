@@ -3,7 +3,18 @@
 from datetime import datetime
 from typing import assert_type
 
-from madang import Ack, ConnectionRefused, Namespace, Server, Socket, Target
+from madang import (
+    Ack,
+    ConnectionRefused,
+    Namespace,
+    RemoteSocket,
+    Request,
+    RequestRefused,
+    ResponseHeaders,
+    Server,
+    Socket,
+    Target,
+)
 
 io = Server(ping_interval_seconds=10)
 
@@ -60,3 +71,42 @@ async def declared(socket: Socket) -> None:
     assert_type(await vote.call(io.to("jury"), ["yes", "no"]), list[int])
     assert_type(await socket.call("q", returns=int), int)
     assert_type(await socket.call("q", 1, timeout=3, returns=list[str]), list[str])
+
+
+# Many clients at once, namespaces by pattern, and what happens below them.
+async def many() -> None:
+    assert_type(await io.in_("a").fetch_sockets(), list[RemoteSocket])
+    for one in await io.of("/room-{id}").fetch_sockets():
+        one.join("b")
+        assert_type(one.rooms, frozenset[str])
+    assert_type(io.immediate, Target)
+    assert_type(io.server_side_call("how many?"), Ack)
+
+
+def is_open(name: str, auth: dict[str, object]) -> bool:
+    return name == "/open"
+
+
+assert_type(io.of(is_open), Namespace)
+
+
+@io.room_event("join")
+def joined(socket: Socket, room: str) -> None: ...
+
+
+@io.server_side_event("how many?")
+def how_many() -> int:
+    return 1
+
+
+@io.engine.on("headers")
+def headers(headers: ResponseHeaders, request: Request) -> None:
+    headers["X-Name"] = request.address
+
+
+@io.engine.on("connection_error")
+def refused(error: RequestRefused, request: Request) -> None:
+    assert_type(error.code, int)
+
+
+assert_type(how_many(), int)

@@ -867,9 +867,16 @@ class Namespace(Crowd, Listening):
         self._last_id = 0
         self._log: Log | None = None  # what is kept for clients that may come back
         self._eavesdroppers = 0  # at how many places somebody listens to outgoing events
-        for attribute in dir(type(self)):
+        for attribute in dir(type(self)) if type(self) is not Namespace else ():
             if attribute == "on_error":
                 raise LocalProtocolError("a namespace has no on_error; errors are told to the server's: @io.on_error")
+            if attribute in ("on_any", "on_any_outgoing") and getattr(type(self), attribute) is not getattr(
+                Namespace, attribute
+            ):
+                raise LocalProtocolError(
+                    f"{attribute} registers who hears everything; give the method another name, and register it: "
+                    f"self.{attribute}(self.hear)"
+                )
             if attribute.startswith("on_") and not hasattr(Namespace, attribute):
                 method = getattr(self, attribute)
                 self._listeners.add(attribute[3:], method, **getattr(method, _OPTIONS, {}))

@@ -987,3 +987,31 @@ def test_life_events_cannot_be_sent_by_clients(kit: EngineKit) -> None:
     log.clear()
     client.say('42["connection"]')
     assert log == []
+
+
+@pytest.mark.parametrize("name", ["on_any", "on_any_outgoing"])
+def test_a_class_can_not_hear_everything_by_a_name(name: str) -> None:
+    def hear(self: Namespace, socket: Socket, event: str, *args: object) -> None: ...
+
+    with pytest.raises(LocalProtocolError, match=f"{name} registers who hears everything; give the method another"):
+        type("Chat", (Namespace,), {name: hear})("/chat")
+
+
+def test_those_who_were_asked_and_leave() -> None:
+    """Of a broadcast the answers of the others count; the missing one shows at the timeout, as in the reference."""
+    kit = EngineKit()
+    clients, _ = people(kit, 3)
+    for client in clients:
+        client.heard()
+    waiting = Waiting(kit.io.timeout(5).call("vote"))
+    frames = [client.heard()[0] for client in clients]
+    assert frames == ['421["vote"]'] * 3
+    clients[0].say('431["yes"]')
+    clients[1].duplex.lose()
+    clients[2].say('431["no","maybe"]')
+    assert not waiting.done
+    kit.advance(5.1)
+    with pytest.raises(AckTimeout) as caught:
+        _ = waiting.result
+    assert caught.value.received == ["yes", ("no", "maybe")]
+    assert caught.value.expected == 3
