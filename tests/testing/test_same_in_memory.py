@@ -253,7 +253,7 @@ async def connections_break(world: World, options: dict[str, Any]) -> None:
     world.io.on("echo", lambda socket, text: text)
     client = world.client(reconnection_delay_seconds=0.02, randomization_factor=0, **options)
     await client.connect()
-    await upgraded(client, options)
+    await upgraded(world, client, options)
     if options["transports"] == ["polling"]:
         await asyncio.sleep(0.05)  # so that a poll waits
     first = client.id
@@ -275,7 +275,7 @@ async def silence(world: World, options: dict[str, Any]) -> None:
     hear(world)
     client = world.client(reconnection_delay_seconds=0.01, connect_timeout_seconds=1, **options)
     await client.connect()
-    await upgraded(client, options)
+    await upgraded(world, client, options)
     world.way_of(client).cut()
     log.append(("client", await client.wait_disconnect(3)))
     await told(log, 3)
@@ -290,7 +290,7 @@ async def a_pause(world: World, options: dict[str, Any]) -> None:
     io, log = world.io, world.log
     io.on("count", lambda socket, number: log.append(number))
     async with world.client(**options) as client:
-        await upgraded(client, options)
+        await upgraded(world, client, options)
         world.way_of(client).cut()
         for number in range(50):
             client.emit("count", number)
@@ -332,7 +332,7 @@ async def too_large(world: World, options: dict[str, Any]) -> None:
     hear(world)
     client = world.client(reconnection=False, max_payload_bytes=20_000, max_packet_bytes=20_000, **options)
     await client.connect()
-    await upgraded(client, options)
+    await upgraded(world, client, options)
     await told(log, 1)
     world.io.emit("large", "x" * 30_000)
     log.append(("client", await client.wait_disconnect()))
@@ -348,7 +348,7 @@ async def who_does_not_read(world: World, options: dict[str, Any]) -> None:
     hear(world)
     client = world.client(reconnection=False, **options)
     await client.connect()
-    await upgraded(client, options)
+    await upgraded(world, client, options)
     await told(log, 1)
     world.way_of(client).cut()
     chunk = b"x" * 50_000
@@ -373,7 +373,7 @@ async def who_sends_too_fast(world: World, options: dict[str, Any]) -> None:
         return number
 
     async with world.client(**options) as client:
-        await upgraded(client, options)
+        await upgraded(world, client, options)
         for number in range(500):
             client.emit("slow", number, b"x" * 2000)
         log.append(("answer", await client.call("slow", 500, b"", timeout=10)))
@@ -394,10 +394,12 @@ async def the_client_leaves(world: World, options: dict[str, Any]) -> None:
     log[:] = sorted(log, key=str)
 
 
-async def upgraded(client: Any, options: dict[str, Any]) -> None:
+async def upgraded(world: World, client: Any, options: dict[str, Any]) -> None:
+    """Wait until both sides know that the connection has moved to a WebSocket."""
     if len(options["transports"]) > 1:
-        async with asyncio.timeout(3):
-            while client.manager.transport != "websocket":
+        sessions = world.io.engine.sessions
+        async with asyncio.timeout(5):
+            while {client.manager.transport, *(one.transport.name for one in sessions.values())} != {"websocket"}:
                 await asyncio.sleep(0.005)
 
 
