@@ -270,7 +270,7 @@ async def test_handlers_that_block(house: House, kind: str) -> None:
 
 
 async def test_a_hundred_thousand_events_for_a_slow_handler(house: House) -> None:
-    """They cost no memory but the kernel's, nobody else waits, and all are handled in the end as far as they are sent."""
+    """They cost no memory but the kernel's, nobody else waits, and all are handled in the end."""
     async with house(max_handlers_per_client=64, ping_interval_seconds=0.2, ping_timeout_seconds=0.3) as house:
         go_on = asyncio.Event()
         running = most = handled = 0
@@ -305,7 +305,6 @@ async def test_a_hundred_thousand_events_for_a_slow_handler(house: House) -> Non
                     await asyncio.sleep(0.5)
             assert not flooding.done(), "nobody has stopped it"
             assert running == most == 64
-            assert session.held
             hold = session._hold
             assert hold is not None
             assert hold._size < 600_000, "what was read already"

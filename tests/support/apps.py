@@ -9,6 +9,7 @@ Serve it with `madang serve support.apps:app`, or `support.apps:app` under any A
 import asyncio
 import json
 import os
+import threading
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -25,6 +26,7 @@ from madang import (
     ResponseHeaders,
     Server,
     Socket,
+    ThreadsafeSocket,
 )
 from madang import Request as EngineRequest
 
@@ -152,6 +154,25 @@ async def call_me_in_vain(socket: Socket, event: str) -> str:
     except AckTimeout:
         return "timeout"
     return "answered"
+
+
+@io.on("in order", ordered=True)
+async def in_order(socket: Socket, milliseconds: int, value: object) -> object:
+    await asyncio.sleep(milliseconds / 1000)
+    return value
+
+
+@io.on("in a thread", thread=True)
+def in_a_thread(socket: ThreadsafeSocket, event: str, value: object) -> list[object]:
+    socket.emit(event, 1)
+    socket.emit(event, 2)
+    answer = socket.call("question", value).result(10)
+    return [threading.current_thread() is not threading.main_thread(), answer]
+
+
+@io.on("ask me each time")
+async def ask_me_each_time(socket: Socket, number: int) -> object:
+    return await socket.call("question", number, timeout=10)
 
 
 @io.on("fail")

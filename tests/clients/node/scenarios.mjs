@@ -302,6 +302,37 @@ scenario("the client's timeout: no answer in time, a late answer, an answer in t
     same(await timed(DEADLINE, 1, "in time"), [null, "in time"]);
   });
 
+scenario("ordered handlers end one after the other", {}, async (stage) => {
+  const socket = await stage.connected();
+  const order = [];
+  const asked = Array.from({ length: 20 }, async (_, number) => {
+    const reply = await ask(socket, "in order", (number * 7) % 11, number);
+    order.push(number);
+    return reply[0];
+  });
+  same(await Promise.all(asked), [...Array(20).keys()]);
+  same(order, [...Array(20).keys()]);
+});
+
+scenario("a handler in a thread sends, asks and answers", {}, async (stage) => {
+  const socket = await stage.connected();
+  const heard = [];
+  socket.on("progress", (step) => heard.push(step));
+  socket.on("question", (value, reply) => {
+    heard.push("question");
+    reply(value * 2);
+  });
+  same(await ask(socket, "in a thread", "progress", 21), [[true, 42]]);
+  same(heard, [1, 2, "question"]);
+});
+
+scenario("more events at once than handlers may wait, each of which asks back", {}, async (stage) => {
+  const socket = await stage.connected();
+  socket.on("question", (number, reply) => reply(number * 2));
+  const asked = Array.from({ length: 1000 }, (_, number) => ask(socket, "ask me each time", number));
+  same(await Promise.all(asked), [...Array(1000).keys()].map((number) => [number * 2]));
+});
+
 scenario("emitWithAck", { since: "4.6.0" }, async (stage) => {
   const socket = await stage.connected();
   same(await socket.emitWithAck("echo", "a promise"), "a promise");
