@@ -35,3 +35,13 @@ def test_clients_that_know_recovery(node: str, server: ServerProcess, package: s
 @pytest.mark.parametrize("package", [f"{NEWEST}-4.4.1", f"{NEWEST}-3.1.3"])
 def test_older_clients_go_on_as_before(node: str, server: ServerProcess, package: str) -> None:
     play(node, server, "websocket", package, script="recovery.mjs")
+
+
+def test_with_the_msgpack_parser(node: str) -> None:
+    with ServerProcess(settings={**SETTINGS, "parser": "msgpack"}, target="support.numbered:app") as server:
+        play(node, server, "polling,websocket", NEWEST, "--parser", "socket.io-msgpack-parser", script="recovery.mjs")
+
+
+def test_on_the_portable_face(node: str) -> None:
+    with ServerProcess("uvicorn-websockets-sansio", SETTINGS, "support.numbered:app") as server:
+        play(node, server, "polling,websocket", NEWEST, script="recovery.mjs")

@@ -1,6 +1,7 @@
 // The official client's connection state recovery, against tests/support/numbered.py, over a way that breaks.
 //
 //   node recovery.mjs --url http://127.0.0.1:8000 --transports polling,websocket [--package socket.io-client-4.6.2]
+//        [--parser socket.io-msgpack-parser]
 //
 // Prints and asks what scenarios.mjs prints and asks.
 
@@ -15,12 +16,14 @@ const { values: given } = parseArgs({
     url: { type: "string" },
     transports: { type: "string", default: "polling,websocket" },
     package: { type: "string", default: "socket.io-client" },
+    parser: { type: "string", default: "" },
     seed: { type: "string", default: "1" },
   },
 });
 const library = await import(given.package);
 const manifest = new URL(`./node_modules/${given.package}/package.json`, import.meta.url);
 const version = JSON.parse(readFileSync(manifest)).version;
+const parser = given.parser ? (await import(given.parser)).default : undefined;
 const recovers = !/^(3|4\.[0-5])\./.test(version);
 const transports = given.transports.split(",");
 
@@ -311,7 +314,7 @@ scenario("a client that does not know recovery", { recovers: false }, (stage) =>
 // ---- the run ----
 
 async function run({ name, play }) {
-  const stage = new Stage(library, given.url, transports, version);
+  const stage = new Stage(library, given.url, transports, version, parser);
   const began = performance.now();
   const result = { scenario: name, ok: true };
   try {

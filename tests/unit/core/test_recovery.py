@@ -967,6 +967,14 @@ def test_nobody_there_nothing_kept(kit: EngineKit) -> None:
     assert len(memory_of(kit)) == 0
 
 
+def test_a_server_that_stops_and_starts_again_in_its_loop(kit: EngineKit, person: Person) -> None:
+    kit.io.disconnect_all()
+    person.vanish()
+    kit.engine.reopen()
+    person.connect()
+    assert person.recovered
+
+
 def test_a_loop_that_is_gone_takes_everything_along(kit: EngineKit, person: Person) -> None:
     kit.io.emit("e", 1)
     person.drop()
