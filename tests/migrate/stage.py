@@ -51,6 +51,13 @@ STAGES: dict[str, tuple[ModuleType, Callable[[Any], Any]]] = {
 OURS = [name for name in STAGES if name != "python-socketio"]
 
 
+async def leave(client: original.AsyncClient) -> None:
+    """Disconnect a client, and let go of what it keeps after a connection that was cut."""
+    await client.disconnect()
+    if client.eio.http is not None and not client.eio.http.closed:
+        await client.eio.http.close()
+
+
 class Stage:
     """One performance.
 
@@ -75,7 +82,7 @@ class Stage:
 
     async def __aexit__(self, *error: object) -> None:
         for client in self.clients.values():
-            await client.disconnect()
+            await leave(client)
         await self._stack.aclose()
 
     def server(self, **settings: Any) -> Any:

@@ -31,6 +31,7 @@ from madang.faces.uvicorn import serve_async
 from madang.migrate import socketio
 from madang.testing import connect
 from madang.transports import Request
+from migrate.stage import leave
 from support.server import free_port
 
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
@@ -178,7 +179,7 @@ async def world(compatible: bool) -> AsyncIterator[World]:
             elif isinstance(own, original.AsyncClient):
                 await own.disconnect()
             for client in one.clients.values():
-                await client.disconnect()
+                await leave(client)
 
 
 # ---- what lines bring about ----
