@@ -28,7 +28,7 @@ def parse() -> argparse.Namespace:
         "--retry",
         type=int,
         metavar="N",
-        help=f"run a step again, up to N times, when other processes took more than {report.DISTURBED:.0%} "
+        help=f"run a step again, up to N times, when other processes took more than {report.DISTURBED:.0%}% "
         "of the server's core; the least disturbed run counts (default 2, quick 0)",
     )
     parser.add_argument("--only", type=names, metavar="WORKS", help=f"some of: {', '.join(WORKS)}")

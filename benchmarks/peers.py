@@ -122,6 +122,9 @@ def floor_prepare() -> None:
 
 # ---------------------------------------------------------------- the table
 
+#: Handlers whose arguments are checked, beside those that take them as they come: Madang's own business.
+TYPED = frozenset({"untyped-50", "typed-50"})
+
 PEERS: dict[str, Peer] = {
     "madang": Peer(
         title="Madang",
@@ -136,25 +139,28 @@ PEERS: dict[str, Peer] = {
         prepare=node_prepare,
         environment={"NODE_ENV": "production"},
         warmup=4.0,
+        lacks=TYPED,
     ),
     "python-socketio": Peer(
         title="python-socketio, uvicorn",
         command=python_socketio_on_uvicorn,
         versions=python_packages("python-socketio", "python-engineio", "uvicorn", "uvloop", "websockets", "httptools"),
         prepare=need_modules("import socketio", "import uvicorn", "import uvloop"),
+        lacks=TYPED,
     ),
     "python-socketio-aiohttp": Peer(
         title="python-socketio, aiohttp",
         command=lambda port: [sys.executable, str(SERVERS / "python_socketio_aiohttp.py"), str(port)],
         versions=python_packages("python-socketio", "python-engineio", "aiohttp", "uvloop"),
         prepare=need_modules("import socketio", "import aiohttp", "import uvloop"),
+        lacks=TYPED,
     ),
     "floor": Peer(
         title="the floor (C, epoll)",
         command=lambda port: [str(built(SERVERS / "floor.c")), str(port)],
         versions=compiler_version,
         prepare=floor_prepare,
-        lacks=frozenset({"polling-echo"}),
+        lacks=TYPED | {"polling-echo"},
     ),
 }
 # What runs when --peers does not say otherwise; the others are there to be asked for.

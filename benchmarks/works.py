@@ -46,6 +46,20 @@ WORKS: dict[str, Work] = {
         ECHO,
         {"clients": 200, "in-flight": 4},
     ),
+    "untyped-50": Work(
+        "Acknowledged events with an object, untyped handler, 50 clients, 1 in flight",
+        "echo",
+        "acks",
+        ECHO,
+        {"clients": 50, "in-flight": 1, "object": 1},
+    ),
+    "typed-50": Work(
+        "The same, typed handler: the object is checked against a class",
+        "echo",
+        "acks",
+        ECHO,
+        {"clients": 50, "in-flight": 1, "object": 2},
+    ),
     "fanout": Work(
         "Broadcast to a room of 1,000 clients (quick: 500), one at a time",
         "fanout",

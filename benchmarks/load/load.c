@@ -49,6 +49,7 @@ static struct {
     int port;
     int clients;        /* connections of echo, polling-echo and idle; subscribers of fanout */
     int in_flight;      /* echo: events without acknowledgement per connection */
+    int object;         /* echo: 0 sends a string, 1 an object for an untyped handler, 2 the same for a typed one */
     int burst;          /* fanout: broadcasts at once */
     int concurrency;    /* how many connections may be in the making at a time */
     int payload;        /* bytes of the string that is sent */
@@ -635,19 +636,25 @@ static void fill_payload(char *text, unsigned long first, unsigned long second)
 
 static char *echo_text; /* scratch: one packet */
 
-/* Writes `<prefix><id>[<middle>"<payload>"]` into echo_text; the payload is a function of connection and id. */
-static size_t echo_packet(const char *prefix, int index, uint32_t id, const char *middle)
+/* What stands before the payload of an event, and behind it. */
+static const struct { const char *middle, *end; } echo_events[] = {
+    {"\"echo\",", "]"},
+    {"\"untyped\",{\"room\":\"lobby\",\"number\":42,\"tags\":[\"news\",\"sport\"],\"text\":", "}]"},
+    {"\"typed\",{\"room\":\"lobby\",\"number\":42,\"tags\":[\"news\",\"sport\"],\"text\":", "}]"},
+};
+
+/* Writes `<prefix><id>[<middle>"<payload>"<end>` into echo_text; the payload is a function of connection and id. */
+static size_t echo_packet(const char *prefix, int index, uint32_t id, const char *middle, const char *end)
 {
     size_t length = (size_t)sprintf(echo_text, "%s%u[%s\"", prefix, id, middle);
     fill_payload(echo_text + length, (unsigned long)index, id);
     length += (size_t)option.payload;
-    memcpy(echo_text + length, "\"]", 2);
-    return length + 2;
+    return length + (size_t)sprintf(echo_text + length, "\"%s", end);
 }
 
 static void echo_send(Connection *connection, Slot *slot, uint32_t id)
 {
-    size_t length = echo_packet("42", connection->index, id, "\"echo\",");
+    size_t length = echo_packet("42", connection->index, id, echo_events[option.object].middle, echo_events[option.object].end);
     text_frame(connection, echo_text, length);
     slot->id = id;
     slot->busy = true;
@@ -658,7 +665,7 @@ static void echo_send(Connection *connection, Slot *slot, uint32_t id)
 static void echo_start(void)
 {
     connection_count = option.clients;
-    echo_text = zeroed(1, MAX_PAYLOAD + 128);
+    echo_text = zeroed(1, MAX_PAYLOAD + 256);
     connections = zeroed((size_t)connection_count, sizeof *connections);
     for (int i = 0; i < connection_count; i++) connections[i].slots = zeroed((size_t)option.in_flight, sizeof(Slot));
 }
@@ -678,7 +685,7 @@ static void echo_message(Connection *connection, const char *text, size_t length
 {
     uint32_t id = length > 1 && text[0] == '3' ? (uint32_t)strtoul(text + 1, NULL, 10) : 0;
     Slot *slot = &connection->slots[id % (uint32_t)option.in_flight];
-    size_t expected = echo_packet("3", connection->index, slot->id, "");
+    size_t expected = echo_packet("3", connection->index, slot->id, "", "]");
     if (!slot->busy || length != expected || memcmp(text, echo_text, length) != 0)
         die("connection %d: answer %.*s where %.*s was due", connection->index, (int)(length > 300 ? 300 : length), text,
             (int)expected, echo_text);
@@ -711,7 +718,7 @@ static void fanout_start(void)
     connections = zeroed((size_t)connection_count, sizeof *connections);
     publisher = &connections[connection_count - 1];
     fanout_payload = zeroed(1, MAX_PAYLOAD + 1);
-    fanout_text = zeroed(1, MAX_PAYLOAD + 128);
+    fanout_text = zeroed(1, MAX_PAYLOAD + 256);
 }
 
 static void fanout_publish(void)
@@ -900,13 +907,13 @@ static void polling_send(Poller *poller, uint32_t id)
     poller->slot.sent = monotonic();
     poller->post_done = poller->answered = false;
     sent_total++;
-    size_t length = echo_packet("42", poller->index, id, "\"echo\",");
+    size_t length = echo_packet("42", poller->index, id, "\"echo\",", "]");
     http_request(poller->post, poller->sid, echo_text, length);
 }
 
 static void polling_start(void)
 {
-    echo_text = zeroed(1, MAX_PAYLOAD + 128);
+    echo_text = zeroed(1, MAX_PAYLOAD + 256);
     connection_count = option.clients * 2;
     next_to_dial = connection_count; /* these are dialled here: plain HTTP, no upgrade */
     connections = zeroed((size_t)connection_count, sizeof *connections);
@@ -952,7 +959,7 @@ static void polling_packet(Poller *poller, const char *text, size_t length)
         ready_count++;
         return;
     }
-    size_t expected = echo_packet("43", poller->index, poller->slot.id, "");
+    size_t expected = echo_packet("43", poller->index, poller->slot.id, "", "]");
     if (poller->state != READY || !poller->slot.busy || length != expected || memcmp(text, echo_text, length) != 0)
         die("client %d: answer %.*s where %.*s was due", poller->index, (int)(length > 300 ? 300 : length), text, (int)expected,
             echo_text);
@@ -1008,7 +1015,7 @@ static const Work works[] = {
 __attribute__((noreturn)) static void usage(void)
 {
     fprintf(stderr, "usage: load WORK --port N [--host IPV4] [--path /socket.io/] [--pid PID]... [--clients N] [--in-flight N]\n"
-                    "            [--burst N] [--concurrency N] [--payload BYTES] [--warmup S] [--seconds S] [--settle S]\n"
+                    "            [--object 0-2] [--burst N] [--concurrency N] [--payload BYTES] [--warmup S] [--seconds S] [--settle S]\n"
                     "            [--deadline S] [--max-operations N] [--core N]\n"
                     "WORK: echo, fanout, connect, idle, polling-echo\n");
     exit(2);
@@ -1037,6 +1044,7 @@ static void parse_options(int count, char **arguments)
         else if (strcmp(name, "--port") == 0) option.port = (int)number(value, 1, 65535);
         else if (strcmp(name, "--clients") == 0) option.clients = (int)number(value, 1, 100000);
         else if (strcmp(name, "--in-flight") == 0) option.in_flight = (int)number(value, 1, 10000);
+        else if (strcmp(name, "--object") == 0) option.object = (int)number(value, 0, 2);
         else if (strcmp(name, "--burst") == 0) option.burst = (int)number(value, 1, 10000);
         else if (strcmp(name, "--concurrency") == 0) option.concurrency = (int)number(value, 1, 4096);
         else if (strcmp(name, "--payload") == 0) option.payload = (int)number(value, 32, MAX_PAYLOAD);

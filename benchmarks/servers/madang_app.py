@@ -3,9 +3,31 @@
 Settings: all defaults; per-message deflate is off by default, access log is switched off by the harness.
 """
 
+from typing import Any
+
+from msgspec import Struct
+
 from madang import Server, Socket
 
 io = Server()
+
+
+class Said(Struct):
+    room: str
+    number: int
+    tags: list[str]
+    text: str
+
+
+@io.event
+def untyped(socket: Socket, said: Any) -> str:
+    text: str = said["text"]
+    return text
+
+
+@io.event
+def typed(socket: Socket, said: Said) -> str:
+    return said.text
 
 
 @io.event

@@ -1,5 +1,6 @@
 """Typed handlers in a server: what reaches them, what clients are told, and who sees what."""
 
+import datetime
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -161,6 +162,31 @@ async def test_attachments(kit: EngineKit) -> None:
     assert ask(client, "photo", {"name": "x", "data": "aGk="}) == fault(
         "photo", 0, "data", message="Expected `bytes`, got `str`"
     )
+
+
+async def test_the_msgpack_parser() -> None:
+    kit = EngineKit(parser="msgpack")
+    kit.io.on("sign up", lambda_with(Person, lambda socket, one: one.name))
+    kit.io.on("photo", lambda_with(Photo, lambda socket, photo: photo.data))
+    kit.io.on("when", lambda_with(datetime.datetime, lambda socket, when: when.year))
+    client, _ = arrive(kit)
+    session = client.session
+
+    def ask_packed(*event: Any) -> Any:
+        client.say(*session.wire.encode(Packet(EVENT, list(event), id=7), session.parser))
+        [frame] = client.heard()
+        assert isinstance(frame, bytes)
+        return session.parser.decode(frame, 0, kit.io.config).data
+
+    assert ask_packed("sign up", {"name": "Ada"}) == ["Ada"]
+    assert ask_packed("sign up", {"name": "Ada", "age": "36"}) == fault(
+        "sign up", 0, "age", message="Expected `int`, got `str`"
+    )
+    assert ask_packed("photo", {"name": "x", "data": b"png"}) == [b"png"]
+    assert ask_packed("photo", {"name": "x", "data": "aGk="}) == fault(
+        "photo", 0, "data", message="Expected `bytes`, got `str`"
+    )
+    assert ask_packed("when", "2026-01-02T03:04:05Z") == [2026]
 
 
 async def test_a_handler_of_the_socket_has_its_own_types(kit: EngineKit) -> None:
