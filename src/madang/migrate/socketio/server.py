@@ -2,8 +2,8 @@
 
 It keeps who handles what, and finds handlers by python-socketio's rules; all else is the server's beneath, `sio.io`,
 whose own handlers, rooms and sockets may be used beside it. Handlers know clients by their sid, so a small record is
-kept for each: what it is before it is let in, and while its `disconnect` handler still runs. The module is long because the
-API is wide: each method is a few lines over the server beneath.
+kept for each: what it is before it is let in, and while its `disconnect` handler still runs. The module is long because
+the API is wide: each method is a few lines over the server beneath.
 
 Source: python-socketio 5.18, its documentation and behaviour.
 """
