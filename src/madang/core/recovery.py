@@ -18,7 +18,7 @@ Source: Socket.IO, "Connection state recovery".
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable
 from operator import attrgetter
@@ -289,14 +289,15 @@ class Log:
                     return None
         if not sorted_:
             found = sorted({entry.sequence: entry for entry in found}.values(), key=_BY_SEQUENCE)
-        found = [entry for entry in found if entry.sender != stay.id and not self._excluded(entry, stay)]
+        found = [entry for entry in found if entry.sender != stay.id]
+        if any(entry.excluded for entry in found):
+            past = stay.past()
+            found = [
+                entry for entry in found if not any(stay.was_in(room, entry.sequence, past) for room in entry.excluded)
+            ]
         if sum(entry.encoded.size for entry in found) > settings.max_replay_bytes:
             return None
         return found
-
-    @staticmethod
-    def _excluded(entry: Entry, stay: Stay) -> bool:
-        return any(stay.was_in(room, entry.sequence) for room in entry.excluded)
 
 
 class Memory(Timed):
@@ -666,14 +667,33 @@ class Stay(Timed):
         windows += [(room, since, to) for room, since, to, _ in self._left or ()]
         return windows
 
-    def was_in(self, room: str, sequence: int) -> bool:
-        """Whether it was in a room when the event of this number was emitted."""
+    def past(self) -> dict[str, tuple[list[int], list[int]]]:
+        """The rooms that it has left: from which numbers on it was there, and to which."""
+        past: dict[str, tuple[list[int], list[int]]] = {}
+        for room, since, to, _ in self._left or ():
+            begins, ends = past.setdefault(room, ([], []))
+            begins.append(since)
+            ends.append(to)
+        return past
+
+    def was_in(self, room: str, sequence: int, past: dict[str, tuple[list[int], list[int]]]) -> bool:
+        """Whether it was in a room when the event of this number was emitted.
+
+        Args:
+            room: its name.
+            sequence: the number of the event.
+            past: what `past` has given.
+        """
         if room == self.id:
             return True
         since = self._joined.get(room)
         if since is not None and since < sequence:
             return True
-        return any(name == room and since < sequence <= to for name, since, to, _ in self._left or ())
+        if room not in past:
+            return False
+        begins, ends = past[room]
+        index = bisect_left(begins, sequence) - 1
+        return index >= 0 and sequence <= ends[index]
 
     def confirmed_at(self) -> float:
         """Until when all that was emitted has arrived: the client has answered a ping that was sent after it."""

@@ -1227,7 +1227,7 @@ def test_a_stay_knows_where_it_was(kit: EngineKit, person: Person) -> None:
     kit.io.emit("e", 2)
     socket.leave("a")
     kit.io.emit("e", 3)
-    assert [stay.was_in("a", number) for number in (1, 2, 3)] == [False, True, False]
+    assert [stay.was_in("a", number, stay.past()) for number in (1, 2, 3)] == [False, True, False]
     socket.join("a")
     socket.leave("a")  # nothing was said in between
     assert len(stay._left or ()) == 1
