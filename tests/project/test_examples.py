@@ -4,6 +4,7 @@ import ast
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,8 +20,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 HELPERS = {"pages"}
+CLIENTS = {"client", "client_blocking"}  # of another example
 TESTS = {path.stem for path in EXAMPLES.glob("test_*.py")}  # run by tests/testing
-NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem not in HELPERS | TESTS)
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem not in HELPERS | CLIENTS | TESTS)
 BIN = Path(sys.executable).parent
 START_SECONDS = 30
 # What `python examples/x.py` does, on a port of ours.
@@ -121,6 +123,27 @@ def lets_a_client_in(server: Running) -> None:
     assert server.get(session, "1") == (200, "ok")
 
 
+def test_clients_talk_to_hello(servers: dict[tuple[str, str], Running]) -> None:
+    server = servers["hello", "madang serve"]
+    server.wait()
+    url = f"http://127.0.0.1:{server.port}"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    listening = subprocess.Popen([sys.executable, str(EXAMPLES / "client.py"), url], **pipes)
+    try:
+        assert listening.stdout is not None
+        assert listening.stdout.readline().startswith("delivered over ")
+        command = [sys.executable, str(EXAMPLES / "client_blocking.py"), url]
+        done = subprocess.run(command, input="good morning\n\n", capture_output=True, text=True, timeout=20, check=True)
+        assert done.stdout == "delivered\n"
+        assert done.stderr == ""
+        assert listening.stdout.readline() == "somebody says: good morning\n"
+        listening.send_signal(signal.SIGINT)
+        assert listening.wait(10) == 0
+    finally:
+        listening.kill()
+        listening.communicate()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_its_header_says_how_to_run_it(name: str) -> None:
     source = (EXAMPLES / f"{name}.py").read_text()
@@ -131,7 +154,7 @@ def test_its_header_says_how_to_run_it(name: str) -> None:
     assert source.rstrip().endswith('if __name__ == "__main__":\n    serve(app)')
 
 
-@pytest.mark.parametrize("name", [*NAMES, *sorted(HELPERS | TESTS)])
+@pytest.mark.parametrize("name", [*NAMES, *sorted(HELPERS | CLIENTS | TESTS)])
 def test_it_uses_the_public_api_alone(name: str) -> None:
     for node in ast.walk(ast.parse((EXAMPLES / f"{name}.py").read_text())):
         if isinstance(node, ast.ImportFrom):
