@@ -8,9 +8,11 @@ import sys
 import textwrap
 import tomllib
 import types
+from collections.abc import Awaitable, Callable
 from dataclasses import MISSING, fields
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import click
 import httpx
@@ -171,7 +173,7 @@ def test_every_block_of_python_compiles_and_those_marked_run(
 
 @pytest.mark.parametrize("path", READMES, ids=title)
 async def test_the_readme_example_lets_a_client_in(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ((_, code),) = blocks(path, "python")
+    (_, code), *_ = blocks(path, "python")
     ((_, page),) = blocks(path, "html")
     assert len([line for line in code.splitlines() if line.strip()]) <= 14
     (tmp_path / "public").mkdir()
@@ -182,6 +184,25 @@ async def test_the_readme_example_lets_a_client_in(path: Path, tmp_path: Path, m
     await handshakes(names["app"])
     async with client_of(names["app"]) as client:
         assert (await client.get("/")).text == page
+
+
+@pytest.mark.parametrize("path", READMES, ids=title)
+async def test_the_readme_tests_its_own_example(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, madang_connect: Callable[..., Awaitable[Any]]
+) -> None:
+    """The server, the typed handler and the test of it, one after the other."""
+    (_, server), (_, typed), (_, client), (_, test) = blocks(path, "python")
+    assert "Client(" in client
+    (tmp_path / "public").mkdir()
+    monkeypatch.chdir(tmp_path)
+    module = types.ModuleType("readme")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for code in (server, typed, test):
+        exec(code, module.__dict__)
+    await module.test_an_order(madang_connect)
+    alice = await madang_connect(module.io)
+    answer = await alice.call("order", {"dish": 1})
+    assert answer["error"]["code"] == "invalid_arguments"
 
 
 def client_of(app: object) -> httpx.AsyncClient:
