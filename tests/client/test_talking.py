@@ -175,6 +175,15 @@ async def test_misuse_is_told(place: Any) -> None:
         assert await client.call("echo", 1) == 1
 
 
+async def test_an_answer_that_cannot_be_sent(place: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async with place() as here, here.client() as client:
+        client.on("large", lambda: "x" * 2_000_000)
+        client.on("odd", lambda: object())
+        client.on_error(lambda error, event, args: f"sorry: {type(error).__name__}")
+        assert await client.call("ask me", "large") == "sorry: LimitError"
+        assert await client.call("ask me", "odd") == "sorry: EncodeError"
+
+
 async def test_asking_in_vain(place: Any, way: str) -> None:
     async with place() as here, here.client(way) as client:
         with pytest.raises(AckTimeout):

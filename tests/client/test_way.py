@@ -110,6 +110,18 @@ async def test_a_proxy_before_tls(certificate: tuple[Path, Path], way: str) -> N
         assert {line.split(" ")[0] for line in proxy.seen} == {"CONNECT"}
 
 
+async def test_a_proxy_that_is_spoken_to_by_tls(certificate: tuple[Path, Path], place: Any, way: str) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate[1], certificate[0])
+    async with secure(certificate) as port, place() as here, HttpProxy(tls=context) as proxy:
+        for url in (here.url, f"https://localhost:{port}"):
+            settings: dict[str, Any] = {"ssl": certificate[1], "proxy": proxy.url, **QUICK}
+            async with Client(url, transports=WAYS[way], **settings) as client:
+                assert await client.call("echo", "x" * 100_000) == "x" * 100_000
+                if way == "upgrade":
+                    await until(lambda client=client: client.manager.transport == "websocket")
+
+
 async def test_a_proxy_with_a_password(place: Any, way: str) -> None:
     async with place() as here, HttpProxy(user="me:p@ss") as proxy:
         with_user = proxy.url.replace("http://", "http://me:p%40ss@")

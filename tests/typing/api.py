@@ -1,11 +1,17 @@
 """Public types, as a program sees them: checked by mypy, never run."""
 
+import asyncio
 from datetime import datetime
-from typing import assert_type
+from typing import Any, assert_type
 
 from madang import (
     Ack,
+    BlockingClient,
+    Client,
+    ClientConfig,
+    ClientSocket,
     ConnectionRefused,
+    Event,
     Namespace,
     RemoteSocket,
     Request,
@@ -110,3 +116,31 @@ def refused(error: RequestRefused, request: Request) -> None:
 
 
 assert_type(how_many(), int)
+
+
+async def client() -> None:
+    async with Client("http://localhost", auth=lambda: {"token": "t"}, transports=["websocket"]) as client:
+
+        @client.on("news")
+        async def news(text: str) -> str:
+            return text
+
+        assert_type(client, Client)
+        assert_type(await news("x"), str)
+        client.emit("x", 1)
+        client.volatile.emit("x")
+        assert_type(client.call("x", timeout=5), asyncio.Future[Any])
+        async for event in client.events("x"):
+            assert_type(event, Event)
+            assert_type(event.args, tuple[Any, ...])
+        async with client.of("/admin") as admin:
+            assert_type(admin, ClientSocket)
+
+
+def script() -> None:
+    with BlockingClient("http://localhost", config=ClientConfig(retries=3)) as client:
+        assert_type(client, BlockingClient)
+        assert_type(client.id, str | None)
+        client.call("x")
+        for event in client.events(timeout=1):
+            assert_type(event, Event)

@@ -296,6 +296,8 @@ def check_proxy(url: Any) -> None:
         usable = parts.scheme in _PROXIES and parts.hostname and (parts.port is None or parts.port > 0)
     except (ValueError, TypeError, AttributeError):
         usable = False
+    if isinstance(url, str) and url.lower().startswith("socks"):
+        raise ConfigError(f"SOCKS proxies are not supported ({url!r}); give an HTTP proxy, or proxy=None for none")
     if not usable:
         raise ConfigError(f'the proxy must be "environment", None or a URL, as "http://proxy:3128", not {url!r}')
 

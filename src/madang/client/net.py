@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["NetDialer", "environment_proxy"]
 
-#: How long an unused connection for requests is kept.
-_KEEP_ALIVE_SECONDS: Final = 60.0
+#: How long an unused connection for requests is kept: less than by servers, which mostly close them after 5 s. What is
+#: sent on one that is being closed is lost.
+_KEEP_ALIVE_SECONDS: Final = 4.0
 #: What is shown of the body of an answer that refuses a WebSocket.
 _SHOWN_BYTES: Final = 200
 
@@ -106,12 +107,12 @@ class NetDialer(Dialer):
     def _open_http(self) -> httpx.AsyncClient:
         import httpx
 
-        proxied = self._proxy is not None and self._proxy.startswith("https")
+        proxied = self._proxy is not None and self._proxy.lower().startswith("https:")
         # Without TLS a context is never used, and loading the system's certificates takes its time.
         context = self._tls() if self._address.secure or proxied else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         return httpx.AsyncClient(
             verify=context,
-            proxy=self._proxy,
+            proxy=httpx.Proxy(self._proxy, ssl_context=context) if self._proxy and proxied else self._proxy,
             trust_env=False,
             cookies=self._jar,
             timeout=httpx.Timeout(None, connect=self._config.connect_timeout_seconds),

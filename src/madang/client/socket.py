@@ -886,8 +886,8 @@ class ClientSocket:
                 return
             data = [] if value is None else list(value) if isinstance(value, tuple) else [value]
             encoded = self.manager.encode(Packet(ACK, data, self.name, id_))
-            sent = True
             connection.write(encoded)
+            sent = True
 
         return answer
 

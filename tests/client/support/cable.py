@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import ssl
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -10,8 +11,9 @@ from typing import Self
 class Cable:
     """A TCP port that leads to another one, until it is cut."""
 
-    def __init__(self, target: int, port: int = 0) -> None:
+    def __init__(self, target: int, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.target = target
+        self.tls = tls
         self.port = port
         self.opened = 0
         self.refusing = False
@@ -23,10 +25,10 @@ class Cable:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -96,8 +98,8 @@ class Cable:
 class HttpProxy(Cable):
     """An HTTP proxy: tunnels by CONNECT, and passes on requests for whole URLs. May ask for a password."""
 
-    def __init__(self, user: str | None = None) -> None:
-        super().__init__(0)
+    def __init__(self, user: str | None = None, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(0, tls=tls)
         self.user = user
         self.seen: list[str] = []
 

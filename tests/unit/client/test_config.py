@@ -90,6 +90,7 @@ BAD: list[tuple[str, Any, str]] = [
         ("proxy", value, "the proxy must be")
         for value in ("proxy:3128", "gopher://x", "http://", "http://x:y", 5, True)
     ),
+    ("proxy", "socks5://x:1080", "SOCKS proxies are not supported"),
     *(("ssl", value, "ssl must be an ssl.SSLContext") for value in (True, 5, b"x")),
     *(("certificate", value, "certificate must be") for value in (5, ["a"], ["a", 5])),
     *(("reconnection_attempts", value, "reconnection_attempts must be None or") for value in (0, -1, 1.5, "1", True)),
