@@ -109,7 +109,11 @@ class Packet:
         self.missing = missing
 
     def plain(self) -> Sequence[Any]:
-        """The data of an event in plain values, as it came, whatever it was decoded as."""
+        """The data of an event in plain values, as it came, whatever it was decoded as.
+
+        Raises:
+            RemoteProtocolError: there is something in it that only the shape did not mind.
+        """
         plain: Sequence[Any] = self.data
         return plain
 

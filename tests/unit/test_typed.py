@@ -1,5 +1,6 @@
 """Typed handlers in a server: what reaches them, what clients are told, and who sees what."""
 
+import asyncio
 import datetime
 import logging
 from collections.abc import Callable
@@ -235,17 +236,46 @@ async def test_listeners_and_middleware_see_plain_values(kit: EngineKit) -> None
     ]
 
 
-@pytest.mark.parametrize("text", ['{"name":"x","more":"\\ud800"}', '{"name":"x","more":[1e999]}'])
-async def test_listeners_where_the_parsers_differ(kit: EngineKit, text: str) -> None:
-    """What one library skips, another may refuse."""
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        ('{"name":"x","more":"\\ud83d\\ude00"}', False),
+        ('{"name":"x","more":[1e999]}', True),
+        ('{"name":"x","more":' + "9" * 5000 + "}", True),
+        ('{"name":"x","more":-' + "9" * 400 + "}", True),
+    ],
+    ids=["escapes", "float", "long", "negative"],
+)
+async def test_listeners_where_the_parsers_differ(kit: EngineKit, text: str, ends: bool) -> None:
+    """What one library skips, another refuses: those who want plain values are as strict as ever."""
     heard: list[Any] = []
     kit.io.on("e", lambda_with(Person, lambda socket, one: one.name))
-    kit.io.on_any(lambda socket, event, *args: heard.append(args))
     client, _ = arrive(kit)
+    kit.io.on_any(lambda socket, event, *args: heard.append(args))
     client.say(f'421["e",{text}]')
-    if client.session.violation is None:
-        assert heard[0][0]["name"] == "x"
-        assert client.heard() == ['431["x"]']
+    assert (client.session.violation is not None) == ends
+    assert len(heard) == (not ends)
+
+
+@pytest.mark.parametrize("thread", [True, False])
+async def test_what_handlers_in_threads_ask_for(kit: EngineKit, thread: bool) -> None:
+    got: list[Any] = []
+    done = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    @kit.io.on("e", thread=thread)
+    def handler(one: Person, *, socket: Any, io: Any, auth: Login) -> None:
+        got.extend((one, socket.id, io, auth))
+        loop.call_soon_threadsafe(done.set)
+
+    client = kit.websocket()
+    socket = client.join("/", {"token": "t"})
+    client.say('42["e",{"name":"x"}]')
+    async with asyncio.timeout(5):
+        await done.wait()
+    assert [*got[:2], got[3]] == [Person("x"), socket.id, Login("t")]
+    assert type(got[2]) is type(kit.io.threadsafe if thread else kit.io)
+    await kit.io.close()
 
 
 async def test_on_invalid(kit: EngineKit, caplog: pytest.LogCaptureFixture) -> None:

@@ -267,7 +267,10 @@ class Hub:
         kind = packet.kind
         if socket is not None and socket.connected:
             if kind == EVENT:
-                self.dispatch(socket, packet)
+                try:
+                    self.dispatch(socket, packet)
+                except RemoteProtocolError as error:  # of plain values that could not be had; handlers raise nothing
+                    session.fail(error)
             elif kind == ACK:
                 socket._answered(packet)
             elif kind == DISCONNECT:

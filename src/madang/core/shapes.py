@@ -46,6 +46,7 @@ Fault = dict[str, Any]
 
 #: How much is told about bad arguments, which cost the server no more however bad they are.
 _MAX_FAULTS: Final = 10
+_MAX_LISTED: Final = 100
 _MAX_MESSAGE: Final = 200
 _MAX_PATH: Final = 16
 
@@ -143,19 +144,27 @@ class Arguments(Shape):
             InvalidArguments: they are something else.
         """
         count = len(self.types)
+        if len(values) < self.required:
+            raise InvalidArguments(event, self._faults(values, 0))
         try:
-            if len(values) >= self.required:
-                taken = _present(_convert(values[:count], self._row))
-                if self._rest is not None and len(values) > count:
-                    return (*taken, *self._rest.convert(values[count:]))
-                return taken
+            taken = _present(_convert(values[:count], self._row))
         except msgspec.ValidationError as error:
-            raise InvalidArguments(event, self._faults(values) or _faults(error, ())) from error
-        raise InvalidArguments(event, self._faults(values))
+            # The first that is wrong is known, those before it are right, and those behind it are looked at now.
+            first = _first_step(error)
+            faults = [] if first is None else _faults(error, (first,))
+            faults += self._faults(values, 0 if first is None else first + 1)
+            raise InvalidArguments(event, faults[:_MAX_FAULTS]) from error
+        if self._rest is None or len(values) <= count:
+            return taken
+        try:
+            return (*taken, *self._rest.convert(values[count:]))
+        except msgspec.ValidationError as error:
+            raise InvalidArguments(event, self._faults(values, count)) from error
 
-    def _faults(self, values: Sequence[Any]) -> list[Fault]:
+    def _faults(self, values: Sequence[Any], start: int) -> list[Fault]:
+        """What is wrong with the arguments from number `start` on."""
         faults: list[Fault] = []
-        for index, (checked, value) in enumerate(zip(self._each, values, strict=False)):
+        for index, (checked, value) in enumerate(zip(self._each[start:], values[start:], strict=False), start):
             faults += checked.faults(value, (index,))
         if self._rest is not None:
             count = len(self.types)
@@ -205,10 +214,30 @@ def _convert(value: Any, kind: Any) -> Any:
 
 def _foreign(kind: Any, value: Any) -> Any:
     """A value of a class that `msgspec` doesn't know: a model of pydantic checks itself."""
-    return value if kind is object else kind.model_validate(value)
+    if kind is object:
+        return value
+    try:
+        return kind.model_validate(value)
+    except ValueError as error:
+        # Its text has lines for each of a hundred thousand faults; nobody is to write them down.
+        raise _ModelRefused(error) from None
+
+
+class _ModelRefused(ValueError):
+    """A model of pydantic does not take a value; `args` has its error."""
+
+    def __str__(self) -> str:
+        return "The value is invalid"
 
 
 # What is wrong
+
+
+def _first_step(error: msgspec.ValidationError) -> int | None:
+    """The number of the argument that an error is about."""
+    found = _PLACE.fullmatch(str(error))
+    step = _STEP.match(found["path"]) if found else None
+    return int(step[1]) if step is not None and step[1] and step[1].isdigit() else None
 
 
 def _faults(error: msgspec.ValidationError, where: tuple[int | str, ...]) -> list[Fault]:
@@ -223,9 +252,13 @@ def _faults(error: msgspec.ValidationError, where: tuple[int | str, ...]) -> lis
     if isinstance(cause, TypeError):
         # A mistake in a validator, whose words are not for the client; the log has them.
         return [_fault(place, "The value is invalid")]
-    foreign: Any = sys.modules.get("pydantic_core")
-    if foreign is not None and isinstance(cause, foreign.ValidationError):
-        details = cause.errors(include_url=False, include_context=False, include_input=False)
+    if isinstance(cause, _ModelRefused):
+        refusal: Any = cause.args[0]
+        if not hasattr(refusal, "error_count"):
+            return [_fault(place, str(refusal))]
+        if refusal.error_count() > _MAX_LISTED:  # the list can't be had in parts
+            return [_fault(place, f"The value is invalid in {refusal.error_count()} places")]
+        details = refusal.errors(include_url=False, include_context=False, include_input=False)
         return [_fault([*place, *detail["loc"]], detail["msg"]) for detail in details[:_MAX_FAULTS]]
     return [_fault(place, message)]
 

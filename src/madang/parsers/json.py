@@ -144,10 +144,7 @@ class _ShapedPacket(Packet):
 
     def plain(self) -> Sequence[Any]:
         """Decode the text once more, for those who are not the handler."""
-        try:
-            return orjson.loads(self._text)  # type: ignore[no-any-return]
-        except (orjson.JSONDecodeError, UnicodeEncodeError):
-            return json.loads(self._text)  # type: ignore[no-any-return]  # it is JSON, as the shape has shown
+        return _parse(self._text)  # type: ignore[no-any-return]
 
 
 def _decode_any(content: str, start: int, kind: int, limits: Config) -> Packet:
@@ -181,6 +178,10 @@ def _check_depth(text: str, limits: Config) -> None:
 
 def _load(text: str, limits: Config) -> Any:
     _check_depth(text, limits)
+    return _parse(text)
+
+
+def _parse(text: str) -> Any:
     try:
         return orjson.loads(text)
     except (orjson.JSONDecodeError, UnicodeEncodeError) as first:
