@@ -1,6 +1,7 @@
 """Generated documents in the hands of others: TypeScript's compiler, the schema of AsyncAPI, the official client."""
 
 import asyncio
+import datetime
 import json
 import shutil
 import subprocess
@@ -9,8 +10,10 @@ from typing import Any
 
 import jsonschema
 import pytest
+from msgspec import Struct
 
 from faces.support.inside import SERVING
+from madang import Server, Socket
 from madang.contract import read
 from madang.contract.asyncapi import document
 from madang.contract.typescript import declarations
@@ -151,6 +154,47 @@ const error = await new Promise((resolve) => stranger.on("connect_error", resolv
 stranger.disconnect();
 console.log(JSON.stringify([...answers, { message: error.message, data: error.data }]));
 """
+
+
+PACKED = """
+import { io } from "socket.io-client";
+import * as parser from "socket.io-msgpack-parser";
+const socket = io(process.argv[2], { parser, transports: [process.argv[3]] });
+const answers = [
+  await socket.emitWithAck("photo", { name: "x", data: Buffer.from("hi"), at: "2026-01-02T03:04:05Z" }),
+  await socket.emitWithAck("photo", { name: "x", data: "aGk=", at: "now" }),
+  await socket.emitWithAck("photo"),
+];
+socket.disconnect();
+console.log(JSON.stringify(answers));
+"""
+
+
+class Packed(Struct):
+    name: str
+    data: bytes
+    at: datetime.datetime
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+async def test_what_the_official_client_hears_with_msgpack(node: str, transport: str, tmp_path: Path) -> None:
+    packed = Server(parser="msgpack")
+
+    @packed.event
+    def photo(socket: Socket, photo: Packed) -> str:
+        return f"{photo.data.decode()} {photo.at.year}"
+
+    (tmp_path / "client.mjs").write_text(PACKED)
+    (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
+    async with SERVING["fast"](packed) as port:
+        process = await asyncio.create_subprocess_exec(
+            node, "client.mjs", f"http://127.0.0.1:{port}", transport, cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await asyncio.wait_for(process.communicate(), 30)
+    good, wrong, few = json.loads(output)
+    assert good == "hi 2026"
+    assert wrong["error"]["details"] == [{"path": [0, "data"], "message": "Expected `bytes`, got `str`"}]
+    assert few["error"]["message"] == "arguments[0]: The argument is missing"
 
 
 @pytest.mark.parametrize("face", SERVING)
