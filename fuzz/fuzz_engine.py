@@ -12,9 +12,9 @@ from typing import Any
 
 from harness import run
 
-from madang.core.hub import Socket
 from madang.core.listeners import Handler, Listeners
 from madang.core.session import CLOSED, OPEN_STATE, Session
+from madang.core.socket import Socket
 from madang.errors import ConnectionRefused, LimitError, Reason, RequestRefused
 from madang.packet import Frame
 from madang.testing import EngineKit, RecordingDuplex, RecordingExchange

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from madang.config import Config, Cookie, Recovery
     from madang.core.ack import Ack
     from madang.core.events import ResponseHeaders
-    from madang.core.hub import Handshake, Namespace, Socket
+    from madang.core.namespace import Namespace
     from madang.core.outgoing import Outgoing
+    from madang.core.socket import Handshake, Socket
     from madang.core.target import RemoteSocket, Target
     from madang.errors import (
         AckTimeout,
@@ -110,15 +111,15 @@ _HOMES = {
     "Config": "config",
     "Cookie": "config",
     "Event": "client.socket",
-    "Handshake": "core.hub",
-    "Namespace": "core.hub",
+    "Handshake": "core.socket",
+    "Namespace": "core.namespace",
     "Outgoing": "core.outgoing",
     "Recovery": "config",
     "RemoteSocket": "core.target",
     "Request": "transports",
     "ResponseHeaders": "core.events",
     "Server": "server",
-    "Socket": "core.hub",
+    "Socket": "core.socket",
     "Target": "core.target",
     "ThreadsafeServer": "threadsafe",
     "ThreadsafeSocket": "threadsafe",

@@ -15,9 +15,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import CoroutineType
 from typing import Any, Final
 
-from madang.core.hub import INVALID_NAMESPACE, Namespace, Socket
+from madang.core.hub import INVALID_NAMESPACE
 from madang.core.injection import Auth
 from madang.core.listeners import LIFE_CYCLE, Handler, Listeners
+from madang.core.namespace import Namespace
+from madang.core.socket import Socket
 from madang.errors import ConnectionRefused, InvalidArguments, LocalProtocolError, Reason, RemoteProtocolError
 from madang.packet import Packet
 from madang.tasks import start

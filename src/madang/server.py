@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 from madang.config import Config, Recovery
 from madang.core.ack import Ack
 from madang.core.engine import Engine
-from madang.core.hub import Hub, Namespace, Socket
+from madang.core.hub import Hub
 from madang.core.listeners import AnyFunction, Listeners, Listening
+from madang.core.namespace import Namespace
 from madang.core.outgoing import Outgoing
 from madang.core.patterns import Predicate
 from madang.core.recovery import Memory
 from madang.core.session import Session
+from madang.core.socket import Socket
 from madang.core.target import Crowd, Target
 from madang.dispatch import Dispatcher, logger
 from madang.errors import (

@@ -28,7 +28,7 @@ from typing import Any
 
 import pytest
 
-from madang.core.hub import Socket
+from madang.core.socket import Socket
 from madang.errors import ConnectionRefused, RequestRefused
 from madang.packet import Frame
 from madang.server import Server

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from madang import Namespace
-from madang.core.hub import Socket
+from madang.core.socket import Socket
 from madang.errors import AckTimeout, LocalProtocolError, Reason, WrongThreadError
 from madang.testing import EngineKit, LinkClient, PollingClient
 from madang.threadsafe import ThreadsafeSocket

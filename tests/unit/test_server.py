@@ -14,7 +14,7 @@ import pytest
 
 from madang import tasks
 from madang.config import Config
-from madang.core.hub import Socket
+from madang.core.socket import Socket
 from madang.errors import (
     AckTimeout,
     ConfigError,

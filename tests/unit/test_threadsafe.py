@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from madang import Server
-from madang.core.hub import Socket
+from madang.core.socket import Socket
 from madang.errors import (
     AckTimeout,
     Disconnected,

@@ -11,8 +11,9 @@ import msgspec
 import orjson
 import pytest
 
-from madang.core.hub import Namespace, Socket
+from madang.core.namespace import Namespace
 from madang.core.shapes import Arguments
+from madang.core.socket import Socket
 from madang.errors import InvalidArguments, LocalProtocolError
 from madang.packet import EVENT, Packet
 from madang.parsers.json import JsonParser

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from madang.core.hub import Namespace
 from madang.core.listeners import Handler
+from madang.core.namespace import Namespace
 from madang.core.outgoing import Outgoing
 from madang.core.shapes import Arguments, parameters_of, resolve, supported
 

@@ -26,7 +26,8 @@ else:
     Answer = TypeVar("Answer")
 
 if TYPE_CHECKING:
-    from madang.core.hub import Hub, Socket
+    from madang.core.hub import Hub
+    from madang.core.socket import Socket
 
 __all__ = ["Ack", "Drain"]
 

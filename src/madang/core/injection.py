@@ -16,7 +16,7 @@ from madang.core.shapes import Checked, checked, frame_locals, resolve, unresolv
 from madang.errors import ConnectionRefused, LocalProtocolError, RemoteProtocolError
 
 if TYPE_CHECKING:
-    from madang.core.hub import Socket
+    from madang.core.socket import Socket
 
 __all__ = ["INJECTED", "Auth", "injecting"]
 

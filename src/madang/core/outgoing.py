@@ -16,7 +16,7 @@ from madang.core.target import check_event
 from madang.errors import LocalProtocolError
 
 if TYPE_CHECKING:
-    from madang.core.hub import Socket
+    from madang.core.socket import Socket
 
 __all__ = ["Emitting", "Outgoing"]
 

@@ -33,9 +33,9 @@ from madang.packet import EVENT, Encoded, Packet
 
 if TYPE_CHECKING:
     from madang.core.engine import Engine
-    from madang.core.hub import Socket
     from madang.core.prepared import Prepared
     from madang.core.session import Session
+    from madang.core.socket import Socket
 
 __all__ = ["RECOVERABLE", "Claim", "Entry", "Log", "Memory", "Shelf", "Stay"]
 

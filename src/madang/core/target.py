@@ -16,8 +16,9 @@ from madang.errors import LimitError, LocalProtocolError
 from madang.packet import EVENT, RESERVED_EVENTS, Packet
 
 if TYPE_CHECKING:
-    from madang.core.hub import Handshake, Namespace, Socket
+    from madang.core.namespace import Namespace
     from madang.core.recovery import Stay
+    from madang.core.socket import Handshake, Socket
 
 __all__ = ["Crowd", "RemoteSocket", "Sender", "Target", "check_event", "check_limit", "check_rooms"]
 

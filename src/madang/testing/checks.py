@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from madang.config import Config
-from madang.core.hub import Socket
 from madang.core.session import OPEN_STATE
+from madang.core.socket import Socket
 from madang.errors import EncodeError, Reason, RemoteProtocolError
 from madang.packet import (
     ACK,

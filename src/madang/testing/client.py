@@ -11,7 +11,7 @@ from madang.client.client import Client
 from madang.client.config import ClientConfig
 from madang.client.dial import Dialer
 from madang.client.socket import Auth, ClientSocket, Event, Events
-from madang.core.hub import Socket
+from madang.core.socket import Socket
 from madang.testing.loops import settle
 from madang.testing.network import MemoryNetwork
 

@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from madang.core.engine import Engine
-from madang.core.hub import Hub, Socket
+from madang.core.hub import Hub
 from madang.core.session import Session
+from madang.core.socket import Socket
 from madang.errors import RemoteProtocolError, RequestRefused
 from madang.packet import CONNECT, Frame, Packet
 from madang.server import Server

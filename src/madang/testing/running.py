@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 from madang.client.socket import Auth
-from madang.core.hub import Socket
+from madang.core.socket import Socket
 from madang.faces.asgi import ASGIApplication, ASGIFace
 from madang.server import Server
 from madang.testing.client import TestClient

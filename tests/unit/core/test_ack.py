@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from madang.core.hub import Socket
+from madang.core.socket import Socket
 from madang.errors import AckTimeout, Disconnected, Reason
 from madang.testing import EngineKit, LinkClient, PollingClient, Waiting
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from madang import LimitError, LocalProtocolError, RemoteSocket
-from madang.core.hub import Socket
+from madang.core.socket import Socket
 from madang.core.target import Crowd
 from madang.testing import EngineKit, LinkClient, Waiting
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from madang.core.hub import Namespace, Socket
+from madang.core.namespace import Namespace
+from madang.core.socket import Socket
 from madang.errors import (
     AckTimeout,
     ConnectionRefused,

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from madang.core.hub import Namespace, Socket
 from madang.core.listeners import LIFE_CYCLE, Handler
+from madang.core.namespace import Namespace
+from madang.core.socket import Socket
 from madang.errors import InvalidArguments, LocalProtocolError
 from madang.testing import EngineKit
 

@@ -8,9 +8,9 @@ import orjson
 import pydantic
 import pytest
 
-from madang.core.hub import Socket
 from madang.core.outgoing import Outgoing
 from madang.core.shapes import Arguments
+from madang.core.socket import Socket
 from madang.errors import AckTimeout, InvalidAnswer, LocalProtocolError
 from madang.testing import EngineKit, LinkClient
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from madang.config import Config, Recovery
-from madang.core.hub import Socket
 from madang.core.recovery import Memory, Stay
+from madang.core.socket import Socket
 from madang.errors import ConfigError, ConnectionRefused, Disconnected, EncodeError, LimitError, Reason
 from madang.testing import EngineKit, LinkClient, PollingClient, Waiting
 

@@ -18,7 +18,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coro
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, NoReturn
 
-from madang.core.hub import Namespace, Socket
+from madang.core.namespace import Namespace
+from madang.core.socket import Socket
 from madang.errors import (
     AckTimeout,
     ConfigError,
