@@ -1,6 +1,8 @@
 """Events, acknowledgements, namespaces: a client and our own server over real sockets."""
 
 import asyncio
+import json
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -120,6 +122,31 @@ async def test_handlers_that_fail(place: Any, caplog: pytest.LogCaptureFixture) 
         assert await client.call("ask me", "fails later") == "sorry"
         assert told == [("deliberate", "fails", [5]), ("deliberate, later", "fails later", [])]
         assert client.connected
+
+
+@dataclass
+class Headline:
+    title: str
+    rank: int = 0
+
+
+async def test_typed_handlers(place: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async with place() as here, here.client() as client:
+        heard: list[Any] = []
+
+        @client.on("headline")
+        def headline(one: Headline, *others: Headline) -> str:
+            heard.append((one, *others))
+            return one.title
+
+        assert await client.call("ask me", "headline", {"title": "a"}, {"title": "b", "rank": 2}) == "a"
+        assert heard == [(Headline("a"), Headline("b", 2))]
+        refused = await client.call("ask me", "headline", {"title": 5})
+        assert "str" in json.dumps(refused)
+        client.emit("say", "headline", "no headline")
+        await client.call("echo")
+        assert len(heard) == 1
+        assert caplog.text.count("doesn't suit its handler") == 2
 
 
 async def test_once_off_and_catch_all(place: Any) -> None:

@@ -21,12 +21,18 @@ Answer = Callable[[Any], None]
 
 
 class ClientHandler(Handler):
-    """A function that a client has registered: it receives the arguments, and nothing before them."""
+    """A function that a client has registered: it receives the arguments, and nothing before them.
+
+    Args:
+        function: the function.
+        what: what it handles, for messages.
+        typed: whether its annotations decode the arguments, as on the server.
+    """
 
     __slots__ = ()
 
-    def __init__(self, function: Callable[..., Any], what: str) -> None:
-        super().__init__(function, leading=0, what=what)
+    def __init__(self, function: Callable[..., Any], what: str, *, typed: bool = False) -> None:
+        super().__init__(function, leading=0, what=what, typed=typed)
 
 
 class Runner:
@@ -56,7 +62,10 @@ class Runner:
         """
         try:
             given: Sequence[Any] = args
-            if not handler.required <= len(args) <= handler.accepted:
+            shape = handler.settle()
+            if shape is not None:
+                given = shape.convert(event, args)
+            elif not handler.required <= len(args) <= handler.accepted:
                 given = handler.fit(event, args)
             result = handler.function(*given)
             if result.__class__ is CoroutineType:

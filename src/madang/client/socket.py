@@ -250,8 +250,10 @@ class ClientSocket:
     def on(self, event: str, handler: Any = None) -> Any:
         """Register a handler of an event, as a decorator or directly.
 
-        The handler, `def` or `async def`, receives the event's arguments; those that it doesn't take are cut. What it
-        returns is the acknowledgement, if the server asked for one: a tuple is several arguments, None is none.
+        The handler, `def` or `async def`, receives the event's arguments; those that it doesn't take are cut. Its
+        annotations decode and check them, as on the server: what doesn't suit goes to `on_error` or the log, not to the
+        handler. What it returns is the acknowledgement, if the server asked for one: a tuple is several arguments, None
+        is none.
 
         Three events tell of the socket's life: "connect" (), "disconnect" (reason) and "connect_error" (error). They
         may have several handlers; any other event has one.
@@ -310,7 +312,7 @@ class ClientSocket:
                 f'the event "{event}" is handled by {self._handlers[event].name} already; remove that with '
                 f'off("{event}")'
             )
-        self._handlers[event] = ClientHandler(function, f'"{event}"')
+        self._handlers[event] = ClientHandler(function, f'"{event}"', typed=True)
         if once:
             self._once.add(event)
 

@@ -19,6 +19,7 @@ from madang.packet import (
     EVENT,
     MESSAGE,
     PING,
+    Frame,
     Packet,
     restore_attachments,
 )
@@ -169,7 +170,12 @@ def check_wire(wire: Wire, parser: Parser) -> None:
     assert wire.split(wire.join(everything[:3]), few) == everything[:3]
     _check_refused(lambda: wire.split(wire.join(everything[:4]), few), "max_packets_per_payload")
 
-    hello = wire.open(Open("0123456789abcdefghij", ["websocket"], 25.0, 20.0, 1_000_000))
+    assert wire.recognises(wire.query), f"{wire.name} doesn't recognise a client that speaks it"
+    greeting = Open("0123456789abcdefghij", ["websocket"], 25.0, 20.0, 1_000_000)
+    hello = wire.open(greeting)
+    assert wire.greeted(hello) == greeting, f"{wire.name} reads {wire.greeted(hello)} where it wrote {greeting}"
+    for frame in (*everything, *_GARBAGE_TEXT, *_GARBAGE_BYTES):
+        _check_no_greeting(wire, frame)
     assert "0123456789abcdefghij" in str(hello), f"{wire.name} doesn't tell the client its id"
     assert wire.split(wire.join([hello]), limits) == [hello]
 
@@ -311,6 +317,15 @@ def _check_stateless(one: Parser | Wire | Transport) -> None:
     assert isinstance(one.name, str), f"{one!r} has no name"
     assert one.name.isidentifier(), f"{one.name!r} can't be the name of a module"
     assert not getattr(one, "__dict__", None), f"{one.name} keeps {vars(one)}; one object serves all clients"
+
+
+def _check_no_greeting(wire: Wire, frame: Frame) -> None:
+    try:
+        read = wire.greeted(frame)
+    except RemoteProtocolError as error:
+        assert error.rule, f"{wire.name} names no rule for {frame!r}"
+    else:
+        raise AssertionError(f"{wire.name} takes {frame!r} for a greeting: {read}")
 
 
 def _check_refused(call: Callable[[], object], rule: str) -> None:

@@ -1,6 +1,7 @@
 """Engine.IO 4 with Socket.IO 5: golden frames and payloads, attachments in frames of their own, limits."""
 
 import base64
+import contextlib
 import json
 from typing import ClassVar
 
@@ -70,6 +71,30 @@ def test_open() -> None:
         '0{"sid":"lv_VI97HAXpY6yYWAAAC","upgrades":["websocket"],'
         '"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}'
     )
+
+
+@settings(max_examples=300)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "sid": st.text(max_size=5) | st.integers(),
+            "upgrades": st.lists(st.text(max_size=5) | st.none(), max_size=2) | st.text(max_size=2),
+            "pingInterval": st.floats() | st.integers() | st.text(max_size=2),
+            "pingTimeout": st.floats(1, 100) | st.booleans(),
+            "maxPayload": st.integers() | st.none() | st.floats(),
+        },
+    )
+    | st.lists(st.integers())
+)
+def test_greetings_are_read_or_refused(body: object) -> None:
+    frame = "0" + json.dumps(body)
+    with contextlib.suppress(RemoteProtocolError):
+        hello = WIRE.greeted(frame)
+        assert hello.sid
+        assert 0 < hello.ping_interval_seconds < 1e9
+        assert 0 < hello.ping_timeout_seconds < 1e9
+        assert hello.max_payload_bytes >= 0
 
 
 def test_open_in_whole_milliseconds() -> None:
