@@ -102,30 +102,33 @@ class _ShapedJsonParser(JsonParser):
         self._shapes = shapes
 
     def decode(self, content: Frame, start: int, limits: Config) -> Packet:
-        if isinstance(content, str) and content[start : start + 1] == "2":
-            body = content.find("[", start)
-            head = content[start + 1 : body]
-            if not head or (head.isdecimal() and head.isascii() and len(head) < 16):
-                namespace, id_ = "/", int(head) if head else None
-            else:
-                match = _HEAD.match(content, start + 1)
-                assert match is not None  # every part of the pattern may be empty  # noqa: S101
-                count, name, digits = match.groups()
-                if count is not None or match.end() != body:
-                    return super().decode(content, start, limits)
-                namespace, id_ = namespace_of(name or ""), None if digits is None else int(digits)
-            shapes = self._shapes.get(namespace)
-            if shapes:
-                # Names that JSON has to escape have no shape here.
-                shape = shapes.get(content[body + 2 : content.find('"', body + 2)])
-                if shape is not None:
-                    text = content[body:]
-                    _check_depth(text, limits)
-                    try:
-                        return _ShapedPacket(shape, text, shape.decode(text), namespace, id_)
-                    except Exception:  # noqa: S110  # validators of the user run in there
-                        pass  # decoded again below, to find out what is wrong
-        return super().decode(content, start, limits)
+        if isinstance(content, bytes) or content[start : start + 1] != "2":
+            return super().decode(content, start, limits)
+        body = content.find("[", start)
+        head = content[start + 1 : body]
+        if not head or (head.isdecimal() and head.isascii() and len(head) < 16):
+            namespace, id_ = "/", int(head) if head else None
+        else:
+            match = _HEAD.match(content, start + 1)
+            assert match is not None  # every part of the pattern may be empty  # noqa: S101
+            count, name, digits = match.groups()
+            if count is not None or match.end() != body:
+                return super().decode(content, start, limits)
+            namespace, id_ = namespace_of(name or ""), None if digits is None else int(digits)
+        text = content[body:]
+        shapes = self._shapes.get(namespace)
+        if shapes:
+            # Names that JSON has to escape have no shape here.
+            shape = shapes.get(content[body + 2 : content.find('"', body + 2)])
+            if shape is not None:
+                _check_depth(text, limits)
+                try:
+                    return _ShapedPacket(shape, text, shape.decode(text), namespace, id_)
+                except Exception:  # noqa: S110  # validators of the user run in there
+                    pass  # decoded again below, to find out what is wrong
+        data = _load(text, limits)
+        check_event(data, limits)
+        return Packet(EVENT, data, namespace, id_)
 
 
 class _ShapedPacket(Packet):
