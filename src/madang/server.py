@@ -454,6 +454,7 @@ class Server(Crowd, Listening):
         if self._loop is not None:
             engine.reset()
             self.hub.reset()
+            self._dispatcher.workers.stop()
             self._started = False
             self._closing = None
         self._loop = loop
@@ -541,13 +542,21 @@ class Server(Crowd, Listening):
     async def close(self) -> None:
         """Stop: disconnect all clients, let their handlers end, run the functions of `on_stop`.
 
-        Handlers that still run after `shutdown_timeout_seconds` are cancelled. A second call waits for the first.
+        Handlers that still run after `shutdown_timeout_seconds` are cancelled. A second call waits for the first; but
+        in a handler, in what was spawned and in a function of `on_stop`, for which the first waits, it returns at once.
         """
+        caller = asyncio.current_task()
         if self._closing is None:
             if self._loop is None:
                 return
-            self._closing = self._loop.create_task(self._close(asyncio.current_task()))
+            self._closing = self._loop.create_task(self._close(caller))
+        elif caller is self._closing or caller in self._awaited():
+            return  # each would wait for the other
         await asyncio.shield(self._closing)
+
+    def _awaited(self) -> set[asyncio.Task[Any]]:
+        """What has to end before the server can."""
+        return {*self._dispatcher.tasks, *self._spawned, *self._mailbox.tasks}
 
     async def _close(self, caller: asyncio.Task[Any] | None) -> None:
         self.disconnect_all()
@@ -575,7 +584,7 @@ class Server(Crowd, Listening):
         end = loop.time() + seconds
         handlers = self._dispatcher.tasks
         # A handler that closes the server is not waited for: it waits for this.
-        while tasks := ({*handlers, *self._spawned, *self._mailbox.tasks} - {caller}):
+        while tasks := self._awaited() - {caller}:
             _, running = await asyncio.wait(tasks, timeout=max(0.0, end - loop.time()))
             for task in running:
                 handler, event, socket = handlers.get(task, (None, "", None))

@@ -98,18 +98,19 @@ class Workers:
         """What a thread does."""
         while (job := jobs.get()) is not None:
             job.do()
-            if not self._post(lambda job=job: self._ended(job)):  # type: ignore[misc]
+            if not self._post(lambda job=job: self._ended(job, jobs)):  # type: ignore[misc]
                 return  # there is no event loop any more
             del job
 
-    def _ended(self, job: _Job) -> None:
-        self.busy -= 1
-        if self._waiting:
-            whose = next(iter(self._waiting))
-            jobs = self._waiting.pop(whose)
-            self._begin(jobs.popleft())
-            if jobs:
-                self._waiting[whose] = jobs  # behind the others
+    def _ended(self, job: _Job, jobs: SimpleQueue[_Job | None]) -> None:
+        if jobs is self._jobs:  # else its thread was given up by `stop`, and counts no more
+            self.busy -= 1
+            if self._waiting:
+                whose = next(iter(self._waiting))
+                waiting = self._waiting.pop(whose)
+                self._begin(waiting.popleft())
+                if waiting:
+                    self._waiting[whose] = waiting  # behind the others
         if not job.future.done():
             job.future.set_result(None)
 

@@ -683,6 +683,30 @@ async def test_a_shutdown_names_the_handler_that_blocks(caplog: pytest.LogCaptur
     gate.set()
 
 
+async def test_a_thread_that_blocked_through_a_shutdown_counts_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    kit = EngineKit(shutdown_timeout_seconds=0.05)
+    gate, unblocked = threading.Event(), threading.Event()
+
+    @kit.io.on("block", thread=True)
+    def block(socket: ThreadsafeSocket) -> None:
+        gate.wait(10)
+        unblocked.set()
+
+    kit.io.on("quick", lambda socket: 1, thread=True)
+    await kit.io.start()
+    client, _ = arrive(kit)
+    client.say('42["block"]')
+    await kit.io.close()
+    await kit.io.start()
+    gate.set()
+    await asyncio.to_thread(unblocked.wait, 10)
+    await asyncio.sleep(0.02)  # its end comes to a server that has begun anew
+    assert kit.io.busy_threads == 0
+    client, _ = arrive(kit)
+    client.say('421["quick"]')
+    await until(lambda: client.heard() == ["431[1]"])
+
+
 async def test_a_shutdown_waits_for_threads(kit: EngineKit, caplog: pytest.LogCaptureFixture) -> None:
     log: Log = []
 

@@ -1051,6 +1051,33 @@ async def test_closing_in_a_handler(kit: EngineKit) -> None:
     assert log == ["handler", "stop"]
 
 
+@pytest.mark.parametrize("place", ["disconnect", "event", "on_stop", "spawned"])
+async def test_closing_in_what_the_end_waits_for(place: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A second call that waited for the first would hold it up."""
+    kit = EngineKit(shutdown_timeout_seconds=60)
+    log: Log = []
+
+    async def again(*_: Any) -> None:
+        try:
+            await asyncio.sleep(0)
+        finally:
+            await kit.io.close()
+            log.append(place)
+
+    if place in ("disconnect", "event"):
+        kit.io.on(place, again)
+    elif place == "on_stop":
+        kit.io.on_stop(again)
+    await kit.io.start()
+    client, _ = arrive(kit)
+    client.say('42["event"]')
+    if place == "spawned":
+        kit.io.spawn(again())
+    await asyncio.wait_for(kit.io.close(), 5)
+    assert log == [place]
+    assert not caplog.records
+
+
 async def test_a_close_that_is_cancelled_goes_on(kit: EngineKit) -> None:
     gate = Gate()
     log: Log = []
