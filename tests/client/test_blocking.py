@@ -178,7 +178,9 @@ def test_before_and_after(server: ServerProcess) -> None:
     client.emit("echo back", 1)
     client.connect()
     client.call("echo")
-    assert heard == ["out echo back", "out echo", "echo back", (1,)]
+    assert heard[0] == "out echo back"
+    heard.remove("out echo")  # its place among the others is that of another thread
+    assert heard[1:] == ["echo back", (1,)]
     assert len(opened) == 1
     client.off_any(any_)
     client.off_any_outgoing(out)
