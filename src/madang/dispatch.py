@@ -34,8 +34,8 @@ logger = logging.getLogger("madang")
 
 #: How many lines a second the log takes about what clients do wrong; it tells how many it left out.
 _CLIENT_LINES_PER_SECOND: Final = 100
-#: Ends after which an ordered handler still has its turn: the client had sent its event before it went. After the
-#: server's own ends it hasn't: who is thrown out shall do nothing more.
+#: Ends after which an event that had to wait, for an ordered handler or a middleware, still is handled: the client had
+#: sent it before it went. After the server's own ends it isn't: who is thrown out shall do nothing more.
 _CLIENTS_OWN_ENDS: Final = frozenset(
     {Reason.TRANSPORT_CLOSE, Reason.TRANSPORT_ERROR, Reason.PING_TIMEOUT, Reason.CLIENT_DISCONNECT}
 )
@@ -80,11 +80,13 @@ class Dispatcher:
             return
         if listeners.incoming or (own is not None and own.incoming):
             self.overhear(socket, [*listeners.incoming, *(own.incoming if own is not None else ())], packet.plain())
+            if _is_thrown_out(socket, event):
+                return
         handler = own.events.get(event) if own is not None else None
         if handler is None:
             handler = listeners.events.get(event)
             if handler is None:
-                logger.debug("nobody handles %r of %s", event, socket)
+                logger.debug("nobody handles %.200r of %s", event, socket)
                 return
         if packet.shape is not handler.shape:
             self._check(handler, socket, event, packet.plain(), id_)
@@ -126,9 +128,9 @@ class Dispatcher:
         while line:
             handler, session, event, data, id_ = line.popleft()
             session.vacate()
-            if socket._ended is not None and socket._ended not in _CLIENTS_OWN_ENDS and event not in LIFE_CYCLE:
-                logger.debug("%r of %s is left out: the server has disconnected it", event, socket)
-            elif self._start(handler, socket, event, data, id_):
+            if event not in LIFE_CYCLE and _is_thrown_out(socket, event):
+                continue
+            if self._start(handler, socket, event, data, id_):
                 return
         socket._line = None
 
@@ -211,14 +213,20 @@ class Dispatcher:
             await asyncio.wait((before,))
         try:
             for handler in tuple(own.middleware):
+                if _is_thrown_out(socket, data[0]):
+                    return
                 result = handler.function(data[0], list(data[1:]))
                 if isinstance(result, Awaitable):
                     await result
         except Exception as error:
             self._failed(error, socket, data[0], data, id_)
             return
+        if _is_thrown_out(socket, data[0]):
+            return
         listeners = socket.namespace.listeners
         self.overhear(socket, [*listeners.incoming, *own.incoming], data)
+        if _is_thrown_out(socket, data[0]):
+            return
         found = own.events.get(data[0]) or listeners.events.get(data[0])
         if found is not None:
             self._check(found, socket, data[0], data, id_)
@@ -241,11 +249,11 @@ class Dispatcher:
                 logger.exception("the on_error handler failed")
         if isinstance(error, RemoteProtocolError):
             # The client's fault, which it could repeat a thousand times a second: a line, not a traceback.
-            self.clients.warn("%r of %s: %s", event, socket, error)
+            self.clients.warn("%.200r of %s: %s", event, socket, error)
         elif isinstance(error, LocalProtocolError):
-            logger.error("the handler of %r for %s: %s", event, socket, error, exc_info=error)
+            logger.error("the handler of %.200r for %s: %s", event, socket, error, exc_info=error)
         else:
-            logger.error("the handler of %r for %s failed", event, socket, exc_info=error)
+            logger.error("the handler of %.200r for %s failed", event, socket, exc_info=error)
 
     def _invalid(
         self, error: InvalidArguments, socket: Socket, event: str, data: Sequence[Any], id_: int | None
@@ -399,6 +407,14 @@ class Dispatcher:
             socket.refuse(ConnectionRefused("Internal server error"))
         else:
             socket.accept()
+
+
+def _is_thrown_out(socket: Socket, event: str) -> bool:
+    """Whether the server has disconnected a client, whose event is left out then."""
+    if socket._ended is None or socket._ended in _CLIENTS_OWN_ENDS:
+        return False
+    logger.debug("%.200r of %s is left out: the server has disconnected it", event, socket)
+    return True
 
 
 class ClientLog:

@@ -23,6 +23,7 @@ from madang.errors import (
     EncodeError,
     LocalProtocolError,
     Reason,
+    RemoteProtocolError,
     WrongThreadError,
 )
 from madang.server import Server
@@ -614,6 +615,69 @@ async def test_middleware_of_a_socket(kit: EngineKit, caplog: pytest.LogCaptureF
     await turns()
     assert log == [("use", "forbidden", [])]
     assert errors_in(caplog) == [f"the handler of 'forbidden' for {socket} failed"]
+
+
+@pytest.mark.parametrize("place", ["middleware", "on_any", "both"])
+async def test_who_is_thrown_out_before_the_handler_is_not_handled(kit: EngineKit, place: str) -> None:
+    """Neither the event at which it happens, nor those that wait behind it for the middleware."""
+    log: Log = []
+
+    @kit.io.on("connection")
+    def connection(socket: Socket) -> None:
+        if place != "on_any":
+
+            @socket.use
+            async def throw_out(event: str, args: list[Any]) -> None:
+                log.append(("asked", args[0]))
+                await asyncio.sleep(0)
+                if place == "middleware" and args[0] == 1:
+                    socket.disconnect()
+
+    @kit.io.on_any
+    def hear(socket: Socket, event: str, number: int) -> None:
+        if place != "middleware" and number == 1:
+            socket.disconnect()
+
+    kit.io.on("e", lambda socket, number: log.append(number))
+    client, _ = arrive(kit)
+    client.say('42["e",0]', '42["e",1]', '42["e",2]')
+    await turns(10)
+    assert log == ([0] if place == "on_any" else [("asked", 0), 0, ("asked", 1)])
+
+
+async def test_what_a_client_had_sent_passes_the_middleware_after_its_end(kit: EngineKit) -> None:
+    log: Log = []
+
+    @kit.io.on("connection")
+    def connection(socket: Socket) -> None:
+        @socket.use
+        async def wait(event: str, args: list[Any]) -> None:
+            await asyncio.sleep(0)
+
+    kit.io.on("e", lambda socket, number: log.append(number))
+    client, _ = arrive(kit)
+    client.say('42["e",0]', '42["e",1]')
+    client.duplex.lose()
+    await turns(10)
+    assert log == [0, 1]
+
+
+async def test_a_long_name_of_an_event_is_cut_in_the_log(kit: EngineKit, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    @kit.io.on("connection")
+    def connection(socket: Socket) -> None:
+        @socket.use
+        def refuse(event: str, args: list[Any]) -> None:
+            raise PermissionError("members only") if args else RemoteProtocolError("no arguments")
+
+    client, socket = arrive(kit)
+    name = "e" * 100_000
+    client.say(f'42["{name}",1]', f'42["{name}"]')
+    socket.listeners.middleware.clear()
+    client.say(f'42["{name}"]')
+    assert len(caplog.records) >= 3
+    assert max(len(record.getMessage()) for record in caplog.records) < 400
 
 
 async def test_what_a_sockets_middleware_raises_may_be_answered(kit: EngineKit) -> None:
