@@ -467,6 +467,50 @@ async def test_who_owes_an_answer_may_not_send_for_ever() -> None:
     assert log == ["timeout"] * 100
 
 
+async def test_small_events_of_who_owes_an_answer_count_for_what_they_take() -> None:
+    kit = EngineKit(max_handlers_per_client=1, max_buffered_bytes=100_000, max_payload_bytes=100_000)
+    kit.io.on("e", lambda socket: ask(socket))
+
+    async def ask(socket: Socket) -> None:
+        await socket.call("ask", timeout=5)
+
+    client, _ = arrive(kit)
+    for _ in range(1000):
+        client.say('42["e"]')
+    assert client.duplex.unread is not None
+    assert 100 < 1000 - len(client.duplex.unread) < 300
+    client.duplex.lose()
+
+
+async def test_an_answer_is_read_as_soon_as_there_is_room_before_it() -> None:
+    kit = EngineKit(max_handlers_per_client=2, max_buffered_bytes=2000, max_payload_bytes=2000)
+    gates = Gates()
+    log: Log = []
+    kit.io.on("wait", gates)
+
+    @kit.io.on("ask")
+    async def ask(socket: Socket) -> None:
+        log.append(await socket.call("ask"))
+
+    client, _ = arrive(kit)
+    client.say('42["ask"]', '42["wait",0]')
+    [question] = client.heard()
+    assert question == '421["ask"]'
+    number = 0
+    while client.duplex.unread is None:
+        number += 1
+        client.say(f'42["wait",{number}]')
+    client.say('431["answer"]')
+    await turns()
+    assert log == []
+    await gates.open(0)
+    kit.turn()
+    await turns()
+    assert begun(gates)[:2] == [0, 1]
+    assert log == ["answer"]
+    client.duplex.lose()
+
+
 async def test_a_good_bye_waits_for_what_was_said_before() -> None:
     kit = EngineKit(max_handlers_per_client=1)
     gates = Gates()

@@ -23,6 +23,8 @@ __all__ = ["Hold"]
 
 #: How many packets are taken before other clients get their turn.
 _PACKETS_PER_TURN: Final = 512
+#: What a packet takes besides its text: else the smallest ones would take many times of what they count.
+_BYTES_PER_PACKET: Final = 400
 #: What keeps its order: all that handlers can tell, and the good-bye.
 _IN_ORDER: Final = frozenset({CONNECT, DISCONNECT, EVENT, CONNECT_ERROR, MESSAGE, CLOSE})
 
@@ -56,6 +58,7 @@ class Hold(Decoder):
         size = self._begun + len(frame)
         self._begun = 0 if packet is not None else size
         if packet is not None and packet.kind in _IN_ORDER:
+            size += _BYTES_PER_PACKET
             self._packets.append((packet, size))
             self._size += size
             packet = None
@@ -91,6 +94,7 @@ class Hold(Decoder):
             return
         for _ in range(min(len(self._packets), _PACKETS_PER_TURN)):
             if session.overloaded:
+                self.regulate()  # what was taken may have made room for an answer that is owed
                 return
             packet, size = self._packets.popleft()
             self._size -= size
