@@ -236,17 +236,20 @@ class Dispatcher:
         if isinstance(error, InvalidArguments):
             self._invalid(error, socket, event, data, id_)
             return
-        answer = None
         if self.on_error is not None:
             try:
                 answer = self.on_error(error, socket, event, list(data[1:]))
                 if answer.__class__ is CoroutineType:
-                    self.spawn(self._answer_error(answer, socket, id_))
+                    told = self._answer_error(answer, error, socket, event, id_)
+                    self._launch(told, socket, event, data, None)
                 elif answer is not None and id_ is not None:
                     socket.acknowledge(id_, answer)
                 return
             except Exception:
                 logger.exception("the on_error handler failed")
+        self._log(error, socket, event)
+
+    def _log(self, error: BaseException, socket: Socket, event: str) -> None:
         if isinstance(error, RemoteProtocolError):
             # The client's fault, which it could repeat a thousand times a second: a line, not a traceback.
             self.clients.warn("%.200r of %s: %s", event, socket, error)
@@ -267,28 +270,43 @@ class Dispatcher:
             try:
                 other = self.on_invalid(error, socket, event, list(data[1:]))
                 if other.__class__ is CoroutineType:
-                    self.spawn(self._answer_invalid(other, answer, socket, id_))
+                    told = self._answer_invalid(other, answer, socket, id_)
+                    self._launch(told, socket, event, data, None)
                     return
                 answer = answer if other is None else other
             except Exception:
                 logger.exception("the on_invalid handler failed")
+        self._refuse(answer, socket, id_)
+
+    # A client may make as many of these wait as of its handlers, and no more.
+
+    async def _answer_error(
+        self, coroutine: Coroutine[Any, Any, Any], error: BaseException, socket: Socket, event: str, id_: int | None
+    ) -> None:
+        try:
+            answer = await coroutine
+            if answer is not None and id_ is not None:
+                socket.acknowledge(id_, answer)
+        except Exception:
+            logger.exception("the on_error handler failed")
+            self._log(error, socket, event)
+
+    async def _answer_invalid(
+        self, coroutine: Coroutine[Any, Any, Any], answer: Any, socket: Socket, id_: int | None
+    ) -> None:
+        try:
+            other = await coroutine
+            answer = answer if other is None else other
+        except Exception:
+            logger.exception("the on_invalid handler failed")
+        self._refuse(answer, socket, id_)
+
+    def _refuse(self, answer: Any, socket: Socket, id_: int | None) -> None:
         if id_ is not None:
             try:
                 socket.acknowledge(id_, answer)
             except LocalProtocolError:
                 logger.exception("the answer of the on_invalid handler can't be sent")
-
-    async def _answer_invalid(
-        self, coroutine: Coroutine[Any, Any, Any], answer: Any, socket: Socket, id_: int | None
-    ) -> None:
-        other = await coroutine
-        if id_ is not None:
-            socket.acknowledge(id_, answer if other is None else other)
-
-    async def _answer_error(self, coroutine: Coroutine[Any, Any, Any], socket: Socket, id_: int | None) -> None:
-        answer = await coroutine
-        if answer is not None and id_ is not None:
-            socket.acknowledge(id_, answer)
 
     def overhear(self, socket: Socket, handlers: list[Handler], data: Sequence[Any]) -> None:
         """Run catch-all listeners."""

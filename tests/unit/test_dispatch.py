@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import json
 import logging
 import threading
 import time
@@ -12,7 +13,7 @@ import pytest
 
 from madang import Namespace
 from madang.core.socket import Socket
-from madang.errors import AckTimeout, LocalProtocolError, Reason, WrongThreadError
+from madang.errors import AckTimeout, InvalidArguments, LocalProtocolError, Reason, WrongThreadError
 from madang.testing import EngineKit, LinkClient, PollingClient
 from madang.threadsafe import ThreadsafeSocket
 
@@ -465,6 +466,36 @@ async def test_who_owes_an_answer_may_not_send_for_ever() -> None:
         await turns()
         kit.turn()
     assert log == ["timeout"] * 100
+
+
+@pytest.mark.parametrize("kind", ["error", "invalid"])
+async def test_a_client_cannot_pile_up_what_waits_about_its_mistakes(kind: str) -> None:
+    kit = EngineKit(max_handlers_per_client=4)
+    gates = Gates()
+
+    @kit.io.on("e")
+    def e(socket: Socket, number: int) -> None:
+        raise ValueError(number)
+
+    @kit.io.on_error
+    async def failed(error: BaseException, socket: Socket, event: str, args: list[Any]) -> None:
+        await gates(socket, args[0])
+
+    @kit.io.on_invalid
+    async def invalid(error: InvalidArguments, socket: Socket, event: str, args: list[Any]) -> None:
+        await gates(socket, args[0])
+
+    client, _ = arrive(kit)
+    names = [number if kind == "error" else f"no number {number}" for number in range(10)]
+    for name in names:
+        client.say(f'42["e",{json.dumps(name)}]')
+    assert begun(gates) == names[:4]
+    for name in names:
+        await gates.open(name)
+        kit.turn()
+        await turns()
+    assert begun(gates) == names
+    assert client.session.load == 0
 
 
 async def test_small_events_of_who_owes_an_answer_count_for_what_they_take() -> None:

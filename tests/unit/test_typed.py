@@ -307,6 +307,13 @@ async def test_on_invalid(kit: EngineKit, caplog: pytest.LogCaptureFixture) -> N
     assert ask(client, "e", None) == fault("e", 0, message="Expected `int`, got `null`")
 
     @kit.io.on_invalid
+    async def broken_later(error: InvalidArguments, *rest: Any) -> Any:
+        raise RuntimeError("broken")
+
+    assert ask(client, "e", None) == fault("e", 0, message="Expected `int`, got `null`")
+    assert caplog.records[-1].getMessage() == "the on_invalid handler failed"
+
+    @kit.io.on_invalid
     def broken(error: InvalidArguments, *rest: Any) -> Any:
         raise RuntimeError("broken")
 
