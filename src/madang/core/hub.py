@@ -120,20 +120,23 @@ class Hub:
         if namespace._pattern is not None:
             if any(one._pattern and one._pattern.source == namespace._pattern.source for one in self.parents):
                 raise LocalProtocolError(f"there is a namespace for the pattern {namespace.name!r} already")
-            namespace._hub = self
+            self._take_in(namespace)
             self.parents.append(namespace)
             return
         if namespace.name in self.namespaces:
             raise LocalProtocolError(f"there is a namespace {namespace.name!r} already; use io.of({namespace.name!r})")
         self._resting.pop(namespace.name, None)
-        namespace._hub = self
+        self._take_in(namespace)
         if self.memory is not None:
             namespace._log = Log(self.memory, namespace.name)
-        if not namespace._ordered_is_set:
-            namespace.listeners.order(self._ordered)
         self.namespaces[namespace.name] = namespace
         self.shapes[namespace.name] = namespace.listeners.shapes
         self.appeared(namespace)
+
+    def _take_in(self, namespace: Namespace) -> None:
+        namespace._hub = self
+        if not namespace._ordered_is_set:
+            namespace.listeners.order(self._ordered)
 
     # Namespaces that patterns make
 
@@ -297,8 +300,10 @@ class Hub:
             self._find_pattern(socket)
 
     def _examine(self, socket: Socket, namespace: Namespace) -> None:
-        if self.memory is not None and namespace._log is not None:
-            claim = self.memory.claim(namespace._log, socket.session, socket._auth)
+        if self.memory is not None and namespace._log is not None and type(pid := socket._auth.get("pid")) is str:
+            claim = self.memory.claim(namespace._log, socket.session, pid, socket._auth.get("offset"))
+            # Both are the protocol's: handlers may want auth to be just what the client's program has given.
+            socket._auth = {key: value for key, value in socket._auth.items() if key not in ("pid", "offset")}
             if claim is not None:
                 socket._claims(claim)
                 if self.memory.settings.skip_middleware:

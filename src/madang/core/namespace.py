@@ -18,7 +18,7 @@ from madang.core.patterns import Pattern, Predicate, is_pattern
 from madang.core.recovery import Log
 from madang.core.relay import check_server_side
 from madang.core.socket import Socket
-from madang.core.target import Crowd, Target
+from madang.core.target import Crowd, Target, check_timeout
 from madang.errors import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -364,8 +364,7 @@ class Namespace(Crowd, Listening):
             ```
         """
         seconds = timeout if timeout is not None else self.hub.engine.config.ack_timeout_seconds
-        if not seconds > 0:
-            raise LocalProtocolError(f"a timeout must be a positive number of seconds, not {seconds!r}")
+        check_timeout(seconds)
         ack = Ack(self.hub, seconds, 0)
         self._say_to_servers([event, *args], ack)
         return ack

@@ -291,9 +291,17 @@ class Log:
             found = sorted({entry.sequence: entry for entry in found}.values(), key=_BY_SEQUENCE)
         found = [entry for entry in found if entry.sender != stay.id]
         if any(entry.excluded for entry in found):
+            # Of what has arrived for sure, only what it was excluded from is behind its offset; the rooms that it was
+            # in then may be forgotten.
             past = stay.past()
             found = [
-                entry for entry in found if not any(stay.was_in(room, entry.sequence, past) for room in entry.excluded)
+                entry
+                for entry in found
+                if not entry.excluded
+                or (
+                    entry.at >= confirmed
+                    and not any(stay.was_in(room, entry.sequence, past) for room in entry.excluded)
+                )
             ]
         if sum(entry.encoded.size for entry in found) > settings.max_replay_bytes:
             return None
@@ -458,27 +466,25 @@ class Memory(Timed):
         log.stays += 1
         return stay
 
-    def claim(self, log: Log, session: Session, auth: Any) -> Claim | None:
-        """See what a client offers that joins a namespace.
+    def claim(self, log: Log, session: Session, pid: str, offset: Any) -> Claim | None:
+        """See what a client offers that comes back to a namespace.
 
         Args:
             log: of the namespace.
             session: the client's connection.
-            auth: what came with the CONNECT packet.
+            pid: the secret id that came with the CONNECT packet.
+            offset: what came as the offset of the last event that it has seen.
 
         Returns:
-            What it may have; None: it is new.
+            What it may have; None: it begins anew.
         """
-        pid = auth.get("pid") if isinstance(auth, dict) else None
-        if type(pid) is not str:
-            return None
         stay = self.stays.get(pid)
         missed = None
         if stay is None or stay.log is not log:
             why = "its session is not known, or not any more"
         elif session.wire is not self.wire or session.parser is not self.engine._parser:
             why = "it has come back with another generation or parser"
-        elif (position := self._position(auth.get("offset"))) is None:
+        elif (position := self._position(offset)) is None:
             why = "its offset is none of ours"
         elif (missed := log.missed(stay, position)) is None:
             why = "what it has missed is not kept, or too much"
@@ -552,8 +558,8 @@ class Claim:
         if old is not None:
             old.session.close(Reason.TRANSPORT_CLOSE, discard=True)
         log = stay.log
-        if not stay.absent:
-            return None  # it has expired, or a handler has ended it
+        if not stay.absent or socket._ended is not None:
+            return None  # it has expired, or a handler of the old one's end has ended it, or the new one
         missed = self.missed
         if log.memory.sequence != self.sequence:
             more = log.missed(stay, self.sequence)
@@ -618,6 +624,11 @@ class Stay(Timed):
         self._since = log.memory.engine.clock()
         self._joined: dict[str, int] = dict.fromkeys(socket._rooms or (), self.start)
         self._left: deque[tuple[str, int, int, float]] | None = None
+
+    @property
+    def awaited(self) -> bool:
+        """Whether it is here, or may come back."""
+        return self.socket is not None or self.absent
 
     # Where it is and was
 
@@ -707,7 +718,7 @@ class Stay(Timed):
 
     def emit(self, data: list[Any]) -> None:
         """Send it an event, now or when it comes back."""
-        if self.socket is None and not self.absent:
+        if not self.awaited:
             return
         encoded = self.log.keep(data, (self.id,))
         if self.socket is not None:

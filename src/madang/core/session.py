@@ -111,6 +111,8 @@ class Session(Timed):
         "_outbox",
         "_ping_due",
         "_pinged",
+        "_pings",
+        "_pings_since",
         "_poll",
         "_posting",
         "_probe",
@@ -160,7 +162,9 @@ class Session(Timed):
         self._heard = False
         self._hold: Hold | None = None
         self.load = 0
-        self._pinged = 0.0  # when the ping was sent that is not answered yet
+        self._pinged = 0.0  # when the ping was sent since which no pong has come
+        self._pings = 0  # how many are not answered yet
+        self._pings_since = 0.0  # when the first of them was sent
         self.confirmed = 0.0
         now = engine.clock()
         self._connect_by = now + engine.config.connect_timeout_seconds
@@ -298,9 +302,10 @@ class Session(Timed):
             if not self.wire.server_pings:
                 self.fail(RemoteProtocolError("a pong that nobody asked for", rule="heartbeat"))
                 return
-            if self._pinged:
-                self.confirmed = self._pinged
-                self._pinged = 0.0
+            self._pinged = 0.0
+            if self._pings:  # of several, it may be the answer to any: the first was sent before all of them
+                self._pings -= 1
+                self.confirmed = self._pings_since
             self._ping_due = self._engine.clock() + self._engine.config.ping_interval_seconds
             self._rearm()
         elif kind == CLOSE:
@@ -554,6 +559,13 @@ class Session(Timed):
         """How long a client that sends the pings itself may be silent."""
         return self._engine.config.ping_interval_seconds + self._engine.config.ping_timeout_seconds
 
+    def _ping(self, now: float) -> None:
+        self.send(_PING_PACKET)
+        self._pinged = self._pinged or now
+        if not self._pings:
+            self._pings_since = now
+        self._pings += 1
+
     def expire(self, now: float) -> None:
         """Send the ping that is due, or close for what didn't come in time."""
         if self.state == CLOSING:
@@ -577,16 +589,14 @@ class Session(Timed):
             self._ping_due = now + self._patience()
         elif now >= self._ping_due and self._hold is not None:
             # The client waits for pings. Its pongs may stand behind what isn't read: they are no sign of anything.
-            self.send(_PING_PACKET)
-            self._pinged = self._pinged or now  # the next pong answers the first of them
+            self._ping(now)
             self._ping_due = now + self._engine.config.ping_interval_seconds
         elif now >= self._ping_due:
             if self._pinged and not self._heard:
                 self.close(Reason.PING_TIMEOUT, discard=True)
                 return
             if not self._pinged:
-                self.send(_PING_PACKET)
-                self._pinged = now
+                self._ping(now)
             # Anything that came since the ping shows that the client lives; a pong may wait behind a large upload.
             self._heard = False
             # A timer that is a little late must not add up; after a long stall the client gets its full time.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from madang.core.recovery import Stay
     from madang.core.socket import Handshake, Socket
 
-__all__ = ["Crowd", "RemoteSocket", "Sender", "Target", "check_event", "check_limit", "check_rooms"]
+__all__ = ["Crowd", "RemoteSocket", "Sender", "Target", "check_event", "check_limit", "check_rooms", "check_timeout"]
 
 
 class Sender:
@@ -353,8 +353,7 @@ class Target(Crowd):
         hub.guard()
         if seconds is None:
             seconds = hub.engine.config.ack_timeout_seconds
-        if not seconds > 0:
-            raise LocalProtocolError(f"a timeout must be a positive number of seconds, not {seconds!r}")
+        check_timeout(seconds)
         members = list(self._members())
         wanted = None if returns is None else checked(returns, f'the call of "{event}"', "returns")
         ack = Ack(hub, seconds, None if self._only is not None else len(members), wanted)
@@ -418,12 +417,12 @@ class Target(Crowd):
             prepared = Prepared(Packet(EVENT, data, namespace.name, id_), self._compress)
         volatile = self._volatile
         log = namespace._log
-        if log is not None and id_ is None:
-            only, rooms = self._only, self._rooms
-            if only is not None:
-                rooms = (only.id,)
-            if log.stays and (only is None or only._stay is not None):
-                log.number(prepared, rooms, self._except, self._sender, self._compress, volatile)
+        if log is not None and id_ is None and log.stays:
+            only = self._only
+            if only is None:
+                log.number(prepared, self._rooms, self._except, self._sender, self._compress, volatile)
+            elif only._stay is not None and only._stay.awaited:
+                log.number(prepared, (only.id,), (), None, self._compress, volatile)
         wire = parser = encoded = None
         for socket in members:
             session = socket.session
@@ -459,6 +458,16 @@ def check_rooms(rooms: tuple[Any, ...]) -> None:
         if not isinstance(room, str):
             hint = "; give rooms one by one: to(*rooms)" if isinstance(room, list | tuple | set | frozenset) else ""
             raise LocalProtocolError(f"a room's name must be a string, not {room!r:.80}{hint}")
+
+
+def check_timeout(seconds: Any) -> None:
+    """Refuse what is no time to wait for an answer.
+
+    Raises:
+        LocalProtocolError: it is no number, or none that ends.
+    """
+    if not (isinstance(seconds, int | float) and 0 < seconds < 1e9):
+        raise LocalProtocolError(f"a timeout must be a positive number of seconds, not {seconds!r}")
 
 
 def check_limit(id_: str, count: int, limit: int) -> None:

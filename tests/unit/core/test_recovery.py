@@ -1,8 +1,10 @@
 """Connection state recovery: none lost, none twice, in order, within the limits; again and again."""
 
+import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -501,6 +503,64 @@ def test_disconnect_in_a_handler_of_the_end(kit: EngineKit, person: Person, even
     assert not person.recovered
 
 
+def test_a_handler_of_the_end_ends_the_connection_that_takes_over(kit: EngineKit, person: Person) -> None:
+    others = kit.io.of("/others")
+    id_ = person.id
+    ends = 1
+
+    @kit.io.on("disconnect")
+    def gone(socket: Socket, reason: str) -> None:
+        nonlocal ends
+        if ends:
+            ends -= 1
+            others.disconnect_sockets(close=True)
+
+    person.vanish()
+    link = kit.websocket()
+    link.say("40/others,")
+    link.say(f'40{{"pid":"{person.pid}"}}')
+    assert not link.session.sockets["/others"]
+    assert link.session.ended == Reason.SERVER_DISCONNECT
+    assert not kit.io.sockets, "none that nobody is behind"
+    kit.io.emit("e", 1)
+    person.connect()
+    assert person.recovered
+    assert person.id == id_
+    assert person.numbers == [1]
+
+
+def test_auth_is_what_the_program_gave(kit: EngineKit, person: Person) -> None:
+    class Token(msgspec.Struct, forbid_unknown_fields=True):
+        token: str = ""
+
+    seen: list[Any] = []
+
+    @kit.io.on("connection")
+    def connection(socket: Socket, *, auth: Token) -> None:
+        seen.append((auth.token, socket.handshake.auth))
+
+    kit.io.emit("e", 1)
+    person.read()
+    person.drop()
+    person.connect(token="a")
+    assert person.recovered
+    person.drop()
+    kit.advance(121)
+    person.connect(token="b")
+    assert not person.recovered
+    assert seen == [("a", {"token": "a"}), ("b", {"token": "b"})]
+
+
+def test_nothing_is_kept_for_one_that_cant_come_back(kit: EngineKit, person: Person) -> None:
+    Person(kit).connect()
+    socket = person.socket
+    socket.disconnect()
+    socket.emit("e", 1)
+    socket.compress(False).emit("e", 1)
+    socket.volatile.emit("e", 1)
+    assert len(memory_of(kit)) == 0
+
+
 @pytest.mark.parametrize("event", ["disconnecting", "disconnect"])
 def test_a_handler_of_the_end_forbids_the_take_over(kit: EngineKit, person: Person, event: str) -> None:
     kit.io.on(event, lambda socket, reason: socket.disconnect())
@@ -899,6 +959,62 @@ def test_rooms_left_are_forgotten_once_all_has_arrived(kit: EngineKit, person: P
     person.connect()
     assert person.recovered
     assert person.numbers == list(range(10))
+
+
+def test_what_it_was_excluded_from_in_a_room_that_is_forgotten(kit: EngineKit, person: Person) -> None:
+    socket = person.socket
+    kit.io.emit("e", 0)
+    socket.join("muted", "other")
+    kit.io.except_("muted").emit("e", 1)
+    socket.leave("muted")
+    kit.advance(kit.io.config.ping_interval_seconds + 1)
+    person.read()
+    kit.advance(1)
+    kit.io.to("elsewhere").emit("e", 2)
+    socket.leave("other")  # which forgets the rooms that were left before the ping
+    assert socket._stay is not None
+    assert len(socket._stay._left or ()) == 1
+    person.drop()
+    person.connect()
+    assert person.recovered
+    assert person.numbers == [0]
+
+
+async def test_a_pong_confirms_no_more_than_its_own_ping() -> None:
+    """Under back-pressure several pings may wait for their answers at once."""
+    kit = EngineKit(recovery=True, max_handlers_per_client=2, ack_timeout_seconds=1000)
+    gate = asyncio.Event()
+
+    @kit.io.on("wait")
+    async def wait(socket: Socket) -> None:
+        await gate.wait()
+
+    link = kit.websocket()
+    link.join()
+    session = link.session
+    link.say('42["wait"]', '42["wait"]')
+    [socket] = kit.io.sockets.values()
+    socket.call("question")  # so that it is read all the same
+    link.heard()
+    start = session._engine.clock()
+    kit.advance(26)
+    kit.advance(26)
+    second = session._engine.clock()
+    assert link.heard() == ["2", "2"]
+    link.say("3")
+    assert start < session.confirmed < second
+    kit.advance(26)
+    assert link.heard() == ["2"]
+    link.say("3")  # of the second ping, which nobody knows to be sent after the first
+    assert start < session.confirmed < second
+    link.say("3")
+    assert start < session.confirmed < second
+    kit.advance(26)
+    assert link.heard() == ["2"]
+    link.say("3")
+    assert session.confirmed > second + 26
+    gate.set()
+    await asyncio.sleep(0)
 
 
 def test_a_quiet_client_of_a_busy_server() -> None:
