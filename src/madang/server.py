@@ -357,13 +357,18 @@ class Server(Crowd, Listening):
         """Take in a namespace that was written as a class.
 
         Raises:
-            LocalProtocolError: there is one of this name already; register before anything calls `of(name)`.
+            LocalProtocolError: there is one of this name already, register before anything calls `of(name)`; or it
+                belongs to another server.
         """
+        if namespace._hub is not None and namespace._hub is not self.hub:
+            raise LocalProtocolError(
+                f"the namespace {namespace.name!r} belongs to another server; make one of its class for each"
+            )
         if namespace.name == "/" and not self._root.sockets:
             # The main namespace always exists; a class for it takes its place before anyone has come.
             known = self._root.listeners
             handlers = (known.events, known.life, known.middleware, known.incoming, known.outgoing)
-            if any(handlers) or known.rooms or known.server_side:
+            if any(handlers) or known.rooms or known.server_side or known.declared:
                 raise LocalProtocolError("the main namespace has handlers already; register its class before them")
             del self.hub.namespaces["/"]
             self._root = namespace

@@ -224,6 +224,20 @@ async def test_a_whole_server_in_order() -> None:
     assert begun(gates) == [1, 2]
 
 
+async def test_namespaces_of_patterns_of_a_server_in_order() -> None:
+    kit = EngineKit(ordered_handlers=True)
+    gates = Gates()
+    rooms = kit.io.of("/room-{id}")
+    rooms.on("e", gates)
+    assert rooms.ordered
+    client, _ = arrive(kit, "/room-a")
+    client.say('42/room-a,["e",1]', '42/room-a,["e",2]')
+    assert begun(gates) == [1]
+    await gates.open(1)
+    assert begun(gates) == [1, 2]
+    await gates.open(2)
+
+
 async def test_a_namespace_in_order(kit: EngineKit) -> None:
     gates = Gates()
     chat = kit.io.of("/chat")

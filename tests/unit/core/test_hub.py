@@ -753,12 +753,22 @@ def test_which_timeout(kit: EngineKit, call: Any, seconds: float) -> None:
     assert waiting.done
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
-def test_wrong_timeouts(kit: EngineKit, seconds: float) -> None:
-    _, [socket] = people(kit, 1)
-    for call in (socket.call, kit.io.call, kit.io.to("a").call):
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "5"])
+def test_wrong_timeouts(kit: EngineKit, seconds: Any) -> None:
+    [client], [socket] = people(kit, 1)
+    for call in (socket.call, kit.io.call, kit.io.to("a").call, kit.io.server_side_call):
         with pytest.raises(LocalProtocolError, match="a timeout must be a positive number of seconds, not"):
             call("e", timeout=seconds)
+    assert client.heard() == []
+
+
+def test_a_namespace_belongs_to_one_server(kit: EngineKit) -> None:
+    for name in ("/", "/chat"):
+        chat = Namespace(name)
+        kit.io.register(chat)
+        with pytest.raises(LocalProtocolError, match=f"the namespace '{name}' belongs to another server; make one of"):
+            EngineKit().io.register(chat)
+        assert chat.hub is kit.hub
 
 
 @pytest.mark.parametrize(
