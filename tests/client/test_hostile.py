@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -265,13 +267,23 @@ async def test_bad_websockets(answer: bytes, wrong: str) -> None:
         await client.close()
 
 
+def packed(coding: str, body: bytes) -> bytes:
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
 @pytest.mark.parametrize(
     ("answer", "wrong"),
     [
         (b"\x00" * 1000, "no answer from|no connection within"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "no connection within"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000, "has more than 1000 bytes"),
-        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\noops", "no answer from"),
+        (packed("gzip", b"oops"), "can't be unpacked"),
+        (packed("gzip", gzip.compress(b"hello")[:-3]), "ends too early"),
+        (packed("gzip", gzip.compress(bytes(1001))), "unpacks to more than 1000 bytes"),
+        (packed("deflate", zlib.compress(bytes(1001))), "unpacks to more than 1000 bytes"),
+        (packed("gzip, gzip", gzip.compress(gzip.compress(bytes(1_000_000)))), "packed by 'gzip, gzip'"),
+        (packed("br", b"\x0b\x02\x80hello\x03"), "packed by 'br'"),
         (b"HTTP/1.1 500 Oops\r\nContent-Length: 2\r\n\r\nno", "answered with status 500 no"),
     ],
 )

@@ -196,6 +196,17 @@ async def test_a_cut_cable_behind_a_proxy(place: Any, way: str) -> None:
             assert await client.call("echo", 1) == 1
 
 
+async def test_a_proxy_that_speaks_for_the_server(certificate: tuple[Path, Path]) -> None:
+    """What it sends behind its own answer, before TLS, must not be taken for the server's: it could set cookies."""
+    async with secure(certificate) as port, HttpProxy() as proxy:
+        proxy.said = b"HTTP/1.1 500 Oops\r\nSet-Cookie: session=mine\r\n\r\n"
+        settings = {"transports": ["websocket"], "ssl": certificate[1], "proxy": proxy.url, **QUICK}
+        client = Client(f"https://localhost:{port}", **settings)
+        with pytest.raises(ConnectError, match="in the server's name"):
+            await client.connect()
+        await client.close()
+
+
 # ---- cookies ----
 
 
@@ -250,6 +261,18 @@ async def test_a_cookie_of_the_websocket(place: Any) -> None:
             await until(lambda: len(heads) == 2)
         assert "Cookie:" not in heads[0]
         assert "\r\nCookie: sticky=7\r\n" in heads[1]
+
+
+async def test_cookies_that_cannot_be_kept(place: Any) -> None:
+    """Those that could not be sent back, and too many, are left out; nothing breaks."""
+    async with place() as here, Cable(here.port) as cable:
+        cookies = ("name=이름", "이름=1", *(f"c{number}=1" for number in range(250)))
+        cable.added = "".join(f"Set-Cookie: {cookie}\r\n" for cookie in cookies).encode()
+        async with Client(cable.url, **QUICK) as client:
+            await until(lambda: client.manager.transport == "websocket")
+            assert await client.call("echo", 1) == 1
+        _, *others = sent_cookies(cable)
+        assert {len(cookies.split("; ")) for _, cookies in others} == {200}
 
 
 # ---- transports ----

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -21,6 +22,11 @@ _TRANSPORTS: Final = ("polling", "websocket")
 _RESERVED: Final = ("EIO", "transport", "sid", "t")
 _SECURE: Final = {"http": False, "ws": False, "https": True, "wss": True}
 _PROXIES: Final = ("http", "https")
+#: RFC 9110, 5.6.2 and 5.5. The latter has bytes beyond ASCII too, but nobody agrees on what they mean.
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HEADER_VALUE: Final = re.compile(r"[\t -~]*")
+#: Headers that say how a request is framed, or what a WebSocket is asked for: the protocol's own.
+_OWN_HEADERS: Final = frozenset({"connection", "content-length", "content-type", "transfer-encoding", "upgrade"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ class Address:
             raise ConfigError(f"the URL {url!r} names no host")
         if parts.username is not None or parts.password is not None:
             raise ConfigError("user and password don't belong into the URL; give auth=... or headers=...")
-        if any(not "!" <= character <= "~" for character in url):
+        if not _is_visible(url):
             raise ConfigError(f"a URL has visible ASCII characters only; quote the others: {url!r}")
         secure = _SECURE[parts.scheme]
         if port is None:
@@ -201,16 +207,16 @@ class ClientConfig:
             if isinstance(one.default, bool) and type(value) is not bool:
                 raise ConfigError(f"{one.name} must be True or False, not {value!r}")
         path: Any = self.path
-        if not (isinstance(path, str) and path.startswith("/") and len(path) > 1) or "?" in path:
+        if not (isinstance(path, str) and path.startswith("/") and len(path) > 1) or "?" in path or "#" in path:
             raise ConfigError(f'path must start with "/" and be more than that, as "/socket.io/", not {path!r}')
+        if not _is_visible(path):
+            raise ConfigError(f"path has visible ASCII characters only; quote the others: {path!r}")
         if not path.endswith("/"):
             object.__setattr__(self, "path", path + "/")
         for name in ("query", "headers"):
             object.__setattr__(self, name, _texts(name, getattr(self, name)))
         _check_query(self.query)
-        for name, value in self.headers.items():
-            if not name or any(character in name + value for character in "\r\n\0") or ":" in name:
-                raise ConfigError(f"this can't be a header: {name!r}: {value!r}")
+        _check_headers(self.headers)
         self._check_transports()
         self._check_tls_and_proxy()
         self._check_retrying()
@@ -315,7 +321,28 @@ def _texts(name: str, given: Any) -> dict[str, str]:
     return dict(given)
 
 
+def _is_visible(text: str) -> bool:
+    return all("!" <= character <= "~" for character in text)
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if _HEADER_NAME.fullmatch(name) is None:
+            raise ConfigError(f"this can't be a header: {name!r} has characters that no name has")
+        if _HEADER_VALUE.fullmatch(value) is None:
+            # The value may be a secret: it is not shown.
+            raise ConfigError(
+                f"this can't be a header: the value of {name!r} has a line break, or a character that is not ASCII; "
+                "encode it, as by urllib.parse.quote or in base64"
+            )
+        if name.lower() in _OWN_HEADERS or name.lower().startswith("sec-websocket-"):
+            raise ConfigError(f"the header {name!r} is the protocol's own")
+
+
 def _check_query(query: Mapping[str, str]) -> None:
     for name in _RESERVED:
         if name in query:
             raise ConfigError(f"the field {name!r} of the query is the protocol's own; choose another name")
+    for name, value in query.items():
+        if any("\ud800" <= character <= "\udfff" for character in name + value):
+            raise ConfigError(f"the query has half of a character, which can't be sent: {name!r}: {value!r}")

@@ -13,8 +13,9 @@ import os
 import secrets
 import ssl
 import urllib.request
+import zlib
 from collections.abc import Mapping
-from http.cookiejar import CookieJar
+from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -34,6 +35,10 @@ __all__ = ["NetDialer", "environment_proxy"]
 _KEEP_ALIVE_SECONDS: Final = 4.0
 #: What is shown of the body of an answer that refuses a WebSocket.
 _SHOWN_BYTES: Final = 200
+#: How answers may be packed, and what zlib has to know to unpack them.
+_PACKED: Final = {"gzip": 31, "deflate": 15}
+#: How many cookies of a server are kept: more than any browser keeps of one.
+_MAX_COOKIES: Final = 200
 
 
 def environment_proxy(address: Address) -> str | None:
@@ -72,6 +77,7 @@ class NetDialer(Dialer):
         self._config = config
         self._proxy = environment_proxy(address) if config.proxy == "environment" else config.proxy
         self._jar = CookieJar()
+        self._jar.set_policy(_CookiePolicy(self._jar))
         self._http: httpx.AsyncClient | None = None
         self._context: ssl.SSLContext | None = None
         if config.ssl is not None or config.certificate is not None:
@@ -96,11 +102,12 @@ class NetDialer(Dialer):
         try:
             sent = list(self._headers(target, headers).items())
             async with self._http.stream(method, url, headers=sent, content=body) as response:
-                async for chunk in response.aiter_bytes():
+                async for chunk in response.aiter_raw():
                     taken += chunk
                     if len(taken) > most:
                         raise ConnectError(f"the server's answer has more than {most} bytes; max_payload_bytes")
-                return Reply(response.status_code, bytes(taken))
+                body = _unpacked(bytes(taken), response.headers.get("Content-Encoding", ""), most)
+                return Reply(response.status_code, body)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise ConnectError(f"no answer from {self._address.origin}: {error or type(error).__name__}") from error
 
@@ -114,6 +121,7 @@ class NetDialer(Dialer):
             verify=context,
             proxy=httpx.Proxy(self._proxy, ssl_context=context) if self._proxy and proxied else self._proxy,
             trust_env=False,
+            headers={"Accept-Encoding": ", ".join(_PACKED)},
             cookies=self._jar,
             timeout=httpx.Timeout(None, connect=self._config.connect_timeout_seconds),
             limits=httpx.Limits(keepalive_expiry=_KEEP_ALIVE_SECONDS),
@@ -197,6 +205,8 @@ class NetDialer(Dialer):
                 raise ConnectError(f"the proxy {parts.hostname} doesn't work: {error}") from error
             if not 200 <= head.status < 300:
                 raise ConnectError(f"the proxy {parts.hostname} answered with status {head.status}")
+            if pipe.take():  # it would be taken for words of the server, which TLS would seem to vouch for
+                raise ConnectError(f"the proxy {parts.hostname} sent something in the server's name")
             if address.secure:
                 transport = await loop.start_tls(pipe.transport, pipe, self._tls(), server_hostname=address.host)
                 assert transport is not None  # else it has raised  # noqa: S101
@@ -256,6 +266,39 @@ class NetDialer(Dialer):
         http, self._http = self._http, None
         if http is not None:
             await http.aclose()
+
+
+def _unpacked(body: bytes, coding: str, most: int) -> bytes:
+    """The body of an answer, which may be packed once, and must not grow beyond a limit."""
+    coding = coding.strip().lower()
+    if not body or coding in ("", "identity"):
+        return body
+    if coding not in _PACKED:
+        raise ConnectError(f"the server's answer is packed by {coding!r:.80}, which nobody asked for")
+    stream = zlib.decompressobj(_PACKED[coding])
+    try:
+        unpacked = stream.decompress(body, most + 1)
+    except zlib.error as error:
+        raise ConnectError(f"the server's answer can't be unpacked: {error}") from error
+    if len(unpacked) > most:
+        raise ConnectError(f"the server's answer unpacks to more than {most} bytes; max_payload_bytes")
+    if not stream.eof:
+        raise ConnectError("the server's answer can't be unpacked: it ends too early")
+    return unpacked
+
+
+class _CookiePolicy(DefaultCookiePolicy):
+    """Keeps no cookie that can't be sent back, and not more than a few."""
+
+    def __init__(self, jar: CookieJar) -> None:
+        super().__init__()
+        self._jar = jar
+
+    def set_ok(self, cookie: Cookie, request: urllib.request.Request) -> bool:
+        said = f"{cookie.name}={cookie.value or ''}"
+        if any(not " " <= character <= "~" for character in said) or len(self._jar) >= _MAX_COOKIES:
+            return False
+        return bool(super().set_ok(cookie, request))
 
 
 class _Cookies:

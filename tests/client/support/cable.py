@@ -19,6 +19,7 @@ class Cable:
         self.refusing = False
         self.silent = False
         self.heard = bytearray()  # what clients have sent
+        self.added = b""  # headers that each answer is given on its way
         self._server: asyncio.Server | None = None
         self._ends: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -80,6 +81,9 @@ class Cable:
                 while data := await source.read(65_536):
                     if source is reader:
                         self.heard += data
+                    elif self.added and data.startswith(b"HTTP/1.1 "):
+                        first, end, rest = data.partition(b"\r\n")
+                        data = first + end + self.added + rest
                     if not self.silent:
                         sink.write(data)
                         await sink.drain()
@@ -96,11 +100,15 @@ class Cable:
 
 
 class HttpProxy(Cable):
-    """An HTTP proxy: tunnels by CONNECT, and passes on requests for whole URLs. May ask for a password."""
+    """An HTTP proxy: tunnels by CONNECT, and passes on requests for whole URLs. May ask for a password.
+
+    `said` is what it sends behind its answer to CONNECT.
+    """
 
     def __init__(self, user: str | None = None, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(0, tls=tls)
         self.user = user
+        self.said = b""
         self.seen: list[str] = []
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -117,7 +125,7 @@ class HttpProxy(Cable):
         if method == "CONNECT":
             host, _, port = target.rpartition(":")
             far = await asyncio.open_connection(host.strip("[]"), int(port))
-            writer.write(b"HTTP/1.1 200 Connection established\r\nX-Proxy: yes\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 Connection established\r\nX-Proxy: yes\r\n\r\n" + self.said)
             await self._pump(reader, writer, *far)
             return
         authority, _, path = target.removeprefix("http://").partition("/")

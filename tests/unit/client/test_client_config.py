@@ -68,14 +68,24 @@ BAD: list[tuple[str, Any, str]] = [
         for value in (0, 1.5, "1", True)
     ),
     *((name, value, f"{name} must be True or False") for name in SWITCHES for value in (None, 1, "yes")),
-    *(("path", value, "path must start with") for value in ("", "/", "x/", "/x?y", None, 5)),
+    *(("path", value, "path must start with") for value in ("", "/", "x/", "/x?y", "/x#y", None, 5)),
     *(
         (name, value, f"{name} must be a dict of strings")
         for name in ("query", "headers")
         for value in ({"a": 1}, {1: "a"}, "a=1", None)
     ),
     ("query", {"EIO": "4"}, "the protocol's own"),
-    ("headers", {"X": "a\r\nY: b"}, "can't be a header"),
+    *(("path", value, "path has visible ASCII") for value in ("/a b", "/소켓", "/x\r\nY: z", "/x\t")),
+    *(("query", value, "half of a character") for value in ({"a": "\ud800"}, {"\udfff": "a"})),
+    *(
+        ("headers", {"X": value}, "can't be a header: the value of 'X'")
+        for value in ("a\r\nY: b", "a\nb", "a\rb", "a\0b", "\x7f", "é", "비밀", "\ud800")
+    ),
+    *(("headers", {name: "a"}, "can't be a header") for name in ("é", "X Y", "X\r\nY", "(x)")),
+    *(
+        ("headers", {name: "a"}, "is the protocol's own")
+        for name in ("Upgrade", "connection", "Sec-WebSocket-Key", "Content-Length", "Content-Type")
+    ),
     ("headers", {"": "a"}, "can't be a header"),
     ("headers", {"X:": "a"}, "can't be a header"),
     ("transports", "websocket", "must be a list of names"),
