@@ -262,6 +262,24 @@ def test_typescript_of_the_example() -> None:
     assert declarations(read(example.io)) == text
 
 
+def test_odd_names_in_typescript() -> None:
+    io = Server()
+    odd = TypedDict("odd", {"²": int, "ünï": int, "a-b": int, "$x": int, "1x": int})  # type: ignore[misc]
+    named = msgspec.defstruct("Half½", [("x", int)])
+
+    def handler(socket: Socket, first: Any, second: Any) -> None: ...
+
+    handler.__annotations__ |= {"first": odd, "second": named}
+    for event in ("²x", "a\nb", "constructor", "日本", "__proto__"):
+        io.on(event, handler)
+    text = declarations(read(io))
+    for line in ('  "²": number;', "  ünï: number;", '  "a-b": number;', "  $x: number;", '  "1x": number;'):
+        assert line in text.splitlines()
+    for event in ('"²x"', r'"a\nb"', "constructor", "日本", "__proto__"):
+        assert f"  {event}: (first: odd, second: Half_) => void;" in text.splitlines()
+    assert "export interface Half_ {" in text
+
+
 def test_a_server_that_says_nothing() -> None:
     assert declarations(read(Server())).startswith("// Written by")
     assert document(read(Server()))["channels"] == {}

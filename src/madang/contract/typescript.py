@@ -37,7 +37,6 @@ _BINARY: Final = """\
 /** Bytes: a browser receives an ArrayBuffer, Node.js a Buffer, which is a Uint8Array; either may be sent. */
 export type Binary = ArrayBuffer | Uint8Array;
 """
-_NAME = re.compile(r"[^\W\d][\w$]*|\$[\w$]*")
 #: Words that can't be names of parameters or types, and types that everyone has.
 _WORDS: Final = """
 abstract any arguments as async await boolean break case catch class const continue debugger declare default
@@ -248,13 +247,20 @@ class _Module:
         return "{}" if len(lines) == 2 else "\n".join(lines)
 
 
+def _is_name(text: str) -> bool:
+    """Whether a text is an identifier; Python's are those of JavaScript, which has the dollar sign besides."""
+    return text.replace("$", "_").isidentifier()
+
+
 def _identifier(name: str) -> str:
-    found = re.sub(r"[^\w$]+", "_", name) or "_"
-    return f"_{found}" if found[0].isdigit() else found
+    words = re.sub(r"[^\w$]+", "_", name) or "_"
+    # Of what `\w` means, some can't be in a name, as "½"; and some can't begin one, as a digit.
+    found = "".join(letter if _is_name(f"_{letter}") else "_" for letter in words)
+    return found if _is_name(found) else f"_{found}"
 
 
 def _property(name: str) -> str:
-    return name if _NAME.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+    return name if _is_name(name) else json.dumps(name, ensure_ascii=False)
 
 
 def _comment(text: str, indent: str = "") -> Iterable[str]:
