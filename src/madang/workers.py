@@ -68,6 +68,7 @@ class Workers:
 
         Raises:
             CancelledError: the wait was cancelled. A function that has begun goes on all the same, unheard.
+            RuntimeError: the function has called `sys.exit`.
         """
         job = _Job(function, args, asyncio.get_running_loop().create_future())
         if self.busy < self._count:
@@ -81,6 +82,9 @@ class Workers:
                 self._waiting[whose].remove(job)
                 if not self._waiting[whose]:
                     del self._waiting[whose]
+        if isinstance(job.error, SystemExit):
+            # It is meant for the thread that it is raised in. In the event loop it would be the server's end.
+            raise RuntimeError("the function has called sys.exit, which ends neither its thread nor the server")
         if job.error is not None:
             raise job.error
         return job.result

@@ -264,7 +264,7 @@ def test_typescript_of_the_example() -> None:
 
 def test_odd_names_in_typescript() -> None:
     io = Server()
-    odd = TypedDict("odd", {"²": int, "ünï": int, "a-b": int, "$x": int, "1x": int})  # type: ignore[misc]
+    odd = TypedDict("odd", {"²": int, "ünï": int, "a-b": int, "$x": int, "1x": int})
     named = msgspec.defstruct("Half½", [("x", int)])
 
     def handler(socket: Socket, first: Any, second: Any) -> None: ...

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import json
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -686,6 +687,22 @@ async def test_what_a_thread_raises_is_told_in_the_event_loop(kit: EngineKit) ->
     heard = client.heard()
     assert '431["sorry"]' in heard
     assert any(str(frame).startswith("432[{") for frame in heard), "what is wrong with its arguments"
+
+
+async def test_a_thread_that_exits_is_not_the_end_of_the_server(
+    kit: EngineKit, caplog: pytest.LogCaptureFixture
+) -> None:
+    kit.io.on("exit", lambda socket: sys.exit(3), thread=True)
+    kit.io.on("ping", lambda socket: "pong", thread=True)
+    await kit.io.start()
+    client, _ = arrive(kit)
+    client.say('421["exit"]')
+    await until(lambda: "the handler of 'exit'" in caplog.text)
+    assert "sys.exit" in caplog.text
+    client.say('422["ping"]')
+    await until(lambda: bool(client.duplex.frames))
+    assert client.heard() == ['432["pong"]']
+    await kit.io.close()
 
 
 async def test_the_server_itself_is_loud_in_a_thread(kit: EngineKit) -> None:
