@@ -40,10 +40,55 @@ SOME_UUID = "123e4567-e89b-12d3-a456-426614174000"
         ("/{user:str}/{tab}", "/ada/mail", {"user": "ada", "tab": "mail"}),
         ("/a.b+c({id})", "/a.b+c(1)", {"id": "1"}),
         ("/a.b+c({id})", "/aXb+c(1)", None),
+        ("/{a}-{b}", "/x-y-z", {"a": "x-y", "b": "z"}),
+        ("/{a}-{b}", "/x-", None),
+        ("/{a}{b}{c}", "/xyz", {"a": "x", "b": "y", "c": "z"}),
+        ("/{a}{b}{c}", "/xy", None),
+        ("/{a:int}{b:int}", "/-12", {"a": -1, "b": 2}),
+        ("/{a:int}{b:int}", "/00", {"a": 0, "b": 0}),
+        ("/{a:path}/{b}.txt", "/x/y/z.txt.txt", {"a": "x/y", "b": "z.txt"}),
+        ("/{a}{id:uuid}", f"/x{SOME_UUID}", {"a": "x", "id": UUID(SOME_UUID)}),
     ],
 )
 def test_templates(template: str, name: str, params: dict[str, Any] | None) -> None:
     assert Pattern(template).match(name) == params
+
+
+TYPES = {"str": "[^/]+", "int": "0|-?[1-9][0-9]*", "path": ".+"}
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["", "", "-", "/", "1", "-1/", "a"]), st.sampled_from(sorted(TYPES))),
+        min_size=1,
+        max_size=5,
+    ),
+    st.sampled_from(["", "-", "/", "0"]),
+    st.text("-/01a\n", max_size=14),
+)
+def test_names_are_shared_out_as_regular_expressions_do(parts: list[tuple[str, str]], end: str, name: str) -> None:
+    template = "/" + "".join(f"{text}{{p{index}:{kind}}}" for index, (text, kind) in enumerate(parts)) + end
+    groups = [f"{text}(?P<p{index}>{TYPES[kind]})" for index, (text, kind) in enumerate(parts)]
+    found = re.fullmatch("/" + "".join(groups) + end, "/" + name, re.DOTALL)
+    expected = None
+    if found is not None:
+        expected = {f"p{i}": int(found[i + 1]) if kind == "int" else found[i + 1] for i, (_, kind) in enumerate(parts)}
+    assert Pattern(template).match("/" + name) == expected
+
+
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        ("/{a}-{b}-{c}-{d}-{e}-{f}-{g}-{h}", "/" + "-" * 198 + "/"),
+        ("/{a}{b}{c}{d}{e}{f}{g}{h}", "/" + "a" * 198 + "/"),
+        ("/{a:path}/{b:path}/{c:path}/{d:path}/{e:path}/{f:path}.x", "/" * 200),
+        ("/{a:int}{b:int}{c:int}{d:int}{e:int}{f:int}{g:int}x", "/" + "1" * 199),
+        ("/{a}/{b}/{c}/{d}/{e}/{f}/{g}/{h}.x", "/aaaaaa" * 30),
+    ],
+)
+def test_a_name_that_matches_in_many_ways_but_for_its_end(template: str, name: str) -> None:
+    """One way after the other, this would take years."""
+    assert Pattern(template).match(name) is None
 
 
 @pytest.mark.parametrize(
