@@ -110,4 +110,4 @@ async def bystander(house: House) -> AsyncIterator[WebSocketClient]:
         assert id_ not in house.reasons
         # what this process, clients and all, worked in between tells more than the clock of a busy machine
         assert hardest < 1.0, f"others had to wait for {hardest:.2f} s of work"
-        assert slowest < 5.0, f"others had to wait {slowest:.2f} s"
+        assert slowest < 20.0, f"others had to wait {slowest:.2f} s"

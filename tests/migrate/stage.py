@@ -140,8 +140,17 @@ class Stage:
         return self.sids.get(sid, sid)
 
     async def quiet(self) -> None:
-        """Wait until nothing more is under way."""
-        await asyncio.sleep(QUIET_SECONDS)
+        """Wait until nothing more is under way: nothing is noted for a while in which this loop had its turns."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 20
+        calm = 0
+        while calm < 4 and loop.time() < end:
+            noted = len(self.said) + sum(map(len, self.heard.values()))
+            began = loop.time()
+            await asyncio.sleep(QUIET_SECONDS / 4)
+            late = loop.time() - began - QUIET_SECONDS / 4
+            unchanged = noted == len(self.said) + sum(map(len, self.heard.values()))
+            calm = calm + 1 if unchanged and late < 0.03 else 0
 
     async def until(self, lines: int) -> None:
         """Wait until the server's program has noted so many lines, and what follows from the last."""
