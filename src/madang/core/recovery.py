@@ -51,6 +51,10 @@ RECOVERABLE: Final = frozenset(
     )
 )
 
+#: Where an event went: a room; or the id of one client in a tuple, for what only that one got and not whoever else is
+#: in the room of this name; or None for everyone.
+Place = str | tuple[str] | None
+
 #: About what the objects around the frames of one entry take, and its place in one more room (bytes).
 _ENTRY_BYTES: Final = 350
 _PLACE_BYTES: Final = 300
@@ -69,7 +73,7 @@ class Entry:
         at: when it was emitted, in seconds of the engine's clock.
         encoded: its frames, with the offset.
         log: whose it is.
-        rooms: to whom it went; empty: to everyone.
+        rooms: the places where it went; empty: to everyone.
         excluded: the rooms that were left out.
         sender: the id of the socket that did not hear it, or None.
         cost: about how many bytes it takes.
@@ -83,7 +87,7 @@ class Entry:
         at: float,
         encoded: Encoded,
         log: Log,
-        rooms: tuple[str, ...],
+        rooms: tuple[Place, ...],
         excluded: tuple[str, ...],
         sender: str | None,
     ) -> None:
@@ -108,7 +112,7 @@ class Shelf:
 
     Attributes:
         log: whose it is.
-        room: which room; None: what went to everyone.
+        room: which place.
         floor: the number of the last entry that was thrown away.
         floor_at: when that was emitted.
         listed: whether it stands among the empty ones.
@@ -116,7 +120,7 @@ class Shelf:
 
     __slots__ = ("_entries", "_start", "floor", "floor_at", "listed", "log", "room")
 
-    def __init__(self, log: Log, room: str | None, floor: int, floor_at: float) -> None:
+    def __init__(self, log: Log, room: Place, floor: int, floor_at: float) -> None:
         self._entries: list[Entry | None] = []
         self._start = 0
         self.log = log
@@ -158,7 +162,7 @@ class Log:
     Attributes:
         memory: where all logs count together.
         namespace: the namespace's name.
-        shelves: by room; None: what went to everyone.
+        shelves: by place.
         stays: how many clients there are, here or absent.
         absent: the clients that may come back.
         deserted: slot: is told when there are none any more.
@@ -169,7 +173,7 @@ class Log:
     def __init__(self, memory: Memory, namespace: str, deserted: Callable[[], None] | None = None) -> None:
         self.memory = memory
         self.namespace = namespace
-        self.shelves: dict[str | None, Shelf] = {}
+        self.shelves: dict[Place, Shelf] = {}
         self.stays = 0
         self.absent: dict[Stay, None] = {}
         self.deserted = deserted
@@ -177,7 +181,7 @@ class Log:
     def keep(
         self,
         data: list[Any],
-        rooms: tuple[str, ...],
+        rooms: tuple[Place, ...],
         excluded: tuple[str, ...] = (),
         sender: str | None = None,
         compress: bool = True,
@@ -214,7 +218,7 @@ class Log:
     def number(
         self,
         prepared: Prepared,
-        rooms: tuple[str, ...],
+        rooms: tuple[Place, ...],
         excluded: tuple[str, ...],
         sender: Socket | None,
         compress: bool,
@@ -578,6 +582,7 @@ class Stay(Timed):
     Attributes:
         pid: the secret id that it comes back with.
         id: the id of its sockets.
+        alone: the place of what goes to it alone.
         log: of the namespace.
         socket: its socket while it is connected.
         absent: whether it is gone and may come back.
@@ -595,6 +600,7 @@ class Stay(Timed):
         "_left",
         "_since",
         "absent",
+        "alone",
         "claims",
         "data",
         "floor",
@@ -611,6 +617,7 @@ class Stay(Timed):
         super().__init__()
         self.pid = pid
         self.id = socket.id
+        self.alone: tuple[Place] = ((socket.id,),)
         self.log = log
         self.socket: Socket | None = socket
         self.absent = False
@@ -671,9 +678,9 @@ class Stay(Timed):
         if len(left) > memory.settings.max_rooms_left:
             _, _, self.floor, self.floor_at = left.popleft()
 
-    def windows(self) -> list[tuple[str | None, int, int | None]]:
-        """The rooms that it was in, each from which number on, and to which; None: it is still."""
-        windows: list[tuple[str | None, int, int | None]] = [(None, 0, None), (self.id, 0, None)]
+    def windows(self) -> list[tuple[Place, int, int | None]]:
+        """The places that it was in, each from which number on, and to which; None: it is still."""
+        windows: list[tuple[Place, int, int | None]] = [(None, 0, None), (self.id, 0, None), (self.alone[0], 0, None)]
         windows += [(room, since, None) for room, since in self._joined.items() if room != self.id]
         windows += [(room, since, to) for room, since, to, _ in self._left or ()]
         return windows
@@ -720,7 +727,7 @@ class Stay(Timed):
         """Send it an event, now or when it comes back."""
         if not self.awaited:
             return
-        encoded = self.log.keep(data, (self.id,))
+        encoded = self.log.keep(data, self.alone)
         if self.socket is not None:
             self.socket.session.push(encoded)
 

@@ -422,7 +422,7 @@ class Target(Crowd):
             if only is None:
                 log.number(prepared, self._rooms, self._except, self._sender, self._compress, volatile)
             elif only._stay is not None and only._stay.awaited:
-                log.number(prepared, (only.id,), (), None, self._compress, volatile)
+                log.number(prepared, only._stay.alone, (), None, self._compress, volatile)
         wire = parser = encoded = None
         for socket in members:
             session = socket.session

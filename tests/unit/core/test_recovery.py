@@ -398,6 +398,24 @@ def test_except_and_sender_as_they_were(kit: EngineKit, person: Person) -> None:
     assert person.numbers == [1, 6, 8]
 
 
+def test_what_goes_to_one_alone_is_not_for_a_room_of_its_name(kit: EngineKit, person: Person) -> None:
+    """Rooms are often named by clients, and ids of others are no secret."""
+    curious = Person(kit)
+    curious.connect().join(person.id)
+    person.socket.emit("e", 1)
+    person.socket.compress(False).emit("e", 2)
+    kit.io.to(person.id).emit("e", 3)  # this one is for the room
+    assert [event[1] for event in curious.read()] == [3]
+    curious.offset = None
+    curious.drop()
+    person.drop()
+    for one in (curious, person):
+        one.connect()
+        assert one.recovered
+    assert curious.numbers == [3, 3]
+    assert person.numbers == [1, 2, 3]
+
+
 def test_an_event_to_several_rooms_comes_once(kit: EngineKit, person: Person) -> None:
     person.socket.join("a", "b")
     person.drop()
