@@ -87,6 +87,7 @@ class Connection:
         self._outbox: deque[Encoded] = deque()
         self._outbox_bytes = 0
         self._posting = 0  # bytes on their way by POST
+        self._pong: Encoded | None = None  # that waits
         self._drained: list[asyncio.Future[None]] = []
         self._seen = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -189,13 +190,25 @@ class Connection:
             if kind <= CONNECT_ERROR:
                 self._on_packet(packet)
             elif kind == PING:
-                self._write(Encoded(self._wire.encode(Packet(PONG, packet.data), self._parser)))
+                self._answer_ping(packet)
                 self._on_ping()
             elif kind == CLOSE:
                 self._end(Reason.TRANSPORT_CLOSE, None)
         except RemoteProtocolError as error:
             logger.warning("the server broke the protocol, the connection is closed: %s", error)
             self._end(Reason.PARSE_ERROR, error)
+
+    def _answer_ping(self, ping: Packet) -> None:
+        """One pong waits at most, however many pings a server sends that reads nothing."""
+        if self._pong is None:
+            pong = Encoded(self._wire.encode(Packet(PONG, ping.data), self._parser))
+            self._pong = pong
+            self.push(pong)
+
+    def _taken(self, encoded: Encoded) -> None:
+        self._outbox_bytes -= encoded.size
+        if encoded is self._pong:
+            self._pong = None
 
     def _greet(self, frame: Frame) -> None:
         greeting = self._greeting
@@ -303,7 +316,7 @@ class Connection:
                 self._outbox.extendleft(Encoded((frame,)) for frame in reversed(encoded.frames))
                 continue
             self._outbox.popleft()
-            self._outbox_bytes -= encoded.size
+            self._taken(encoded)
             taken += encoded.size
             frames += encoded.frames
             size += added
@@ -362,8 +375,12 @@ class Connection:
         """Whether a packet would go at once."""
         return self._state == _OPEN and not (self._full or self._moving or self._outbox or self._posting)
 
-    def write(self, encoded: Encoded) -> None:
+    def write(self, encoded: Encoded, *, bounded: bool = True) -> None:
         """Send the frames of a packet, now or as soon as it can be.
+
+        Args:
+            encoded: the packet.
+            bounded: whether it counts how much waits; not for what has waited for the connection already.
 
         Raises:
             LimitError: a frame is larger than the server takes, or too much waits already.
@@ -380,16 +397,19 @@ class Connection:
                     f"a packet has {largest} bytes in one piece, but the server takes {most}; send it in parts, or "
                     "raise the server's max_payload_bytes (maxHttpBufferSize)"
                 )
-        if self._outbox_bytes + encoded.size > self._config.max_buffered_bytes and self._outbox:
+        if bounded and self._outbox and self._outbox_bytes + encoded.size > self._config.max_buffered_bytes:
             raise LimitError(
                 f"more than {self._config.max_buffered_bytes} bytes wait for the server, which reads slowly; "
                 "await drain() now and then, or raise max_buffered_bytes"
             )
-        self._write(encoded)
+        self.push(encoded)
 
-    def _write(self, encoded: Encoded) -> None:
+    def push(self, encoded: Encoded) -> None:
+        """Send the few bytes that the protocol itself wants to be said, however much waits."""
         if self._link is not None and not (self._full or self._moving or self._outbox):
             self._link.write(encoded)
+            if encoded is self._pong:
+                self._pong = None
             return
         self._outbox.append(encoded)
         self._outbox_bytes += encoded.size
@@ -407,7 +427,7 @@ class Connection:
         link = self._link
         while self._outbox and not self._full and link is not None:
             encoded = self._outbox.popleft()
-            self._outbox_bytes -= encoded.size
+            self._taken(encoded)
             link.write(encoded)
         self._tell_drained()
 

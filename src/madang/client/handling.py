@@ -50,6 +50,7 @@ class Runner:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.on_error: Callable[[BaseException, str, list[Any]], Any] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._own: set[asyncio.Task[Any]] = set()
 
     def run(self, handler: Handler, event: str, args: list[Any], answer: Answer | None = None) -> None:
         """Run a handler.
@@ -77,11 +78,14 @@ class Runner:
 
     def launch(self, coroutine: Coroutine[Any, Any, Any], name: str) -> None:
         """Run a coroutine of the library's own beside the handlers; it is cancelled at the end."""
-        self._launch(coroutine, name, name, [], None)
+        task = self._launch(coroutine, name, name, [], None)
+        if not task.done():
+            self._own.add(task)
+            task.add_done_callback(self._own.discard)
 
     def _launch(
         self, coroutine: Coroutine[Any, Any, Any], name: str, event: str, args: list[Any], answer: Answer | None
-    ) -> None:
+    ) -> asyncio.Task[Any]:
         assert self.loop is not None  # packets come in a running loop only  # noqa: S101
         task = start(coroutine, self.loop)
 
@@ -101,6 +105,7 @@ class Runner:
         else:
             self._tasks.add(task)
             task.add_done_callback(ended)
+        return task
 
     def _failed(self, error: BaseException, event: str, args: list[Any], answer: Answer | None) -> None:
         if self.on_error is None:
@@ -122,7 +127,10 @@ class Runner:
 
     async def close(self, seconds: float) -> None:
         """Let handlers end; those that still run after some seconds are cancelled."""
-        tasks = {task for task in self._tasks if task is not asyncio.current_task()}
+        current = asyncio.current_task()
+        for task in self._own - {current}:
+            task.cancel()
+        tasks = {task for task in self._tasks if task is not current}
         if not tasks:
             return
         _, running = await asyncio.wait(tasks, timeout=seconds)

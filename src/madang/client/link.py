@@ -153,6 +153,8 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         self._entropy = b""
         self._drawn = 0
         self._closing = False
+        self._full = False  # the transport has enough for now
+        self._pong: bytes | None = None  # what the last ping has held, once it can be answered
         self._timer: asyncio.TimerHandle | None = None
         self._deflater = compression[1] if compression is not None else None
         self._reader = ws.FrameReader(
@@ -229,7 +231,9 @@ class WebSocketLink(asyncio.Protocol, Duplex):
 
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == ws.PING:
-            if not self._closing:
+            if self._full:
+                self._pong = payload  # of several pings the last one needs an answer (RFC 6455, 5.5.3)
+            elif not self._closing:
                 self._send(ws.frame_masked(ws.PONG, payload, self._key()))
         elif opcode == ws.CLOSE:
             if not self._closing:
@@ -239,10 +243,15 @@ class WebSocketLink(asyncio.Protocol, Duplex):
             self._lost(Reason.TRANSPORT_CLOSE)
 
     def pause_writing(self) -> None:  # noqa: D102
+        self._full = True
         if self._receiver is not None:
             self._receiver.pause()
 
     def resume_writing(self) -> None:  # noqa: D102
+        self._full = False
+        pong, self._pong = self._pong, None
+        if pong is not None and not self._closing:
+            self._send(ws.frame_masked(ws.PONG, pong, self._key()))
         if self._receiver is not None:
             self._receiver.resume()
 

@@ -88,6 +88,7 @@ class Manager:
         self._connection: Connection | None = None
         self._leaving: set[Connection] = set()
         self._dialing: asyncio.Task[None] | None = None
+        self._undone: set[asyncio.Task[None]] = set()  # dialing that was cancelled
         self._by_websocket = False  # an upgrade has worked
 
     # Listening
@@ -201,9 +202,11 @@ class Manager:
         if self._dialing is not None:
             dialing, self._dialing = self._dialing, None
             dialing.cancel()
+            self._undone.add(dialing)
+            dialing.add_done_callback(self._undone.discard)
         connection, self._connection = self._connection, None
         if connection is not None:
-            self._leaving = {one for one in self._leaving if not one.over} | {connection}
+            self._leaving.add(connection)
             connection.close()
             self._fire("close", Reason.IO_CLIENT_DISCONNECT)
 
@@ -222,6 +225,7 @@ class Manager:
                 await asyncio.sleep(self._backoff.next())
                 self._fire("reconnect_attempt", self._backoff.attempts)
             connection = self._make()
+            self._leaving = {one for one in self._leaving if not one.over}
             error = await self._try(connection)
             if error is None:
                 break
@@ -229,6 +233,8 @@ class Manager:
                 socket.not_connected(error)
             if again:
                 self._fire("reconnect_error", error)
+            if self._dialing is not asyncio.current_task():
+                return  # a handler has disconnected
             if not any(socket.active for socket in self.sockets.values()):
                 self._dialing = None
                 self._backoff.reset()
@@ -291,12 +297,15 @@ class Manager:
             return error
         except Exception as error:
             logger.exception("the connection failed")
-            return ConnectError(f"the connection failed: {error!r}")
+            failure = ConnectError(f"the connection failed: {error!r}")
+            failure.__cause__ = error
+            return failure
         return None
 
     def _closed(self, connection: Connection, reason: str, error: Exception | None) -> None:
         self._by_websocket = connection.transport == "websocket"
         self._connection = None
+        self._leaving.add(connection)  # its tasks are cancelled, and not over yet
         logger.info("the connection to %s is lost: %s%s", self.address.origin, reason, f" ({error})" if error else "")
         self._fire("close", reason)
         for socket in tuple(self.sockets.values()):
@@ -324,6 +333,8 @@ class Manager:
             async with asyncio.timeout(self.config.close_timeout_seconds * 2):
                 for connection in tuple(self._leaving):
                     await connection.closed()
+                if undone := self._undone - {asyncio.current_task()}:
+                    await asyncio.wait(undone)
         except TimeoutError:
             logger.warning("the connection to %s did not end in time", self.address.origin)
         self._leaving.clear()

@@ -539,9 +539,13 @@ class ClientSocket:
                 self._send(entry.event, entry.args, settle, entry.timeout)
             except (LimitError, EncodeError) as error:
                 entry.tries = self._config.retries + 1
-                self._settled(entry, error, None)
+                self._conclude(entry, error, None)
 
     def _settled(self, entry: _Retried, error: Exception | None, answer: Any) -> None:
+        self._conclude(entry, error, answer)
+        self._drain_queue()
+
+    def _conclude(self, entry: _Retried, error: Exception | None, answer: Any) -> None:
         if not self._queue or self._queue[0] is not entry:
             return
         entry.pending = False
@@ -551,7 +555,6 @@ class ClientSocket:
                 entry.settle(error, answer)
             elif error is not None:
                 logger.warning("the event %r is given up after %d tries: %s", entry.event, entry.tries, error)
-        self._drain_queue()
 
     def _forget_retried(self, entry: _Retried) -> None:
         if entry in self._queue:
@@ -603,12 +606,16 @@ class ClientSocket:
         self._wanted = False
         was_connected = self.connected
         if was_connected and self._connection is not None:
-            self._connection.write(self.manager.encode(Packet(DISCONNECT, NOTHING, self.name)))
+            self._leave(self._connection)
         self._inactive(ConnectError("disconnected by the client itself"))
         if was_connected:
             self._down(Reason.IO_CLIENT_DISCONNECT)
         self._finish(Reason.IO_CLIENT_DISCONNECT)
         self.manager.release()
+
+    def _leave(self, connection: Connection) -> None:
+        if connection.is_open:
+            connection.push(self.manager.encode(Packet(DISCONNECT, NOTHING, self.name)))
 
     def _inactive(self, error: ConnectError) -> None:
         self.active = False
@@ -654,6 +661,9 @@ class ClientSocket:
     def opened(self, connection: Connection) -> None:
         """There is a connection: join."""
         if self._connection is connection:
+            # It has asked already, and left before the answer: that one will do.
+            if not self.connected:
+                self._await_answer(connection)
             return
         self._connection = connection
         if callable(self.auth):
@@ -662,7 +672,7 @@ class ClientSocket:
             self._join(connection, self.auth)
 
     async def _ask_auth(self, connection: Connection, function: Callable[[], Any]) -> None:
-        while self._connection is connection:
+        while self._wants(connection):
             try:
                 async with asyncio.timeout(self._config.connect_timeout_seconds):
                     auth = function()
@@ -672,14 +682,20 @@ class ClientSocket:
                 logger.exception("the auth function of %s failed", self.name)
                 failure = ConnectError(f"the auth function failed: {error!r}")
                 failure.__cause__ = error
-                if self._connection is connection and not self._survives(failure):
+                if not self._wants(connection) or not self._survives(failure):
                     return
                 # What it needs, such as a server of tokens, may be out of reach as ours was.
                 await asyncio.sleep(self._config.reconnection_delay_max_seconds)
             else:
-                if self._connection is connection:
+                if self._wants(connection):
                     self._join(connection, auth)
                 return
+
+    def _wants(self, connection: Connection) -> bool:
+        """Whether it still wants to join over this connection, for which it has not asked yet."""
+        if self._connection is connection and not self.active:
+            self._connection = None
+        return self._connection is connection
 
     def _survives(self, error: ConnectError) -> bool:
         """Joining has failed; tell whether it may be tried again: who was connected before does not give up."""
@@ -694,7 +710,7 @@ class ClientSocket:
         try:
             _check_auth(auth, made=True)
             data = self._trail.auth(dict(auth or {}))
-            connection.write(self.manager.encode(Packet(CONNECT, data or NOTHING, self.name)))
+            connection.write(self.manager.encode(Packet(CONNECT, data or NOTHING, self.name)), bounded=False)
         except MadangError as error:
             failure = ConnectError(f"auth can't be sent: {error}")
             failure.__cause__ = error
@@ -704,6 +720,8 @@ class ClientSocket:
 
     def _await_answer(self, connection: Connection) -> None:
         seconds = self._config.connect_timeout_seconds
+        if self._join_timer is not None:
+            self._join_timer.cancel()
         self._join_timer = self.manager.bind().call_later(seconds, self._join_expired, connection, seconds)
 
     def _join_expired(self, connection: Connection, seconds: float) -> None:
@@ -782,7 +800,9 @@ class ClientSocket:
         if self._connection is None:
             return
         kind = packet.kind
-        if kind == EVENT:
+        if not self.active:
+            self._unwanted(kind, self._connection)
+        elif kind == EVENT:
             if self.connected:
                 self._event(packet)
             elif len(self._early) >= self._config.max_buffered_packets:
@@ -797,11 +817,21 @@ class ClientSocket:
             if not self.connected:
                 self._refused(packet.data)
         elif kind == DISCONNECT and self.connected:
-            self._inactive(ConnectError("disconnected by the server"))
-            self._down(Reason.IO_SERVER_DISCONNECT)
-            if not self.active:  # no handler has connected again
-                self._finish(Reason.IO_SERVER_DISCONNECT)
-                self.manager.release()
+            self._put_out()
+
+    def _put_out(self) -> None:
+        self._inactive(ConnectError("disconnected by the server"))
+        self._down(Reason.IO_SERVER_DISCONNECT)
+        if not self.active:  # no handler has connected again
+            self._finish(Reason.IO_SERVER_DISCONNECT)
+            self.manager.release()
+
+    def _unwanted(self, kind: int, connection: Connection) -> None:
+        """A packet came though it has left before the server had let it in."""
+        if kind == CONNECT:
+            self._leave(connection)
+        if kind in (CONNECT, CONNECT_ERROR):
+            self._connection = None
 
     def _joined(self, data: Any) -> None:
         if self.connected:
@@ -835,7 +865,7 @@ class ClientSocket:
         while self._offline and self.connected and connection is self._connection and connection is not None:
             waiting = self._offline.popleft()
             try:
-                connection.write(waiting.encoded)
+                connection.write(waiting.encoded, bounded=False)
             except LimitError as error:
                 call = self._calls.get(waiting.id) if waiting.id is not None else None
                 if call is None or waiting.id is None:
