@@ -9,6 +9,8 @@ STATIC := src/madang/apps/chat/static/index.html
 PORT ?= 8000
 # The tests mostly wait for each other's sockets, so more of them than cores can run at once.
 PARALLEL ?= -n 4 --dist worksteal
+# What a version of Python can break; documentation, other people's clients and other people's servers are run on one.
+VERSIONED := tests/unit tests/transcripts tests/faces tests/integration tests/client tests/testing tests/apps
 
 .DEFAULT_GOAL := test
 .PHONY: all setup assets npm browser chat test lint types unit pythons fix bench bench-quick fuzz wheel clean help
@@ -49,7 +51,7 @@ test: setup assets npm browser lint types ## lint, types and all tests, on each 
 	$(BIN)/python -m pytest $(PARALLEL)
 	@$(MAKE) --no-print-directory pythons
 
-pythons: ## the suites that need no browser, on the other Pythons of this machine
+pythons: ## the suites that another version could break, on the other Pythons of this machine
 	@set -e; for python in $(PYTHONS); do \
 	    version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	    test "$$version" != "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" || continue; \
@@ -60,7 +62,7 @@ pythons: ## the suites that need no browser, on the other Pythons of this machin
 	        $$venv/bin/python -m pip install --quiet --editable . --group dev; \
 	        touch $$venv/.ready; fi; \
 	    echo "== Python $$version"; \
-	    MADANG_TEST_FACES=uvicorn-fast,uvicorn-websockets $$venv/bin/python -m pytest -q $(PARALLEL) -m "not node and not browser and not slow"; done
+	    MADANG_TEST_FACES=uvicorn-fast,uvicorn-websockets $$venv/bin/python -m pytest -q $(PARALLEL) -m "not node and not browser and not slow" $(VERSIONED); done
 
 lint: setup assets ## style
 	$(BIN)/ruff check .
