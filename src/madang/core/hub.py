@@ -100,7 +100,7 @@ class Hub:
             self.add(namespace)
             return namespace
         assert isinstance(name, str)  # or it were a pattern  # noqa: S101
-        known = self.namespaces.get(name)
+        known = self.namespaces.get(name) or self._resting.get(name)
         if known is not None:
             return known
         for parent in self.parents:
@@ -147,9 +147,9 @@ class Hub:
             child = Namespace(name)
             child._hub = self
             child._parent = parent
-            child._params = dict(params)
             child._listeners = parent._listeners  # shared: what is registered later holds for all of them
             self._resting[name] = child
+        child._params = dict(params)
         return child
 
     def _wake(self, child: Namespace) -> None:

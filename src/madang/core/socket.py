@@ -222,8 +222,8 @@ class Socket(Sender, Listening):
         if self._stay is not None:
             data = [event, *args]
             self._stay.emit(data)
-            if self.connected and self.namespace._eavesdroppers:
-                self._notify_outgoing(data)
+            if self.namespace._eavesdroppers and (current := self._current()).connected:
+                current._notify_outgoing(data)
         elif self.connected:
             data = [event, *args]
             self.session.send(Packet(EVENT, data, self.namespace.name))

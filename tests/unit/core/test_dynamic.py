@@ -246,6 +246,22 @@ async def test_predicates() -> None:
     assert not kit.violations
 
 
+async def test_one_that_a_predicate_has_made_is_found_again_while_it_rests() -> None:
+    kit = EngineKit()
+    plans = ["free", "paid"]
+    tenants = kit.io.of(lambda name, auth: {"plan": plans.pop(0)})
+    client = kit.websocket()
+    child = client.join("/courtyard").namespace
+    assert child.params == {"plan": "free"}
+    client.say("41/courtyard,")
+    assert not tenants.children
+    assert kit.io.of("/courtyard") is child
+    socket = kit.websocket().join("/courtyard")
+    assert socket.namespace is child
+    assert child.params == {"plan": "paid"}, "what the predicate has said last"
+    assert child.parent is tenants
+
+
 async def test_two_ask_for_the_same_name_at_once() -> None:
     kit = EngineKit()
     told: list[str] = []

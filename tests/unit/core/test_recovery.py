@@ -461,6 +461,19 @@ def test_the_old_object_reaches_the_new_one(kit: EngineKit, person: Person) -> N
     assert not new.connected
 
 
+def test_who_listens_to_what_goes_out_hears_the_old_object_too(kit: EngineKit, person: Person) -> None:
+    heard: list[tuple[Socket, Any]] = []
+    kit.io.on_any_outgoing(lambda socket, event, *args: heard.append((socket, args[0])))
+    old = person.socket
+    person.drop()
+    old.emit("e", 1)
+    assert heard == [], "it goes nowhere yet"
+    new = person.connect()
+    old.emit("e", 2)
+    old.compress(False).emit("e", 3)
+    assert heard == [(new, 2), (new, 3)]
+
+
 def test_the_old_object_of_one_that_never_comes_back(kit: EngineKit, person: Person) -> None:
     old = person.socket
     person.drop()
