@@ -291,12 +291,14 @@ async def test_what_asking_raises(kit: EngineKit) -> None:
     client, socket = arrive(kit)
     one = kit.io.threadsafe.socket(socket)
     asked = asyncio.ensure_future(asyncio.to_thread(lambda: one.call("q", timeout=3).exception(5)))
-    await asyncio.sleep(0.02)
+    while not client.heard():  # else there is nothing yet that could be late
+        await asyncio.sleep(0.001)
     kit.advance(4)
     assert isinstance(await asked, AckTimeout)
 
     asked = asyncio.ensure_future(asyncio.to_thread(lambda: one.call("q").exception(5)))
-    await asyncio.sleep(0.02)
+    while not client.heard():
+        await asyncio.sleep(0.001)
     client.duplex.lose()
     assert isinstance(await asked, Disconnected)
     assert isinstance(await asyncio.to_thread(lambda: one.call("q").exception(5)), Disconnected)

@@ -14,6 +14,11 @@ from madang.testing import EngineKit, Waiting
 INVALID = '{"message":"Invalid namespace"}'
 
 
+async def turns(count: int = 10) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 @pytest.fixture
 def kit() -> EngineKit:
     return EngineKit()
@@ -81,7 +86,7 @@ async def test_middleware() -> None:
     wrong.say('40/room-a,{"key":"b"}')
     right.say('40/room-a,{"key":"a"}')
     assert list(rooms.children) == ["/room-a"]
-    await asyncio.sleep(0.01)
+    await turns()
     assert wrong.heard() == ['44/room-a,{"message":"no"}']
     [accepted] = right.heard()
     assert str(accepted).startswith("40/room-a,")
@@ -104,7 +109,7 @@ async def test_who_waits_for_the_middleware_while_all_others_leave() -> None:
     quick.say("41/room-a,")
     assert rooms.children == {}
     may_go_on.set()
-    await asyncio.sleep(0.01)
+    await turns()
     assert str(slow.heard()[0]).startswith("40/room-a,")
     assert rooms.children == {"/room-a": socket.namespace} == {"/room-a": kit.io.of("/room-a")}
     assert len(socket.namespace.sockets) == 1
@@ -232,7 +237,7 @@ async def test_predicates() -> None:
     client = kit.websocket()
     client.say('40/other,{"user":"ada"}')
     assert client.heard() == []
-    await asyncio.sleep(0.01)
+    await turns()
     assert str(client.heard()[0]).startswith("40/other,")
     [child] = by_later.children.values()
     assert (child.name, child.params) == ("/other", {"user": "ada"})
@@ -240,7 +245,7 @@ async def test_predicates() -> None:
     for name, expected in (("/t-1", "40/t-1,"), ("/none", f"44/none,{INVALID}")):
         client = kit.websocket()
         client.say(f"40{name},")
-        await asyncio.sleep(0.01)
+        await turns()
         assert str(client.heard()[0]).startswith(expected)
     assert list(by_template.children) == ["/t-1"]
     assert not kit.violations
@@ -275,7 +280,7 @@ async def test_two_ask_for_the_same_name_at_once() -> None:
     clients = [kit.websocket() for _ in range(3)]
     for client in clients:
         client.say("40/same,")
-    await asyncio.sleep(0.01)
+    await turns()
     assert all(str(client.heard()[0]).startswith("40/same,") for client in clients)
     assert told == ["/same"]
     assert len(parent.children["/same"].sockets) == 3
@@ -292,12 +297,12 @@ async def test_who_goes_while_the_predicate_waits() -> None:
     client = kit.websocket()
     client.say("40/gone,")
     client.duplex.lose()
-    await asyncio.sleep(0.01)
+    await turns()
     assert parent.children == {}
     early = kit.websocket()
     early.say("40/early,", '42/early,["too early"]')
     assert early.duplex.closed is not None
-    await asyncio.sleep(0.01)
+    await turns()
     assert parent.children == {}
 
 
