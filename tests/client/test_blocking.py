@@ -1,5 +1,8 @@
 """The client for threads, against a server process."""
 
+import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +21,7 @@ from madang import (
     Reason,
     WrongThreadError,
 )
+from madang.client.blocking import Portal
 from support.server import ServerProcess, free_port, running
 
 
@@ -221,3 +225,116 @@ def test_a_server_that_comes_later() -> None:
 def test_no_server() -> None:
     with pytest.raises(ConnectError), BlockingClient(f"http://127.0.0.1:{free_port()}", **QUICK):
         pytest.fail("connected")
+
+
+def test_closing_while_others_wait(server: ServerProcess) -> None:
+    """Whatever another thread waits for, it is told."""
+    client = client_of(server)
+    client.connect()
+    told: list[str] = []
+
+    def ask() -> None:
+        try:
+            while True:
+                client.call("echo", 1, timeout=1)
+        except (Disconnected, AckTimeout) as error:
+            told.append(type(error).__name__)
+
+    def hear() -> None:
+        told.append(f"{len(list(client.events()))} events")
+
+    threads = [threading.Thread(target=target, daemon=True) for target in (ask, ask, ask, hear)]
+    for thread in threads:
+        thread.start()
+    closing = [threading.Thread(target=client.close, daemon=True) for _ in range(3)]
+    for thread in closing:
+        thread.start()
+    for thread in closing + threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in closing + threads)
+    assert len(told) == 4
+    client.close()
+
+
+def test_a_portal_that_is_stopped_while_somebody_waits() -> None:
+    portal = Portal()
+    portal.start()
+    begun = threading.Event()
+    told: list[BaseException] = []
+
+    async def for_ever() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    def wait() -> None:
+        try:
+            portal.wait(for_ever)
+        except Disconnected as error:
+            told.append(error)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    assert begun.wait(5)
+    portal.stop()
+    waiting.join(5)
+    assert len(told) == 1
+
+
+def test_a_handler_that_would_end_the_thread(server: ServerProcess, caplog: pytest.LogCaptureFixture) -> None:
+    """It can't end the program from there, so it ends nothing but itself."""
+    with client_of(server) as client:
+
+        @client.on("echo back")
+        async def leave(after: float) -> None:
+            if after:
+                await asyncio.sleep(after)
+            sys.exit(1)
+
+        client.on("leave", lambda: sys.exit(2))
+        client.emit("echo back", 0)
+        client.emit("echo back", 0.01)
+        assert client.call("call me in vain", "leave") is not None
+        assert client.call("echo", 1) == 1
+        wait_until(lambda: "SystemExit: 1" in caplog.text and "SystemExit: 2" in caplog.text)
+        time.sleep(0.05)
+        assert client.call("echo", 2, timeout=5) == 2
+        assert client.connected
+
+
+FORK = """
+import os, sys, warnings
+from madang import BlockingClient, WrongThreadError
+warnings.simplefilter("ignore")
+client = BlockingClient(sys.argv[1], transports=["websocket"])
+client.connect()
+child = os.fork()
+if not child:
+    for use in (lambda: client.emit("echo"), lambda: client.call("echo")):
+        try:
+            use()
+        except WrongThreadError:
+            continue
+        os._exit(1)
+    client.close()
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+assert client.call("echo", 1, timeout=5) == 1
+client.close()
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+def test_a_fork(server: ServerProcess) -> None:
+    """The child has no thread of the client: that is said, and the parent goes on."""
+    done = subprocess.run([sys.executable, "-c", FORK, server.url], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_end_of_a_program_that_closes_nothing(server: ServerProcess) -> None:
+    program = (
+        "import sys; from madang import BlockingClient; client = BlockingClient(sys.argv[1]); client.connect(); "
+        "print(client.call('echo', 1))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, server.url], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
@@ -19,12 +20,14 @@ from madang.client.config import ClientConfig
 from madang.client.dial import Dialer
 from madang.client.manager import Manager
 from madang.client.socket import Auth, ClientSocket, Event, Events
-from madang.errors import WrongThreadError
+from madang.errors import Disconnected, Reason, WrongThreadError
 
 __all__ = ["BlockingClient", "BlockingEvents", "BlockingManager", "BlockingSocket", "BlockingVolatile", "Portal"]
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 T = TypeVar("T")
+
+logger = logging.getLogger("madang.client")
 
 
 class Portal:
@@ -41,8 +44,13 @@ class Portal:
         return self._thread is not None and threading.get_ident() == self._thread.ident
 
     def start(self) -> None:
-        """Start the thread, unless it runs."""
+        """Start the thread, unless it runs.
+
+        Raises:
+            WrongThreadError: it runs in the process that this one was forked from.
+        """
         with self._lock:
+            self._check()
             if self._thread is None:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=self._run, args=(self._loop,), name="madang-client", daemon=True)
@@ -51,19 +59,42 @@ class Portal:
     @staticmethod
     def _run(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
+        ended = False
+        while not ended:
+            try:
+                loop.run_forever()
+                ended = True
+            except BaseException:  # as of sys.exit in a task: it can end neither the program nor the client from here
+                logger.exception("a handler tried to end the client's thread")
         try:
-            loop.run_forever()
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()  # else who waits for it would wait for ever
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.run_until_complete(loop.shutdown_default_executor())
         finally:
             loop.close()
 
+    @property
+    def ended(self) -> bool:
+        """Whether the thread is gone though nobody has stopped it: because the process was forked."""
+        return self._thread is not None and not self._thread.is_alive()
+
+    def _check(self) -> None:
+        if self.ended:
+            raise WrongThreadError(
+                "the client's thread doesn't run in this process, which was forked from the one where it does; make "
+                "another BlockingClient here"
+            )
+
     def stop(self) -> None:
         """End the thread."""
         with self._lock:
+            ended = self.ended
             loop, self._loop = self._loop, None
             thread, self._thread = self._thread, None
-        if loop is not None and thread is not None:
+        if loop is not None and thread is not None and not ended:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
 
@@ -72,6 +103,7 @@ class Portal:
         if self.inside:
             return function(*args)
         with self._lock:
+            self._check()
             loop = self._loop
             if loop is None:
                 return function(*args)
@@ -90,7 +122,8 @@ class Portal:
         """Run a coroutine function in the client's thread, and wait for its result.
 
         Raises:
-            WrongThreadError: this is the client's own thread, which would wait for itself.
+            WrongThreadError: this is the client's own thread, which would wait for itself, or another process has it.
+            Disconnected: the client is closed meanwhile.
         """
         if self.inside:
             raise WrongThreadError(
@@ -103,6 +136,8 @@ class Portal:
             future = asyncio.run_coroutine_threadsafe(function(*args), self._loop)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise Disconnected(Reason.IO_CLIENT_DISCONNECT) from None
         except BaseException:
             future.cancel()
             raise
@@ -419,6 +454,7 @@ class BlockingClient(BlockingSocket):
         **settings: Any,
     ) -> None:
         self._client = Client(url, auth, config=config, dialer=dialer, **settings)
+        self._client.manager.runner.caught = (BaseException,)  # nothing that a handler raises ends the thread
         super().__init__(Portal(), self._client)
 
     def of(self, name: str, auth: Auth = None) -> BlockingSocket:
@@ -432,7 +468,10 @@ class BlockingClient(BlockingSocket):
             WrongThreadError: called in a handler; `disconnect` can be.
         """
         try:
-            self._portal.wait(self._client.close)
+            if not self._portal.ended:
+                self._portal.wait(self._client.close)
+        except Disconnected:
+            logger.debug("another thread has closed the client meanwhile")
         finally:
             if not self._portal.inside:
                 self._portal.stop()

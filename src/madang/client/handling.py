@@ -43,12 +43,14 @@ class Runner:
 
     Attributes:
         loop: the event loop of the client, while it runs.
+        caught: what a handler may raise without ending more than itself.
         on_error: told of what a handler raises: the exception, the event and its arguments.
     """
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.on_error: Callable[[BaseException, str, list[Any]], Any] | None = None
+        self.caught: tuple[type[BaseException], ...] = (Exception, asyncio.CancelledError)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._own: set[asyncio.Task[Any]] = set()
 
@@ -73,7 +75,7 @@ class Runner:
                 self._launch(result, handler.name, event, args, answer)
             elif answer is not None:
                 answer(result)
-        except (Exception, asyncio.CancelledError) as error:
+        except self.caught as error:
             self._failed(error, event, args, answer)
 
     def launch(self, coroutine: Coroutine[Any, Any, Any], name: str) -> None:
@@ -97,7 +99,7 @@ class Runner:
                     answer(result)
             except asyncio.CancelledError:
                 logger.info("the handler %s of %r was cancelled", name, event)
-            except Exception as error:
+            except self.caught as error:
                 self._failed(error, event, args, answer)
 
         if task.done():
