@@ -14,9 +14,11 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from madang import Client, RemoteProtocolError, WrongThreadError
+from madang.errors import ConnectError
 from madang.faces.asgi import ASGIFace
 from madang.faces.uvicorn import serve_async
 from madang.migrate import socketio
+from madang.testing import running
 from migrate.stage import OURS, Stage, plain
 
 
@@ -484,6 +486,28 @@ async def test_sessions_and_rooms_are_there_after_a_recovery(stage: str) -> None
             assert await client.call("name", timeout=2) == ("Ada", ["hall"])
             assert one.said == [("connect",)]
             assert sio.manager.is_connected(client.id, "/")
+
+
+async def test_a_client_that_is_disconnected_before_it_is_in_does_not_come_in() -> None:
+    sio = socketio.AsyncServer(async_mode="asgi")
+    said: list[Any] = []
+
+    @sio.event
+    async def connect(sid: str, environ: dict[str, Any]) -> None:
+        said.append("connect")
+        await sio.disconnect(sid)
+
+    @sio.event
+    async def disconnect(sid: str) -> None:
+        said.append("disconnect")
+
+    async with running(socketio.ASGIApp(sio)) as server:
+        client = server.client()
+        with pytest.raises(ConnectError, match="rejected"):
+            await client.connect()
+        await client.close()
+        assert list(sio.manager.get_participants("/", None)) == []
+    assert said == ["connect"]
 
 
 async def _until(condition: Any) -> None:

@@ -92,7 +92,7 @@ class _Client:
         self.rooms: set[str] = set()
         #: What the program calls rooms that it doesn't name by strings.
         self.names: dict[str, Any] | None = None
-        #: Whether a `connect` handler has turned it away after it was let in.
+        #: Whether it was turned away: by its `connect` handler after it was let in, or by `disconnect` before.
         self.refused = False
         #: Held by a `connect` handler that the client's events wait for.
         self.turn: asyncio.Lock | None = None
@@ -574,8 +574,14 @@ class AsyncServer:
         return self._present(sid, namespace).socket.transport
 
     async def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
-        """Make a client leave a namespace, and wait for its `disconnect` handler. Its other namespaces stay."""
+        """Make a client leave a namespace, and wait for its `disconnect` handler. Its other namespaces stay.
+
+        A client whose `connect` handler hasn't ended yet is turned away at its end.
+        """
         home = _name(namespace)
+        joining = self._joining.get(home, {}).get(sid)
+        if joining is not None:
+            joining.refused = True
         if not self.has(sid, home):
             return
         self.logger.info("disconnecting %s [%s]", sid, home)
@@ -676,7 +682,7 @@ class AsyncServer:
             raise _Refused(error.error_args) from None
         except builtins.ConnectionRefusedError:
             raise _Refused({"message": "Connection refused by server"}) from None
-        if welcome is False:
+        if welcome is False or client.refused:
             raise _Refused(exceptions.ConnectionRefusedError().error_args)
 
     def _joined(self, socket: Socket) -> Coroutine[Any, Any, None] | None:
