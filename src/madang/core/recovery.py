@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Final
@@ -530,6 +530,21 @@ class Memory(Timed):
         stay.due = now + self.settings.max_disconnection_seconds
         self.engine.wheel.add(stay)
 
+    def dismiss(self, stays: Iterable[Stay], close: bool) -> None:
+        """Clients may not come back any more.
+
+        Args:
+            stays: who.
+            close: nor into the other namespaces that they were in over the same connection.
+        """
+        connections = set()
+        for stay in list(stays):
+            connections.add(stay.connection)
+            stay.end()
+        if close:
+            for stay in [one for one in self.absent if one.connection in connections]:
+                stay.end()
+
 
 class Claim:
     """What a client that comes back may have, until it is let in.
@@ -586,6 +601,7 @@ class Stay(Timed):
         log: of the namespace.
         socket: its socket while it is connected.
         absent: whether it is gone and may come back.
+        connection: the id of its last session, while it is absent.
         data: what the program keeps with it, while it is absent.
         start: the number of the newest event when it came.
         floor: the number up to which its own history is not known any more.
@@ -602,6 +618,7 @@ class Stay(Timed):
         "absent",
         "alone",
         "claims",
+        "connection",
         "data",
         "floor",
         "floor_at",
@@ -621,6 +638,7 @@ class Stay(Timed):
         self.log = log
         self.socket: Socket | None = socket
         self.absent = False
+        self.connection: str | None = None
         self.data: dict[str, Any] | None = None
         self.start = log.memory.sequence
         self.floor = 0
@@ -743,6 +761,7 @@ class Stay(Timed):
             self.end()
             return
         self.data = socket.data
+        self.connection = socket.session.id
         self.absent = True
         self.log.memory.lose(self)
 

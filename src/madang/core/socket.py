@@ -463,7 +463,7 @@ class Socket(Sender, Listening):
             if current is not self:
                 current.disconnect(close)
             elif self._stay is not None:
-                self._stay.end()
+                self._stay.log.memory.dismiss((self._stay,), close)
             return
         if close:  # each namespace is told, as the reference does: the client shall know that the server meant it
             for socket in list(self.session.sockets.values()):

@@ -192,9 +192,10 @@ class Crowd(Sender):
             ```
         """
         target = self._target()
-        target._namespace.hub.guard()
-        for stay in target._absent():
-            stay.end()
+        hub = target._namespace.hub
+        hub.guard()
+        if hub.memory is not None:
+            hub.memory.dismiss(target._absent(), close)
         for socket in list(target._members()):
             socket.disconnect(close)
 

@@ -501,6 +501,32 @@ def test_disconnect_while_it_is_away(kit: EngineKit, person: Person) -> None:
     assert person.id != old.id
 
 
+@pytest.mark.parametrize("close", [False, True])
+@pytest.mark.parametrize("many", [False, True])
+def test_disconnect_while_it_is_away_with_all_its_namespaces(kit: EngineKit, many: bool, close: bool) -> None:
+    """Who is thrown out while it happens to be away, is thrown out of as much as if it were here."""
+    kit.io.of("/other")
+    people = [(Person(kit), Person(kit, "/other")) for _ in range(2)]
+    for main, other in people:
+        main.connect()
+        other.link = main.link
+        other.link.say("40/other,")  # type: ignore[union-attr]
+        other.read()
+    [(main, other), (neighbour, _)] = people
+    socket = main.socket
+    socket.join("banned")
+    for one, _ in people:
+        one.drop()
+    if many:
+        kit.io.in_("banned").disconnect_sockets(close)
+    else:
+        socket.disconnect(close)
+    for one in (main, other, neighbour):
+        one.link = None
+        one.connect()
+    assert [one.recovered for one in (main, other, neighbour)] == [False, not close, True]
+
+
 def test_what_is_done_to_many_is_done_to_the_absent_too() -> None:
     kit = EngineKit(recovery=True, max_rooms_per_socket=4)
     people = [Person(kit) for _ in range(4)]
