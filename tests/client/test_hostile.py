@@ -1,7 +1,6 @@
 """What a server may send that it must not: a clear error, no hang, no crash."""
 
 import asyncio
-import contextlib
 import gzip
 import json
 import zlib
@@ -227,13 +226,16 @@ async def test_a_dialer_that_fails_in_its_own_way(caplog: pytest.LogCaptureFixtu
 
 async def serving(answer: bytes) -> asyncio.Server:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+        try:
             head = await reader.readuntil(b"\r\n\r\n")
             key = head.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0].decode()
             writer.write(answer.replace(b"ACCEPT", ws.accept_key(key).encode()))
             await writer.drain()
             await reader.read()
-        writer.close()
+        except (asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
+            pass  # the client has gone, or the test; Python 3.11 makes an error of a handler that was cancelled
+        finally:
+            writer.close()
 
     return await asyncio.start_server(serve, "127.0.0.1", 0)
 
@@ -317,12 +319,14 @@ FRAMES = st.one_of(
 )
 
 
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # of long examples, when it shows one
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(first=FRAMES | st.just(OPEN), frames=st.lists(FRAMES, max_size=6), joined=st.booleans())
 def test_any_frames_at_all(first: str | bytes, frames: list[str | bytes], joined: bool) -> None:
     """Whatever comes: the client connects or says why not, and closes in time."""
 
     async def play() -> None:
+        before = asyncio.all_tasks()
         said = [first, *([JOINED] if joined else []), *frames]
         dialer = Scripted(frames=[said[0]])
         times = {"connect_timeout_seconds": 0.05, "close_timeout_seconds": 0.05, "reconnection": False}
@@ -342,10 +346,10 @@ def test_any_frames_at_all(first: str | bytes, frames: list[str | bytes], joined
         await client.close()
         assert not client.active
         await asyncio.sleep(0)
-        left = asyncio.all_tasks() - {asyncio.current_task()}
+        left = asyncio.all_tasks() - before
         assert not left, left
 
-    asyncio.run(asyncio.wait_for(play(), 5))
+    asyncio.run(asyncio.wait_for(play(), 20))
 
 
 def test_a_blocking_client_and_nonsense() -> None:
