@@ -118,6 +118,7 @@ class Socket(Sender, Listening):
         "_listeners",
         "_rooms",
         "_stay",
+        "_welcomed",
         "connected",
         "id",
         "namespace",
@@ -139,6 +140,7 @@ class Socket(Sender, Listening):
         self._listeners: Listeners | None = None
         self._line: deque[Any] | None = None  # what waits for an ordered handler to end
         self._ended: str | None = None
+        self._welcomed = False  # whether the handlers of "connection" were called
         self.recovered = False
         self._claim: Claim | None = None
         self._stay: Stay | None = None
@@ -433,6 +435,7 @@ class Socket(Sender, Listening):
             for room, created in entered:
                 if not self._tell_joined(room, created):
                     return  # a handler has sent it away
+        self._welcomed = True
         self._hub.life(self, "connection", ())
 
     def refuse(self, refusal: ConnectionRefused) -> None:
@@ -483,7 +486,8 @@ class Socket(Sender, Listening):
             self.namespace._check_empty()
             return
         self._ended = reason  # from here on nothing can end it again, nor bring it into a room
-        self._hub.life(self, "disconnecting", (reason,))
+        if self._welcomed:  # else a handler of the rooms that a middleware has chosen has sent it away
+            self._hub.life(self, "disconnecting", (reason,))
         namespace = self.namespace
         namespace._sockets.pop(self.id, None)
         if self._listeners is not None and self._listeners.outgoing:
@@ -491,7 +495,8 @@ class Socket(Sender, Listening):
         self._abandon(reason)
         if self._stay is not None:
             self._stay.lost(self, reason)
-        self._hub.life(self, "disconnect", (reason,))
+        if self._welcomed:
+            self._hub.life(self, "disconnect", (reason,))
         namespace._check_empty()
 
     def _abandon(self, reason: str) -> None:

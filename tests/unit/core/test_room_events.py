@@ -75,6 +75,22 @@ def test_rooms_that_a_middleware_has_chosen(kit: EngineKit) -> None:
     assert told == [("create", "chosen", chosen.id), ("join", "chosen", chosen.id), ("connection",)]
 
 
+def test_who_is_sent_away_before_connection_has_no_disconnect(kit: EngineKit) -> None:
+    """What the one has set up, the other takes down."""
+    told: list[str] = []
+    for event in ("connection", "disconnecting", "disconnect"):
+        kit.io.on(event, lambda socket, *args, event=event: told.append(event))
+    kit.io.room_event("leave", lambda socket, room: told.append("leave"))
+    kit.io.room_event("create", lambda socket, room: socket.disconnect())
+    client = kit.websocket()
+    chosen = Socket(kit.hub, kit.hub.of("/"), client.session, {})  # as while a middleware runs
+    client.session.sockets["/"] = chosen
+    chosen.join("full")
+    chosen.accept()
+    assert told == ["leave"]
+    assert not kit.io.sockets
+
+
 def test_the_client_is_let_in_before_handlers_talk_to_it(kit: EngineKit) -> None:
     kit.io.room_event("join", lambda socket, room: socket.emit("you are in", room))
     client = kit.websocket()
