@@ -34,8 +34,8 @@ logger = logging.getLogger("madang")
 
 #: How many lines a second the log takes about what clients do wrong; it tells how many it left out.
 _CLIENT_LINES_PER_SECOND: Final = 100
-#: Ends after which an event that had to wait, for an ordered handler or a middleware, still is handled: the client had
-#: sent it before it went. After the server's own ends it isn't: who is thrown out shall do nothing more.
+#: Ends after which an event that had to wait, for an ordered handler, a thread or a middleware, still is handled: the
+#: client had sent it before it went. After the server's own ends it isn't: who is thrown out shall do nothing more.
 _CLIENTS_OWN_ENDS: Final = frozenset(
     {Reason.TRANSPORT_CLOSE, Reason.TRANSPORT_ERROR, Reason.PING_TIMEOUT, Reason.CLIENT_DISCONNECT}
 )
@@ -144,7 +144,13 @@ class Dispatcher:
         args = data[1:]
         if not handler.required <= len(args) <= handler.accepted:
             args = handler.fit(data[0], args)
-        result = await self.workers.run(socket.session, handler.function, (self.view(socket), *args))
+        event = data[0]
+        result = await self.workers.run(
+            socket.session,
+            handler.function,
+            (self.view(socket), *args),
+            lambda: event in LIFE_CYCLE or not _is_thrown_out(socket, event),
+        )
         if result.__class__ is CoroutineType:
             result.close()
             raise LocalProtocolError(f"{handler.name} gave a coroutine; thread=True is for a `def` that blocks")

@@ -457,10 +457,12 @@ class ThreadsafeServer(_ThreadsafeCrowd):
             ```
         """
         try:
-            return self._mailbox.ask(lambda: coroutine, spawned=True)
+            answer = self._mailbox.ask(lambda: coroutine, spawned=True)
         except LocalProtocolError:
             coroutine.close()
             raise
+        answer.add_done_callback(lambda answer: coroutine.close() if answer.cancelled() else None)  # before it began
+        return answer
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until the event loop has done all that threads have asked for by now.

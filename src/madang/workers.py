@@ -20,11 +20,18 @@ __all__ = ["Workers"]
 class _Job:
     """One call, and what came of it."""
 
-    __slots__ = ("args", "begun", "context", "error", "function", "future", "result")
+    __slots__ = ("args", "begun", "context", "error", "function", "future", "result", "wanted")
 
-    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], future: asyncio.Future[None]) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        wanted: Callable[[], bool],
+        future: asyncio.Future[None],
+    ) -> None:
         self.function = function
         self.args = args
+        self.wanted = wanted
         self.future = future
         self.context = contextvars.copy_context()
         self.begun = False
@@ -58,19 +65,26 @@ class Workers:
         self._waiting: dict[Hashable, deque[_Job]] = {}
         self.busy = 0
 
-    async def run(self, whose: Hashable, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    async def run(
+        self,
+        whose: Hashable,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> Any:
         """Run a function in a thread, with the context variables that are at hand, and await what it gives.
 
         Args:
             whose: those who wait have turns; the functions of one of them begin in order.
             function: what to run.
             args: its arguments.
+            wanted: asked when it is its turn, if it had to wait: whether it still is to run. Else it gives None.
 
         Raises:
             CancelledError: the wait was cancelled. A function that has begun goes on all the same, unheard.
             RuntimeError: the function has called `sys.exit`.
         """
-        job = _Job(function, args, asyncio.get_running_loop().create_future())
+        job = _Job(function, args, wanted, asyncio.get_running_loop().create_future())
         if self.busy < self._count:
             self._begin(job)
         else:
@@ -109,13 +123,23 @@ class Workers:
     def _ended(self, job: _Job, jobs: SimpleQueue[_Job | None]) -> None:
         if jobs is self._jobs:  # else its thread was given up by `stop`, and counts no more
             self.busy -= 1
-            if self._waiting:
-                whose = next(iter(self._waiting))
-                waiting = self._waiting.pop(whose)
-                self._begin(waiting.popleft())
-                if waiting:
-                    self._waiting[whose] = waiting  # behind the others
+            while self._waiting and self.busy < self._count:
+                self._take_turn()
         if not job.future.done():
+            job.future.set_result(None)
+
+    def _take_turn(self) -> None:
+        whose = next(iter(self._waiting))
+        waiting = self._waiting.pop(whose)
+        job = waiting.popleft()
+        if waiting:
+            self._waiting[whose] = waiting  # behind the others
+        if job.future.done():
+            job.begun = True  # its wait was cancelled just now
+        elif job.wanted():
+            self._begin(job)
+        else:
+            job.begun = True
             job.future.set_result(None)
 
     def stop(self) -> None:

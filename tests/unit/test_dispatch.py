@@ -769,6 +769,30 @@ async def test_so_many_threads_and_each_client_in_its_turn() -> None:
     assert log.index("modest") <= 4, "it doesn't wait behind all that another client has asked for"
 
 
+@pytest.mark.parametrize("thrown_out", [True, False])
+async def test_who_is_thrown_out_gets_no_thread(thrown_out: bool) -> None:
+    kit = EngineKit(max_worker_threads=1)
+    gate = threading.Event()
+    log: Log = []
+
+    @kit.io.on("e", thread=True)
+    def e(socket: ThreadsafeSocket, number: int) -> None:
+        gate.wait(10)
+        log.append(number)
+
+    kit.io.on("disconnect", lambda socket, reason: log.append("disconnect"), thread=True)
+    client, socket = arrive(kit)
+    client.say('42["e",1]', '42["e",2]', '42["e",3]')
+    await until(lambda: kit.io.busy_threads == 1)
+    if thrown_out:
+        socket.disconnect()
+    else:
+        client.duplex.lose()
+    gate.set()
+    await until(lambda: not kit.io._dispatcher.tasks)
+    assert log == ([1, "disconnect"] if thrown_out else [1, 2, 3, "disconnect"])
+
+
 async def test_a_shutdown_names_the_handler_that_blocks(caplog: pytest.LogCaptureFixture) -> None:
     kit = EngineKit(shutdown_timeout_seconds=0.05)
     gate = threading.Event()

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import inspect
 import json
 import logging
 import os
@@ -338,6 +339,25 @@ async def test_running_a_coroutine(kit: EngineKit) -> None:
     error = await asyncio.to_thread(lambda: kit.io.threadsafe.run(work(2)).exception(5))
     assert isinstance(error, ValueError)
     assert client.heard() == ['42["e",1]', '42["e",2]']
+
+
+async def test_a_coroutine_that_is_called_off_before_it_begins(kit: EngineKit) -> None:
+    begun: Log = []
+
+    async def coroutine() -> None:
+        begun.append(1)
+
+    made = coroutine()
+
+    def call_off() -> None:
+        assert kit.io.threadsafe.run(made).cancel()
+
+    thread = threading.Thread(target=call_off)
+    thread.start()
+    thread.join()  # the event loop has no turn before that
+    await asyncio.sleep(0.01)
+    assert begun == []
+    assert inspect.getcoroutinestate(made) == inspect.CORO_CLOSED
 
 
 async def test_waiting_from_another_event_loop(kit: EngineKit) -> None:
