@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from client.conftest import until
+from client.conftest import WAYS, until
+from client.support.cable import Cable
 from client.support.scripted import JOINED, OPEN, Scripted
 from madang import Client, ConnectError, LimitError
 from madang.rfc import ws
@@ -196,3 +197,23 @@ async def test_websocket_pings_of_a_server_that_does_not_read() -> None:
         assert link._transport.get_write_buffer_size() < 500_000
         await client.close()
         over.set()
+
+
+async def test_nothing_is_left_behind(place: Any, way: str) -> None:
+    """The server has become silent: close waits as long as it may, and then no socket and no task is left."""
+    async with place() as here, Cable(here.port) as cable:
+        client = Client(cable.url, transports=WAYS[way], close_timeout_seconds=0.1)
+        await client.connect()
+        connection = client.manager.connection
+        assert connection is not None
+        if way == "upgrade":
+            cable.silent = True  # the upgrade is on its way
+        else:
+            await client.call("echo", 1)
+            cable.silent = True
+        others = asyncio.all_tasks()
+        await client.close()
+        dialer: Any = client.manager._dialer
+        assert all(link._transport.is_closing() and link._timer is None for link in dialer._links)
+        assert connection.over
+        assert asyncio.all_tasks() <= others

@@ -116,6 +116,7 @@ async def test_recovery(way: str, parser: str) -> None:
         first = client.id
         for start in range(3, 103, 20):
             # The server restores only whom it knows to be gone: it sees that by the poll that waits.
+            await until(lambda: way != "polling" or cable.unanswered == 1, 20)
             await asyncio.sleep(0.1)
             cable.cut()
             await until(lambda: not client.connected)

@@ -153,6 +153,7 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         self._entropy = b""
         self._drawn = 0
         self._closing = False
+        self._gone = asyncio.Event()
         self._full = False  # the transport has enough for now
         self._pong: bytes | None = None  # what the last ping has held, once it can be answered
         self._timer: asyncio.TimerHandle | None = None
@@ -213,6 +214,12 @@ class WebSocketLink(asyncio.Protocol, Duplex):
             self._transport.write(ws.frame_masked(ws.CLOSE, ws.close_payload(code, reason), self._key()))
             self._timer = self._loop.call_later(_CLOSE_TIMEOUT_SECONDS, self._transport.abort)
 
+    async def cut(self) -> None:
+        """Wait no longer for the server's goodbye, if we have said ours."""
+        if self._closing and self._pipe is None and not self._gone.is_set():
+            self._transport.abort()
+            await self._gone.wait()
+
     # The protocol of the connection
 
     def data_received(self, data: bytes) -> None:  # noqa: D102
@@ -260,6 +267,7 @@ class WebSocketLink(asyncio.Protocol, Duplex):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
         self._closing = True
+        self._gone.set()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

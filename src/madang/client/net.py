@@ -13,6 +13,7 @@ import os
 import secrets
 import ssl
 import urllib.request
+import weakref
 import zlib
 from collections.abc import Mapping
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
@@ -70,12 +71,13 @@ class NetDialer(Dialer):
         ConfigError: certificates can't be read, or the proxy of the environment can't be used.
     """
 
-    __slots__ = ("_address", "_config", "_context", "_http", "_jar", "_proxy")
+    __slots__ = ("_address", "_config", "_context", "_http", "_jar", "_links", "_proxy")
 
     def __init__(self, address: Address, config: ClientConfig) -> None:
         self._address = address
         self._config = config
         self._proxy = environment_proxy(address) if config.proxy == "environment" else config.proxy
+        self._links: weakref.WeakSet[WebSocketLink] = weakref.WeakSet()
         self._jar = CookieJar()
         self._jar.set_policy(_CookiePolicy(self._jar))
         self._http: httpx.AsyncClient | None = None
@@ -165,7 +167,9 @@ class NetDialer(Dialer):
         if agreed and not config.websocket_compression:
             raise RemoteProtocolError(f"an extension that was not offered: {agreed:.80}", rule="RFC 6455 4.1")
         loop = asyncio.get_running_loop()
-        return WebSocketLink(pipe, loop, max_message_bytes=config.max_payload_bytes, compression=compression)
+        link = WebSocketLink(pipe, loop, max_message_bytes=config.max_payload_bytes, compression=compression)
+        self._links.add(link)
+        return link
 
     async def _connect(self) -> Pipe:
         loop = asyncio.get_running_loop()
@@ -263,6 +267,8 @@ class NetDialer(Dialer):
             self._jar.extract_cookies(_Cookies(head.cookies), request)  # type: ignore[arg-type]
 
     async def close(self) -> None:  # noqa: D102
+        for link in tuple(self._links):
+            await link.cut()
         http, self._http = self._http, None
         if http is not None:
             await http.aclose()

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import re
 import ssl
 from contextlib import suppress
 from types import TracebackType
@@ -20,6 +21,7 @@ class Cable:
         self.silent = False
         self.heard = bytearray()  # what clients have sent
         self.added = b""  # headers that each answer is given on its way
+        self.unanswered = 0  # HTTP requests on their way
         self._server: asyncio.Server | None = None
         self._ends: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -45,6 +47,7 @@ class Cable:
 
     def cut(self) -> None:
         """Reset all connections."""
+        self.unanswered = 0
         for writer in tuple(self._ends):
             writer.transport.abort()
 
@@ -81,7 +84,10 @@ class Cable:
                 while data := await source.read(65_536):
                     if source is reader:
                         self.heard += data
-                    elif self.added and data.startswith(b"HTTP/1.1 "):
+                        self.unanswered += len(re.findall(rb"(?:GET|POST) /\S* HTTP/1\.1\r\n", data))
+                    elif data.startswith(b"HTTP/1.1 "):
+                        self.unanswered -= 1
+                    if self.added and data.startswith(b"HTTP/1.1 "):
                         first, end, rest = data.partition(b"\r\n")
                         data = first + end + self.added + rest
                     if not self.silent:
