@@ -160,6 +160,20 @@ def test_which_proxy_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> N
         environment_proxy(tls)
     monkeypatch.setenv("NO_PROXY", ".org")
     assert environment_proxy(tls) is None
+    monkeypatch.setenv("NO_PROXY", "example.org:80")
+    assert environment_proxy(plain) is None
+    with pytest.raises(ConfigError, match="the proxy must be"):
+        environment_proxy(tls)
+
+
+@pytest.mark.parametrize(
+    "proxy", ["socks5://me:secret@proxy:1", "gopher://me:secret@proxy", "http://me:secret@proxy:x"]
+)
+def test_the_password_of_a_proxy_is_not_shown(proxy: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Client("http://server", proxy=proxy)
+    assert "secret" not in str(caught.value)
+    assert "proxy" in str(caught.value)
 
 
 @pytest.mark.parametrize(

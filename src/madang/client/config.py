@@ -303,9 +303,14 @@ def check_proxy(url: Any) -> None:
     except (ValueError, TypeError, AttributeError):
         usable = False
     if isinstance(url, str) and url.lower().startswith("socks"):
-        raise ConfigError(f"SOCKS proxies are not supported ({url!r}); give an HTTP proxy, or proxy=None for none")
+        raise ConfigError(f"SOCKS proxies are not supported ({_shown(url)}); give an HTTP proxy, or proxy=None")
     if not usable:
-        raise ConfigError(f'the proxy must be "environment", None or a URL, as "http://proxy:3128", not {url!r}')
+        raise ConfigError(f'the proxy must be "environment", None or a URL, as "http://proxy:3128", not {_shown(url)}')
+
+
+def _shown(url: Any) -> str:
+    """The URL of a proxy for a message, without the password that may be in it."""
+    return re.sub(r"(?<=//).*@", "...@", repr(url))
 
 
 def _is_number(value: object) -> bool:

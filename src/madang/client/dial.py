@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from madang.transports import Duplex
 
-__all__ = ["Dialer", "Reply"]
+__all__ = ["Dialer", "Reply", "words_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +65,14 @@ class Dialer(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Let go of connections that are kept for the next request. The dialer may be used again."""
+
+
+def words_of(body: bytes) -> str:
+    """What a server says in place of an answer, fit for a message: short, in one line, without control characters.
+
+    Example:
+        >>> words_of(b"no such page" + bytes([10]))
+        'no such page'
+    """
+    said = body[:200].decode("utf-8", "replace")
+    return "".join(character if character.isprintable() else " " for character in said).strip()

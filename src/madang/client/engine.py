@@ -17,7 +17,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from madang.client.config import ClientConfig
-from madang.client.dial import Dialer, Reply
+from madang.client.dial import Dialer, Reply, words_of
 from madang.errors import ConnectError, Disconnected, LimitError, Reason, RemoteProtocolError
 from madang.packet import CLOSE, CONNECT_ERROR, PING, PONG, UPGRADE, Encoded, Frame, Packet
 from madang.parsers import Parser
@@ -31,8 +31,6 @@ logger = logging.getLogger("madang.client")
 _POLLING: Final = "polling"
 _WEBSOCKET: Final = "websocket"
 _OPENING, _OPEN, _CLOSING, _CLOSED = range(4)
-#: How much of what the server answers is shown in messages.
-_SHOWN_BYTES: Final = 200
 
 
 class Connection:
@@ -258,8 +256,7 @@ class Connection:
 
     def _unpack(self, reply: Reply) -> list[Frame]:
         if reply.status != 200:
-            said = reply.body[:_SHOWN_BYTES].decode("utf-8", "replace")
-            raise ConnectError(f"the server answered with status {reply.status} {said}".rstrip())
+            raise ConnectError(f"the server answered with status {reply.status} {words_of(reply.body)}".rstrip())
         try:
             payload = reply.body.decode()
         except UnicodeDecodeError:
@@ -296,8 +293,7 @@ class Connection:
         body = payload.encode("utf-8", "surrogatepass")
         reply = await self._dialer.post(self._target(_POLLING), self._config.headers, body)
         if reply.status != 200:
-            said = reply.body[:_SHOWN_BYTES].decode("utf-8", "replace")
-            raise ConnectError(f"the server answered with status {reply.status} {said}".rstrip())
+            raise ConnectError(f"the server answered with status {reply.status} {words_of(reply.body)}".rstrip())
 
     def _batch(self) -> tuple[str, int]:
         """As many packets as the server takes at once; at least one, with all of its attachments that fit."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from madang.client.config import Address, ClientConfig, check_proxy
-from madang.client.dial import Dialer, Reply
+from madang.client.dial import Dialer, Reply, words_of
 from madang.client.link import Head, Pipe, WebSocketLink
 from madang.errors import ConfigError, ConnectError, RemoteProtocolError
 from madang.rfc import ws
@@ -34,8 +34,6 @@ __all__ = ["NetDialer", "environment_proxy"]
 #: How long an unused connection for requests is kept: less than by servers, which mostly close them after 5 s. What is
 #: sent on one that is being closed is lost.
 _KEEP_ALIVE_SECONDS: Final = 4.0
-#: What is shown of the body of an answer that refuses a WebSocket.
-_SHOWN_BYTES: Final = 200
 #: How answers may be packed, and what zlib has to know to unpack them.
 _PACKED: Final = {"gzip": 31, "deflate": 15}
 #: How many cookies of a server are kept: more than any browser keeps of one.
@@ -48,7 +46,8 @@ def environment_proxy(address: Address) -> str | None:
     Raises:
         ConfigError: what it names is no proxy that we can use.
     """
-    if urllib.request.proxy_bypass(address.host):
+    # Entries of NO_PROXY may name a port.
+    if urllib.request.proxy_bypass(f"{address.host}:{address.port}") or urllib.request.proxy_bypass(address.host):
         return None
     proxies = urllib.request.getproxies()
     proxy = proxies.get("https" if address.secure else "http") or proxies.get("all")
@@ -160,7 +159,7 @@ class NetDialer(Dialer):
         head = await pipe.head()
         self._keep_cookies(target, head)
         if head.status != 101:
-            said = pipe.take()[:_SHOWN_BYTES].decode("utf-8", "replace")
+            said = words_of(pipe.take())
             raise ConnectError(f"{self._address.authority} answered with status {head.status} {said}".rstrip())
         _, agreed = ws.check_response(head.status, head.headers, key)
         compression = ws.accept(agreed, wanted) if config.websocket_compression else None
