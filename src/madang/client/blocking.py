@@ -118,12 +118,16 @@ class Portal:
             loop.call_soon_threadsafe(step)
         return done.result()
 
-    def wait(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+    def wait(self, function: Callable[..., Coroutine[Any, Any, T]], *, start: bool = False) -> T:
         """Run a coroutine function in the client's thread, and wait for its result.
+
+        Args:
+            function: makes the coroutine.
+            start: start the thread if there is none.
 
         Raises:
             WrongThreadError: this is the client's own thread, which would wait for itself, or another process has it.
-            Disconnected: the client is closed meanwhile.
+            Disconnected: there is no thread, or the client is closed meanwhile.
         """
         if self.inside:
             raise WrongThreadError(
@@ -131,9 +135,12 @@ class Portal:
                 "without waiting, write the handler for Client in asyncio, or wait in another thread"
             )
         with self._lock:
-            self.start()
-            assert self._loop is not None  # it was started  # noqa: S101
-            future = asyncio.run_coroutine_threadsafe(function(*args), self._loop)
+            if start:
+                self.start()
+            self._check()
+            if self._loop is None:
+                raise Disconnected(Reason.IO_CLIENT_DISCONNECT)
+            future = asyncio.run_coroutine_threadsafe(function(), self._loop)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
@@ -379,7 +386,8 @@ class BlockingSocket:
 
         Raises:
             AckTimeout: the time is over.
-            Disconnected: the connection was lost after the event was sent.
+            Disconnected: the client is not connected yet, or was closed; or the connection was lost after the event
+                was sent.
             WrongThreadError: called in a handler.
         """
 
@@ -405,7 +413,7 @@ class BlockingSocket:
         async def join() -> None:
             await self._socket.connect(retry=retry)
 
-        self._portal.wait(join)
+        self._portal.wait(join, start=True)
 
     def disconnect(self) -> None:
         """Leave the namespace, for good; without others the connection is closed."""
@@ -471,7 +479,7 @@ class BlockingClient(BlockingSocket):
             if not self._portal.ended:
                 self._portal.wait(self._client.close)
         except Disconnected:
-            logger.debug("another thread has closed the client meanwhile")
+            logger.debug("the client is closed already")
         finally:
             if not self._portal.inside:
                 self._portal.stop()
