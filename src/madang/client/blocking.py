@@ -159,7 +159,10 @@ class BlockingEvents(Iterator[Event]):
         self._timeout = timeout
 
     def __next__(self) -> Event:
-        event = self._portal.wait(self._next)
+        try:
+            event = self._portal.wait(self._next)
+        except Disconnected:  # another thread has closed the client
+            event = None
         if event is None:
             raise StopIteration
         return _BlockingEvent(self._portal, event)
