@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from madang.core.listeners import Handler
+from madang.core.log import Log
 from madang.core.namespace import Namespace
 from madang.core.patterns import Predicate, is_pattern
-from madang.core.recovery import Log, Memory
+from madang.core.recovery import Memory
 from madang.core.relay import Relay
 from madang.core.session import Session
 from madang.core.socket import Socket

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
 from madang.core.ack import Ack
 from madang.core.listeners import AnyFunction, Listeners, Listening
+from madang.core.log import Log
 from madang.core.outgoing import Outgoing
 from madang.core.patterns import Pattern, Predicate, is_pattern
-from madang.core.recovery import Log
 from madang.core.relay import check_server_side
 from madang.core.socket import Socket
 from madang.core.target import Crowd, Target, check_timeout

@@ -19,9 +19,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from madang.core.hold import Hold
+from madang.core.probe import Probe
 from madang.core.wheel import Timed
 from madang.errors import BAD_REQUEST, Reason, RemoteProtocolError, RequestRefused
-from madang.packet import CLOSE, CONNECT_ERROR, MESSAGE, NOOP, PING, PONG, UPGRADE, Encoded, Frame, Packet
+from madang.packet import CLOSE, CONNECT_ERROR, MESSAGE, NOOP, PING, PONG, Encoded, Frame, Packet
 from madang.transports import Duplex, Exchange, HttpTransport, Request, Transport
 from madang.wire import Decoder
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from madang.parsers import Parser
     from madang.wire import Wire
 
-__all__ = ["CLOSED", "CLOSING", "OPEN_STATE", "Probe", "Session", "Sink"]
+__all__ = ["CLOSED", "CLOSING", "OPEN_STATE", "Session", "Sink"]
 
 OPEN_STATE: Final = 0
 CLOSING: Final = 1
@@ -677,59 +678,3 @@ class Session(Timed):
 
     def __repr__(self) -> str:
         return f"Session({self.id}, {self.transport.name}, {('open', 'closing', 'closed')[self.state]})"
-
-
-class Probe:
-    """A better transport on trial: takes the link's frames until the client decides to move.
-
-    Source: Engine.IO protocol 4, "upgrade".
-    """
-
-    __slots__ = ("_decoder", "_session", "answered", "duplex", "transport")
-
-    def __init__(self, session: Session, transport: Transport, duplex: Duplex) -> None:
-        self._session = session
-        self._decoder = session.wire.decoder(session.parser, session._engine.config)
-        self.transport = transport
-        self.duplex = duplex
-        #: Whether the client's ping was answered, so that its poll should be let go.
-        self.answered = False
-
-    def receive(self, frame: Frame) -> None:
-        """A frame came over the link on trial."""
-        session = self._session
-        if session._probe is not self:
-            return
-        try:
-            packet = self._decoder.feed(frame)
-        except RemoteProtocolError as error:
-            self.fail(error, Reason.PARSE_ERROR)
-            return
-        if packet is not None and packet.kind == PING and packet.data == "probe":
-            self.duplex.write(Encoded(session.wire.encode(Packet(PONG, "probe"), session.parser)))
-            self.answered = True
-            session._release_poll()
-        elif packet is not None and packet.kind == UPGRADE:
-            session._upgraded(self)
-        else:
-            session._end_probe()
-            self.duplex.close(1002, "bad probe")
-
-    def fail(self, error: RemoteProtocolError, reason: str) -> None:
-        """The client broke a rule on the link on trial, which costs it the link only."""
-        session = self._session
-        if session._probe is self:
-            session._engine.on_violation(session, error)
-            session._end_probe()
-            self.duplex.close(error.close_code, "bad probe")
-
-    def lost(self, duplex: Duplex, reason: str) -> None:
-        """The link on trial is gone; the session goes on as it was."""
-        if self._session._probe is self:
-            self._session._end_probe()
-
-    def pause(self) -> None:
-        """A probe is too small to fill a link."""
-
-    def resume(self) -> None:
-        """Nothing waits."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from madang.core.ack import Ack, Drain
 from madang.core.listeners import AnyFunction, Handler, Listeners, Listening
-from madang.core.recovery import Claim, Entry, Stay
+from madang.core.log import Entry
+from madang.core.recovery import Claim, Stay
 from madang.core.session import OPEN_STATE, Session
 from madang.core.shapes import Checked
 from madang.core.target import Sender, Target, check_event, check_limit, check_rooms
