@@ -206,3 +206,27 @@ export function requestsDone() {
 export function endRequests() {
   lines?.close();
 }
+
+// Play one scenario on a stage of its own, and print how it went.
+export async function perform({ name, play }, newStage) {
+  const stage = newStage();
+  const began = performance.now();
+  const result = { scenario: name, ok: true };
+  try {
+    await play(stage);
+  } catch (error) {
+    result.ok = false;
+    result.details = `${error?.stack ?? error}`.slice(0, 4000);
+  }
+  stage.close();
+  await requestsDone();
+  result.ms = Math.round(performance.now() - began);
+  console.log(JSON.stringify(result));
+}
+
+// Print what fails where nobody waits for it.
+export function tellOfRejections() {
+  process.on("unhandledRejection", (error) => {
+    console.log(JSON.stringify({ scenario: "(nobody awaited this)", ok: false, details: `${error?.stack ?? error}` }));
+  });
+}

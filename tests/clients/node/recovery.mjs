@@ -9,7 +9,7 @@ import assert from "node:assert/strict";
 import { createConnection, createServer } from "node:net";
 import { parseArgs } from "node:util";
 import { readFileSync } from "node:fs";
-import { Stage, ask, connect, endRequests, next, request, requestsDone, same, within } from "./harness.mjs";
+import { Stage, ask, connect, endRequests, next, perform, request, same, tellOfRejections, within } from "./harness.mjs";
 
 const { values: given } = parseArgs({
   options: {
@@ -313,25 +313,8 @@ scenario("a client that does not know recovery", { recovers: false }, (stage) =>
 
 // ---- the run ----
 
-async function run({ name, play }) {
-  const stage = new Stage(library, given.url, transports, version, parser);
-  const began = performance.now();
-  const result = { scenario: name, ok: true };
-  try {
-    await play(stage);
-  } catch (error) {
-    result.ok = false;
-    result.details = `${error?.stack ?? error}`.slice(0, 4000);
-  }
-  stage.close();
-  await requestsDone();
-  result.ms = Math.round(performance.now() - began);
-  console.log(JSON.stringify(result));
-}
-
-process.on("unhandledRejection", (error) => {
-  console.log(JSON.stringify({ scenario: "(nobody awaited this)", ok: false, details: `${error?.stack ?? error}` }));
-});
+const run = (one) => perform(one, () => new Stage(library, given.url, transports, version, parser));
+tellOfRejections();
 
 const chosen = scenarios.filter((one) => one.recovers === recovers && (!one.upgrade || transports.length > 1));
 for (const one of chosen) await run(one);

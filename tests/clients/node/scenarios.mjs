@@ -17,7 +17,7 @@ import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { readFileSync } from "node:fs";
 import {
-  DEADLINE, Stage, ask, connect, distant, endRequests, leave, next, refused, request, requestsDone, same,
+  DEADLINE, Stage, ask, connect, distant, endRequests, leave, next, perform, refused, request, same, tellOfRejections,
   several, within,
 } from "./harness.mjs";
 
@@ -938,25 +938,8 @@ function older(a, b) {
   return index >= 0 && x[index] < y[index];
 }
 
-async function run({ name, play }) {
-  const stage = new Stage(library, given.url, transports, version, parser);
-  const began = performance.now();
-  const result = { scenario: name, ok: true };
-  try {
-    await play(stage);
-  } catch (error) {
-    result.ok = false;
-    result.details = `${error?.stack ?? error}`.slice(0, 4000);
-  }
-  stage.close();
-  await requestsDone();
-  result.ms = Math.round(performance.now() - began);
-  console.log(JSON.stringify(result));
-}
-
-process.on("unhandledRejection", (error) => {
-  console.log(JSON.stringify({ scenario: "(nobody awaited this)", ok: false, details: `${error?.stack ?? error}` }));
-});
+const run = (one) => perform(one, () => new Stage(library, given.url, transports, version, parser));
+tellOfRejections();
 
 const only = given.only ? given.only.split(",").map((part) => part.trim()) : null;
 const without = given.without ? given.without.split(",") : [];
