@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from madang.errors import ConfigError
 
@@ -90,6 +90,10 @@ class Recovery:
         _check_numbers(self, "recovery: ")
 
 
+#: What `transports="all"` stands for.
+ALL_TRANSPORTS: Final = ("polling", "shortpolling", "jsonp", "multipart", "iframe", "sse", "websocket")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All settings of a `Server`. Each may be given to `Server(...)` as a keyword.
@@ -98,7 +102,8 @@ class Config:
 
     Attributes:
         path: the path under which clients find the server; clients call it `path` too.
-        transports: names of the transports that clients may use.
+        transports: names of the transports that clients may use, each a module of `madang.transports`; or "all" of
+            those that we have.
         allow_upgrades: whether a client may move to a better transport while it is connected.
         generations: the protocol generations that clients may speak, each a module of `madang.wire`.
         parser: how packets are written: a module of `madang.parsers` ("json", "msgpack", "raw"), or a parser of
@@ -123,6 +128,10 @@ class Config:
         ack_timeout_seconds: how long `call` waits for an acknowledgement when it isn't told.
         header_timeout_seconds: how long a client may take to send the head of a request (`madang serve`).
         request_timeout_seconds: how long it may take to send the whole of it.
+        poll_timeout_seconds: how long a poll is held when there is nothing to say. Pings end it too. Proxies give up
+            after 30 to 100 seconds.
+        stream_timeout_seconds: how long a streaming response is kept open; then the client asks for the next one.
+        min_short_poll_seconds: how soon a client may ask again whose polls don't wait.
         shutdown_timeout_seconds: how long handlers may go on when the server stops.
 
     Limits:
@@ -144,7 +153,9 @@ class Config:
         max_buffered_bytes: how much may wait for a client that reads slowly; then it is disconnected with
             the reason "slow consumer".
         max_connections: how many clients this process takes; the next ones get HTTP 503.
-        max_unanswered_polls: how many long polls this process holds open; the next ones get HTTP 503.
+        max_unanswered_polls: how many long polls and streams this process holds open; the next ones get HTTP 503.
+        max_stream_bytes: after so much a streaming response ends, and the client asks for the next one. Browsers keep
+            all that came in some of them.
         max_header_bytes: the size of the head of a request (`madang serve`).
         max_websocket_fragments: in how many frames one WebSocket message may come.
 
@@ -165,7 +176,7 @@ class Config:
     """
 
     path: str = "/socket.io/"
-    transports: Sequence[str] = ("polling", "websocket")
+    transports: Literal["all"] | Sequence[str] = ("polling", "websocket")
     allow_upgrades: bool = True
     generations: Sequence[str] = ("eio4",)
     parser: str | Parser = "json"
@@ -186,6 +197,9 @@ class Config:
     header_timeout_seconds: float = 8.0
     request_timeout_seconds: float = 15.0
     shutdown_timeout_seconds: float = 10.0
+    poll_timeout_seconds: float = 30.0
+    stream_timeout_seconds: float = 600.0
+    min_short_poll_seconds: float = 0.1
 
     max_payload_bytes: int = 1_000_000
     max_packet_bytes: int = 10_000_000
@@ -203,6 +217,7 @@ class Config:
     max_buffered_bytes: int = 8_000_000
     max_connections: int = 100_000
     max_unanswered_polls: int = 50_000
+    max_stream_bytes: int = 8_000_000
     max_header_bytes: int = 65_536
     max_websocket_fragments: int = 131_072
 
@@ -218,6 +233,8 @@ class Config:
             raise ConfigError(f'path must start with "/" and be more than that, as "/socket.io/", not {self.path!r}')
         if not self.path.endswith("/"):
             object.__setattr__(self, "path", self.path + "/")
+        if self.transports == "all":
+            object.__setattr__(self, "transports", ALL_TRANSPORTS)
         for name in ("transports", "generations"):
             value = getattr(self, name)
             if isinstance(value, str) or not value:

@@ -188,6 +188,7 @@ class RequestRefused(MadangError):
         status: the HTTP status.
         detail: what exactly was wrong, for the log.
         context: the same for programs, as `{"sid": ...}`. What the client said in it is cut short.
+        retry_after_seconds: when the request may come again; None where that would not help. Clients are told it.
     """
 
     def __init__(
@@ -197,6 +198,7 @@ class RequestRefused(MadangError):
         status: int = 400,
         detail: str = "",
         context: Mapping[str, Any] | None = None,
+        retry_after_seconds: float | None = None,
     ) -> None:
         super().__init__(f"{message} ({detail})" if detail else message)
         self.code = code
@@ -204,6 +206,7 @@ class RequestRefused(MadangError):
         self.status = status
         self.detail = detail
         self.context = dict(context or ())
+        self.retry_after_seconds = retry_after_seconds
 
 
 UNKNOWN_TRANSPORT: Final = (0, "Transport unknown", 400)
@@ -215,6 +218,7 @@ UNSUPPORTED_VERSION: Final = (5, "Unsupported protocol version", 400)
 # Not in the protocol's table, which has no word for them: the nearest code, the right HTTP status.
 SERVER_FULL: Final = (4, "Server is full", 503)
 TOO_LARGE: Final = (3, "Payload too large", 413)
+TOO_MANY: Final = (3, "Too many requests", 429)
 
 
 class ConnectionRefused(MadangError):

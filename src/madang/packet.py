@@ -136,17 +136,17 @@ class Encoded:
         size: about how many bytes it takes, for the limits.
         compress: whether compression is worth trying.
         link_bytes: what a face keeps here when its links all send the same bytes for these frames.
-        link_deflated: the same, compressed, by the settings of the compression.
+        forms: what transports and faces keep of other forms of the frames, by what the form depends on.
     """
 
-    __slots__ = ("compress", "frames", "link_bytes", "link_deflated", "size")
+    __slots__ = ("compress", "forms", "frames", "link_bytes", "size")
 
     def __init__(self, frames: tuple[Frame, ...], compress: bool = True) -> None:
         self.frames = frames
         self.size = len(frames[0]) if len(frames) == 1 else sum(map(len, frames))
         self.compress = compress
         self.link_bytes: bytes | None = None
-        self.link_deflated: dict[object, bytes] | None = None
+        self.forms: dict[object, bytes] | None = None
 
 
 def restore_attachments(data: Any, buffers: list[bytes]) -> Any:

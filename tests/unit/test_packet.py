@@ -63,7 +63,7 @@ def test_encoded_size(frames: tuple[str | bytes, ...], size: int) -> None:
     encoded = Encoded(frames)
     assert encoded.size == size
     assert encoded.compress is True
-    assert (encoded.link_bytes, encoded.link_deflated) == (None, None)
+    assert (encoded.link_bytes, encoded.forms) == (None, None)
 
 
 def test_encoded_without_compression() -> None:

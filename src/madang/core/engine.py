@@ -11,6 +11,7 @@ Source: Engine.IO protocol 4; Fetch standard (CORS).
 from __future__ import annotations
 
 import inspect
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,6 +26,7 @@ from madang.core.events import EngineEvents, ResponseHeaders
 from madang.core.listeners import AnyFunction
 from madang.core.prepared import Prepared
 from madang.core.session import CLOSING, Session, Sink
+from madang.core.stream import Stream
 from madang.core.wheel import Wheel
 from madang.errors import (
     BAD_METHOD,
@@ -41,7 +43,17 @@ from madang.errors import (
 )
 from madang.packet import Encoded
 from madang.parsers import Shapes
-from madang.transports import Duplex, Exchange, HttpTransport, LinkTransport, Request, Response, Transport
+from madang.transports import (
+    Duplex,
+    Exchange,
+    HttpTransport,
+    LinkTransport,
+    PollTransport,
+    Request,
+    Response,
+    StreamTransport,
+    Transport,
+)
 from madang.wire import Open, Wire
 
 __all__ = ["Engine"]
@@ -49,6 +61,12 @@ __all__ = ["Engine"]
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 #: How often browsers have to ask again whether they may (seconds; the Fetch standard lets them cap it).
 _PREFLIGHT_MAX_AGE: Final = "600"
+#: What keeps proxies from collecting a response that stays open, and from changing it.
+_UNBUFFERED: Final = (
+    ("Cache-Control", "no-store, no-transform"),
+    ("X-Accel-Buffering", "no"),
+    ("X-Content-Type-Options", "nosniff"),
+)
 
 
 def _unfilled() -> float:
@@ -92,11 +110,15 @@ class Engine:
         self._parser = parser if shapes is None else parser.shaped(shapes)
         self._transports: dict[str, Transport] = {}
         self._http: dict[str, HttpTransport] = {}
+        self._variants: dict[str, list[tuple[str, HttpTransport]]] = {}
         for name in config.transports:
             transport = transports.load(name)
             self._transports[transport.name] = transport
             if isinstance(transport, HttpTransport):
                 self._http[transport.name] = transport
+                if transport.variant_of is not None:
+                    name, field = transport.variant_of
+                    self._variants.setdefault(name, []).append((field, transport))
         self._dirty: list[Session] = []
         self._parked = 0
         self._full = False
@@ -225,12 +247,16 @@ class Engine:
         """The session that a request belongs to, or None for a handshake."""
         query = request.query
         name = query.get("transport", "")
-        transport = self._http.get(name)
+        transport = self._http_transport(request)
         if transport is None:
             if name in self._transports:
                 context = {"name": "TRANSPORT_HANDSHAKE_ERROR", "transport": name}
                 raise RequestRefused(*BAD_REQUEST, f"{name} needs an upgrade of the connection", context)
             raise RequestRefused(*UNKNOWN_TRANSPORT, f"transport {name[:40]!r}", {"transport": name[:40]})
+        if request.method == "GET":
+            reader = transport.reader(request)
+            if reader is not None:
+                self._check_page(request, reader)
         sid = query.get("sid")
         if sid is None:
             return None
@@ -243,20 +269,41 @@ class Engine:
             raise RequestRefused(*BAD_REQUEST, f"the session uses {previous} now", context)
         return session
 
+    def _http_transport(self, request: Request) -> HttpTransport | None:
+        """The transport that a request names."""
+        query = request.query
+        name = query.get("transport", "")
+        for field, variant in self._variants.get(name, ()):
+            if field in query:
+                return variant
+        return self._http.get(name)
+
     def _handshake(self, request: Request, exchange: Exchange) -> None:
         if request.method != "GET":
             raise RequestRefused(*BAD_METHOD, f"method {request.method}", {"method": request.method})
-        transport = self._http[request.query["transport"]]
+        transport = self._http_transport(request)
         generation = self._generation(request)
         self._check_room()
         self._check_allowed(request)
+        if isinstance(transport, StreamTransport):
+            transport.head(request)  # is there all that a stream needs?
+            self._check_parked()
+            session, hello = self._open(request, transport, generation)
+            session.begin_stream(transport, request, exchange, hello)
+            self._opened(session)
+            return
+        assert isinstance(transport, PollTransport)  # there are no others  # noqa: S101
+        transport.respond(request, "")  # is there all that a poll needs?
         session, hello = self._open(request, transport, generation)
         response = transport.respond(request, session.wire.join([hello]))
         if self.config.cookie is not None:
-            cookie = ("Set-Cookie", self.config.cookie.header(session.id))
-            response = Response(response.status, [*response.headers, cookie], response.body)
+            response = Response(response.status, [*response.headers, self._cookie(session)], response.body)
         self.respond(request, exchange, response, initial=True)
         self._opened(session)
+
+    def _cookie(self, session: Session) -> tuple[str, str]:
+        assert self.config.cookie is not None  # callers looked  # noqa: S101
+        return ("Set-Cookie", self.config.cookie.header(session.id))
 
     def _open(self, request: Request, transport: Transport, generation: Wire) -> tuple[Session, str | bytes]:
         """Make a session for a client that may have one."""
@@ -392,7 +439,12 @@ class Engine:
 
     def _check_origin(self, request: Request) -> None:
         origin = request.header("origin")
-        if origin is None or self.config.origins == "*":
+        if origin is not None:
+            self._check_page(request, origin)
+
+    def _check_page(self, request: Request, origin: str) -> None:
+        """Refuse a page of an origin that isn't allowed."""
+        if self.config.origins == "*":
             return
         if self.config.origins != "same" and origin.lower() in self.config.origins:
             return
@@ -474,6 +526,23 @@ class Engine:
         headers.append(("Content-Length", str(len(body))))
         exchange.respond(Response(response.status, headers, body))
 
+    def open_stream(
+        self,
+        session: Session,
+        request: Request,
+        exchange: Exchange,
+        transport: StreamTransport,
+        stream: Stream,
+        *,
+        initial: bool,
+    ) -> None:
+        """Send the head of a response that stays open."""
+        headers = [*transport.head(request), *_UNBUFFERED, *self._cors(request)]
+        if initial and self.config.cookie is not None:
+            headers.append(self._cookie(session))
+        headers = self.dress(request, headers, initial=initial)
+        exchange.stream(Response(200, headers, transport.prelude(request)), stream)
+
     def dress(
         self, request: Request, headers: Sequence[tuple[str, str]] = (), *, initial: bool = False
     ) -> list[tuple[str, str]]:
@@ -500,13 +569,18 @@ class Engine:
     def refuse(self, request: Request, exchange: Exchange, refusal: RequestRefused) -> None:
         """Answer with an error."""
         self.refused(request, refusal)
-        headers = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
+        headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
+        if refusal.retry_after_seconds is not None:
+            headers.append(("Retry-After", str(max(1, math.ceil(refusal.retry_after_seconds)))))
         self.respond(request, exchange, Response(refusal.status, headers, self.error_body(refusal)))
 
     @staticmethod
     def error_body(refusal: RequestRefused) -> bytes:
         """The body of an error response, as clients know it."""
-        return orjson.dumps({"code": refusal.code, "message": refusal.message})
+        body: dict[str, object] = {"code": refusal.code, "message": refusal.message}
+        if refusal.retry_after_seconds is not None:
+            body["retryAfterMs"] = math.ceil(refusal.retry_after_seconds * 1000)
+        return orjson.dumps(body)
 
     # For sessions
 
@@ -522,17 +596,20 @@ class Engine:
             session.flush()
 
     def park(self, session: Session) -> None:
-        """A poll starts to wait.
+        """A poll starts to wait, or a stream to stay open.
 
         Raises:
             RequestRefused: too many do.
         """
-        if self._parked >= self.config.max_unanswered_polls:
-            raise RequestRefused(*SERVER_FULL, f"max_unanswered_polls is {self.config.max_unanswered_polls}")
+        self._check_parked()
         self._parked += 1
 
+    def _check_parked(self) -> None:
+        if self._parked >= self.config.max_unanswered_polls:
+            raise RequestRefused(*SERVER_FULL, f"max_unanswered_polls is {self.config.max_unanswered_polls}")
+
     def unpark(self, session: Session) -> None:
-        """A poll waits no longer."""
+        """A poll waits no longer, or a stream has ended."""
         self._parked -= 1
 
     def forget(self, session: Session) -> None:

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from madang.core.hold import Hold
 from madang.core.probe import Probe
+from madang.core.stream import Stream
 from madang.core.wheel import Timed
-from madang.errors import BAD_REQUEST, Reason, RemoteProtocolError, RequestRefused
+from madang.errors import BAD_REQUEST, TOO_MANY, Reason, RemoteProtocolError, RequestRefused
 from madang.packet import CLOSE, CONNECT_ERROR, MESSAGE, NOOP, PING, PONG, Encoded, Frame, Packet
-from madang.transports import Duplex, Exchange, HttpTransport, Request, Transport
+from madang.transports import Duplex, Exchange, PollTransport, Request, StreamTransport, Transport
 from madang.wire import Decoder
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class Session(Timed):
         "_exchange",
         "_heard",
         "_hold",
+        "_next_poll",
         "_outbox",
         "_ping_due",
         "_pinged",
@@ -117,6 +119,7 @@ class Session(Timed):
         "_poll",
         "_posting",
         "_probe",
+        "_release_by",
         "_upgrade_by",
         "confirmed",
         "direct",
@@ -170,6 +173,8 @@ class Session(Timed):
         now = engine.clock()
         self._connect_by = now + engine.config.connect_timeout_seconds
         self._upgrade_by = 0.0
+        self._release_by = 0.0  # when the response that is open ends, so that the client asks anew
+        self._next_poll = 0.0  # when the next poll may come, if polls don't wait
         self._ping_due = now + (engine.config.ping_interval_seconds if wire.server_pings else self._patience())
         self._rearm()
 
@@ -396,11 +401,15 @@ class Session(Timed):
     # HTTP
 
     def poll(self, request: Request, exchange: Exchange) -> None:
-        """A request asks for what there is, or waits.
+        """A request asks for what there is, or waits, or stays open for all that comes.
 
         Raises:
-            RequestRefused: another one waits already, or too many wait in this process.
+            RequestRefused: another one is open already, or too many are in this process, or it comes too soon.
         """
+        transport = self.transport
+        if isinstance(transport, StreamTransport):
+            self._poll_stream(transport, request, exchange)
+            return
         if self.state == CLOSING:
             if self._outbox:
                 self._respond(request, exchange, self._take())
@@ -413,14 +422,64 @@ class Session(Timed):
             self._answer(list(self.wire.encode(_CLOSE_PACKET, self.parser)))
             self._end(Reason.TRANSPORT_ERROR)
             raise RequestRefused(*BAD_REQUEST, "overlapping polls")
+        waits = cast("PollTransport", transport).waits
+        if not waits:
+            self._check_pace()
         if self._outbox:
             self._respond(request, exchange, self._take())
-        elif self._probe is not None and self._probe.answered:
+        elif not waits or (self._probe is not None and self._probe.answered):
             self._respond(request, exchange, list(self.wire.encode(_NOOP_PACKET, self.parser)))
         else:
             self._engine.park(self)
             self._exchange = exchange
             self._poll = request
+            self._release_after(self._engine.config.poll_timeout_seconds)
+
+    def _check_pace(self) -> None:
+        """Refuse a poll that comes too soon. Networks make pairs of what was sent evenly: half the time will do."""
+        floor = self._engine.config.min_short_poll_seconds
+        now = self._engine.clock()
+        if now < self._next_poll - floor / 2:
+            detail = f"a poll may come each {floor:g} s (min_short_poll_seconds)"
+            raise RequestRefused(
+                *TOO_MANY, detail, {"name": "POLL_TOO_SOON"}, retry_after_seconds=self._next_poll - now
+            )
+        self._next_poll = max(now, self._next_poll) + floor
+
+    def _poll_stream(self, transport: StreamTransport, request: Request, exchange: Exchange) -> None:
+        if self._duplex is not None:
+            self.close(Reason.TRANSPORT_ERROR, discard=True)
+            raise RequestRefused(*BAD_REQUEST, "overlapping streams")
+        stream = Stream(self._engine, self, transport, exchange)
+        stream.open(request)
+        if self.state == CLOSING:
+            for encoded in self._outbox or ():
+                stream.write(encoded)
+            self._forget()
+            stream.close()
+        elif self._probe is not None and self._probe.answered:
+            stream.suspend()
+        else:
+            self.attach(stream)
+
+    def begin_stream(self, transport: StreamTransport, request: Request, exchange: Exchange, hello: Frame) -> None:
+        """Send the first packet of a session as the first of a stream."""
+        stream = Stream(self._engine, self, transport, exchange)
+        stream.open(request, initial=True)
+        stream.write(Encoded((hello,)))
+        self.attach(stream)
+
+    def end_stream(self, stream: Stream) -> None:
+        """End an open response, so that the client asks for the next one; what comes until then waits for it."""
+        if stream is self._duplex:
+            self._duplex = self.direct = None
+            self._release_by = 0.0
+            stream.suspend()
+
+    def _release_after(self, seconds: float) -> None:
+        self._release_by = self._engine.clock() + seconds
+        if self._release_by < self.due:
+            self._rearm()
 
     def abandon(self, exchange: Exchange) -> None:
         """The connection of a waiting poll broke."""
@@ -490,11 +549,12 @@ class Session(Timed):
         assert exchange is not None  # noqa: S101
         assert request is not None  # noqa: S101
         self._exchange = self._poll = None
+        self._release_by = 0.0
         self._engine.unpark(self)
         return exchange, request
 
     def _respond(self, request: Request, exchange: Exchange, frames: list[Frame]) -> None:
-        transport = cast("HttpTransport", self.transport)  # polls reach sessions of HTTP transports only
+        transport = cast("PollTransport", self.transport)  # streams have no response that is whole
         self._engine.respond(request, exchange, transport.respond(request, self.wire.join(frames)), compress=True)
 
     # Links
@@ -505,6 +565,8 @@ class Session(Timed):
         duplex.bind(self)
         if self._is_paused:
             duplex.pause_reading()
+        if isinstance(duplex, Stream):
+            self._release_after(self._engine.config.stream_timeout_seconds)
         self.resume()
 
     def lost(self, duplex: Duplex, reason: str) -> None:
@@ -528,9 +590,11 @@ class Session(Timed):
         self._rearm()
 
     def _release_poll(self) -> None:
-        """Let the client finish its poll, so that it can move."""
+        """End the poll that waits, or the open response, so that the client can move."""
         if self._exchange is not None:
             self._answer(list(self.wire.encode(_NOOP_PACKET, self.parser)))
+        elif isinstance(self._duplex, Stream):
+            self.end_stream(self._duplex)
 
     def _upgraded(self, probe: Probe) -> None:
         self._end_probe()
@@ -553,6 +617,8 @@ class Session(Timed):
             due = min(due, self._connect_by)
         if self._upgrade_by:
             due = min(due, self._upgrade_by)
+        if self._release_by:
+            due = min(due, self._release_by)
         self.due = due
         self._engine.wheel.add(self)
 
@@ -581,6 +647,9 @@ class Session(Timed):
             probe = self._probe
             self._end_probe()
             probe.duplex.close(1000, "upgrade timeout")
+        if self._release_by and now >= self._release_by:
+            self._release_by = 0.0
+            self._release_poll()
         if now >= self._ping_due and not self.wire.server_pings:
             # The client's pings are looked for once in the time that one may take: no clock is asked for each frame.
             if not self._heard and self._hold is None:

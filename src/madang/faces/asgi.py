@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from madang.errors import Reason, RemoteProtocolError, RequestRefused
 from madang.packet import Encoded, Frame
-from madang.transports import Duplex, Exchange, Receiver, Request, Response
+from madang.transports import Duplex, Exchange, Receiver, Request, Response, Streamer
 
 if TYPE_CHECKING:
     from madang.server import Server
@@ -104,10 +104,30 @@ class ASGIFace:
                 engine.abort(request)
                 return
             engine.finish(request, exchange, body)
-        if exchange.response is None:
+        if exchange.response is None and exchange.streamer is None:
             await self._hold(request, exchange, receive)
-        if exchange.response is not None:
+        if exchange.streamer is not None:
+            await self._stream(exchange, receive, send)
+        elif exchange.response is not None:
             await _answer(send, exchange.response)
+
+    async def _stream(self, exchange: _Exchange, receive: Receive, send: Send) -> None:
+        """Send the parts of a response that stays open, until it ends or its connection breaks."""
+        loop = asyncio.get_running_loop()
+        gone: asyncio.Future[None] = loop.create_future()
+        watch = loop.create_task(_until_disconnect(receive, gone))
+        pump = loop.create_task(exchange.pump(send))
+        try:
+            await asyncio.wait([gone, pump], return_when=asyncio.FIRST_COMPLETED)
+            if gone.done() and exchange.over:
+                # What was written last may still be on its way out.
+                await asyncio.wait([pump], timeout=_CLOSE_TIMEOUT_SECONDS)
+        finally:
+            watch.cancel()
+            pump.cancel()
+            exchange.break_off()
+        if pump.done() and not pump.cancelled() and (error := pump.exception()) and not _is_gone(error):
+            raise error
 
     async def _body(self, receive: Receive, wanted: int) -> bytearray | None:
         """The body, or more than is wanted; None where the connection broke.
@@ -242,18 +262,82 @@ class ASGIFace:
 
 
 class _Exchange(Exchange):
-    """Keeps the response until the task of the request sends it."""
+    """Keeps the response, or the parts of one that stays open, until the task of the request sends them."""
 
-    __slots__ = ("response", "waiter")
+    __slots__ = ("_full", "_parts", "_size", "_waiter", "over", "response", "streamer", "waiter")
 
     def __init__(self) -> None:
         self.response: Response | None = None
         self.waiter: asyncio.Future[None] | None = None
+        self.streamer: Streamer | None = None
+        #: Whether nothing more is written.
+        self.over = False
+        self._parts: deque[bytes] = deque()
+        self._size = 0
+        self._full = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    # The port
 
     def respond(self, response: Response) -> None:
         self.response = response
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
+
+    def stream(self, response: Response, streamer: Streamer) -> None:
+        self.response = response
+        self.streamer = streamer
+
+    def write(self, data: bytes) -> None:
+        if self.over:
+            return
+        self._parts.append(data)
+        self._size += len(data)
+        self._wake()
+        if self._size > _HIGH_WATER and not self._full and self.streamer is not None:
+            self._full = True
+            self.streamer.pause()
+
+    def end(self, *, cut: bool = False) -> None:
+        self.over = True
+        if cut:
+            self._parts.clear()
+        self._wake()
+
+    # The connection
+
+    def break_off(self) -> None:
+        """Nothing more can be sent."""
+        if not self.over:
+            self.over = True
+            if self.streamer is not None:
+                self.streamer.gone()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def pump(self, send: Send) -> None:
+        """Send what is written, until the response ends."""
+        response, streamer = self.response, self.streamer
+        assert response is not None  # it was begun  # noqa: S101
+        assert streamer is not None  # noqa: S101
+        await send({"type": "http.response.start", "status": response.status, "headers": _encoded(response.headers)})
+        await send({"type": "http.response.body", "body": response.body, "more_body": True})
+        while True:
+            while self._parts:
+                data = self._parts.popleft()
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+                self._size -= len(data)
+            if self._full and not self.over:
+                self._full = False
+                streamer.resume()
+            elif self.over:
+                break
+            else:
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
+        await send({"type": "http.response.body", "body": b""})
 
 
 class _Link(Duplex):

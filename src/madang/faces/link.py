@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from madang.core.engine import Engine
 from madang.errors import Reason, RemoteProtocolError
@@ -30,17 +30,24 @@ _CLOSE_FLUSH_SECONDS: Final = 20.0
 _PROMPT: Final = (Reason.SLOW_CONSUMER, Reason.PING_TIMEOUT, Reason.SHUTTING_DOWN)
 
 
+class Corked(Protocol):
+    """Something that joins what is written to it within a turn of the event loop."""
+
+    def uncork(self) -> None:
+        """The turn is over."""
+
+
 class Cork:
-    """Collects the links that were written to in this turn of the event loop, and flushes them at its end."""
+    """Collects what was written to in this turn of the event loop, links and streams, and flushes it at its end."""
 
     __slots__ = ("_links", "_loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._links: list[WebSocketLink] = []
+        self._links: list[Corked] = []
 
-    def add(self, link: WebSocketLink) -> None:
-        """Flush a link at the end of this turn."""
+    def add(self, link: Corked) -> None:
+        """Flush a link or a stream at the end of this turn."""
         if not self._links:
             self._loop.call_soon(self._flush)
         self._links.append(link)
@@ -313,9 +320,9 @@ class WebSocketLink(asyncio.Protocol, Duplex):
                 encoded.link_bytes = _framed(encoded)
             return encoded.link_bytes
         # Our deflaters forget between messages, so one compression serves all links that agreed on the same window.
-        known = encoded.link_deflated
+        known = encoded.forms
         if known is None:
-            known = encoded.link_deflated = {}
+            known = encoded.forms = {}
         data = known.get(deflater.key)
         if data is None:
             parts = []

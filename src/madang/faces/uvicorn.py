@@ -25,7 +25,7 @@ from madang.faces.asgi import ASGIApplication, ASGIFace
 from madang.faces.link import Cork, WebSocketLink
 from madang.rfc import ws
 from madang.server import Server
-from madang.transports import Exchange, Request, Response
+from madang.transports import Exchange, Request, Response, Streamer
 
 __all__ = ["face_of", "make_config", "serve", "serve_async"]
 
@@ -158,11 +158,19 @@ class HttpProtocol(HttpToolsProtocol):
             active.disconnected = True
             active.message_event.set()
 
+    def pause_writing(self) -> None:
+        """The client reads too slowly: it gets no more requests started, and its stream has to wait."""
+        super().pause_writing()
+        if isinstance(self._active, _Cycle):
+            self._active.fill(True)
+
     def resume_writing(self) -> None:
-        """The client has read enough of our responses: go on with its requests."""
+        """The client has read enough of our responses: go on with its stream, or its requests."""
         super().resume_writing()
         if self.transport.is_closing():
             return
+        if isinstance(self._active, _Cycle):
+            self._active.fill(False)
         if self.pipeline:
             self._next_soon()
         elif self.cycle is None or self.cycle.response_complete:
@@ -229,7 +237,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._next_soon()
         else:
             self._active = cycle
-            cycle.start()
+            cycle.begin()
 
     def _next_soon(self) -> None:
         """Start the next pipelined request in a turn of its own, as soon as the client reads our responses."""
@@ -252,7 +260,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._active = cycle
         if isinstance(cycle, _Cycle):
-            cycle.start()
+            cycle.begin()
         else:
             super()._start_asgi_task(cycle, app)
 
@@ -425,9 +433,13 @@ class _Cycle(Exchange):
     """
 
     __slots__ = (
+        "_buffer",
+        "_chunked",
+        "_corked",
         "_protocol",
         "_request",
         "_started",
+        "_streamer",
         "_target",
         "_wanted",
         "body",
@@ -443,6 +455,11 @@ class _Cycle(Exchange):
         self._target = protocol.url
         self._wanted = 0
         self._started = False
+        # Of a response that stays open: whose it is, how its parts are told apart, what goes at the turn's end.
+        self._streamer: Streamer | None = None
+        self._chunked = protocol.parser.get_http_version() == "1.1"
+        self._buffer: list[bytes] | None = None
+        self._corked = False
         self.keep_alive = keep_alive
         self.body = bytearray()
         self.more_body = True
@@ -454,7 +471,7 @@ class _Cycle(Exchange):
         """Where uvicorn tells that something has changed."""
         return self
 
-    def start(self) -> None:
+    def begin(self) -> None:
         """Ask the engine what to do with the request."""
         self._started = True
         if self.disconnected:
@@ -470,7 +487,10 @@ class _Cycle(Exchange):
         engine = self._protocol.face.io.engine
         if self.disconnected:
             self.response_complete = True
-            if self._wanted:
+            if self._streamer is not None:
+                self._buffer = None
+                self._streamer.gone()
+            elif self._wanted:
                 engine.abort(self._request)
             else:
                 engine.abandon(self._request, self)
@@ -480,6 +500,8 @@ class _Cycle(Exchange):
         elif self._wanted or self.body:
             self.body = self.body if self._wanted else bytearray()
             self._protocol.flow.resume_reading()
+
+    # The port of the engine
 
     def respond(self, response: Response) -> None:
         """Send the whole response."""
@@ -493,23 +515,93 @@ class _Cycle(Exchange):
         if self.more_body and self._request.method not in ("GET", "OPTIONS"):
             # What is left of the body is not worth reading.
             self.keep_alive = False
+        body = response.body if self._request.method != "HEAD" else b""
+        transport.write(self._head(response) + body)
+        if not self.keep_alive:
+            transport.close()
+        protocol.answered()
+
+    def stream(self, response: Response, streamer: Streamer) -> None:
+        """Begin a response that stays open."""
+        self._streamer = streamer
+        protocol = self._protocol
+        if self.response_complete or protocol.transport.is_closing():
+            return  # `set` tells, or has told, that the client is gone
+        if self._chunked:
+            more = ("Transfer-Encoding", "chunked")
+            response = Response(response.status, [*response.headers, more], response.body)
+        else:
+            self.keep_alive = False  # the end of the connection is the end of the response (RFC 9112, 6.3)
+        protocol.transport.write(self._head(response) + self._chunk(response.body))
+
+    def write(self, data: bytes) -> None:
+        """Send a part: the first one in a turn of the event loop now, later ones joined at its end."""
+        if self.response_complete:
+            return
+        data = self._chunk(data)
+        if self._corked:
+            if self._buffer is None:
+                self._buffer = [data]
+            else:
+                self._buffer.append(data)
+        else:
+            self._corked = True
+            self._protocol._ground.cork.add(self)
+            self._protocol.transport.write(data)
+
+    def flush(self) -> None:
+        """Send what was joined."""
+        buffer, self._buffer = self._buffer, None
+        if buffer is not None:
+            self._protocol.transport.write(b"".join(buffer))
+
+    def uncork(self) -> None:
+        """The turn of the event loop is over."""
+        self._corked = False
+        self.flush()
+
+    def end(self, *, cut: bool = False) -> None:
+        """End a response that stayed open."""
+        if self.response_complete:
+            return
+        self.flush()
+        self.response_complete = True
+        protocol = self._protocol
+        transport = protocol.transport
+        if cut:
+            transport.abort()
+            return
+        if self._chunked:
+            transport.write(b"0\r\n\r\n")
+        if not self.keep_alive:
+            transport.close()
+        protocol.answered()
+
+    def fill(self, full: bool) -> None:
+        """The connection is full, or can be written to again."""
+        if self._streamer is not None and not self.response_complete:
+            if full:
+                self._streamer.pause()
+            else:
+                self._streamer.resume()
+
+    def _chunk(self, data: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked and data else data
+
+    def _head(self, response: Response) -> bytes:
+        protocol = self._protocol
         lines = [f"{name}: {value}\r\n" for name, value in response.headers]
         if not self.keep_alive:
             lines.append("Connection: close\r\n")
         lines.append("\r\n")
-        own = "".join(lines).encode("latin-1")
-        common = protocol._ground.common_headers(protocol.server_state.default_headers)
-        body = response.body if self._request.method != "HEAD" else b""
-        transport.write(STATUS_LINE[response.status] + common + own + body)
         if protocol.config.access_log:
             request = self._request
             # As it came, since what was decoded may hold line breaks. The parser lets tabs and bytes over 127 pass.
             target = quote(self._target, safe=_VISIBLE)
             line = (request.address, request.method, target, response.status)
             protocol.access_logger.info('%s - "%s %s HTTP/1.1" %d', *line)
-        if not self.keep_alive:
-            transport.close()
-        protocol.answered()
+        common = protocol._ground.common_headers(protocol.server_state.default_headers)
+        return STATUS_LINE[response.status] + common + "".join(lines).encode("latin-1")
 
 
 def face_of(app: Server | ASGIApplication) -> ASGIFace | None:

@@ -13,11 +13,13 @@ from madang.core.socket import Socket
 from madang.errors import EncodeError, Reason, RemoteProtocolError
 from madang.packet import (
     ACK,
+    CLOSE,
     CONNECT,
     CONNECT_ERROR,
     DISCONNECT,
     EVENT,
     MESSAGE,
+    NOOP,
     PING,
     Frame,
     Packet,
@@ -25,7 +27,7 @@ from madang.packet import (
 )
 from madang.parsers import Parser
 from madang.testing.kit import EngineKit
-from madang.transports import HttpTransport, LinkTransport, Transport
+from madang.transports import HttpTransport, LinkTransport, PollTransport, StreamTransport, Transport
 from madang.wire import Open, Wire
 
 __all__ = ["RAW_PACKETS", "check_parser", "check_transport", "check_wire", "socketio_packets"]
@@ -207,7 +209,7 @@ def check_transport(
     Args:
         transport: the transport; a server must be able to load it by its name.
         pack: how a client puts a payload into the headers and the body of a POST.
-        unpack: how a client takes a payload out of the body of a response.
+        unpack: how a client takes a payload out of the body of a response, or out of the parts of a stream.
         query: what a client puts into its query, besides the transport and the session.
 
     Raises:
@@ -218,20 +220,73 @@ def check_transport(
     assert isinstance(transport.upgrades, tuple), f"{transport.name}: upgrades must be a tuple"
     assert transport.name not in transport.upgrades, f"{transport.name} is an upgrade of itself"
     kit = EngineKit(query=query, transports=[transport.name], allow_upgrades=False)
-    if isinstance(transport, HttpTransport):
-        _check_http_transport(transport, kit, pack, unpack)
+    if isinstance(transport, PollTransport):
+        _check_poll_transport(transport, kit, pack, unpack)
+    elif isinstance(transport, StreamTransport):
+        _check_stream_transport(transport, kit, pack, unpack)
     else:
         assert isinstance(transport, LinkTransport), f"{transport.name} is neither for HTTP nor for links"
         _check_link_transport(transport, kit)
     _check_stateless(transport)
 
 
-def _check_http_transport(
-    transport: HttpTransport,
-    kit: EngineKit,
-    pack: Callable[[str], tuple[Mapping[str, str], bytes]],
-    unpack: Callable[[bytes], str],
-) -> None:
+Pack = Callable[[str], tuple[Mapping[str, str], bytes]]
+Unpack = Callable[[bytes], str]
+
+
+def _check_posts(transport: HttpTransport, kit: EngineKit, payload: str, pack: Pack) -> None:
+    more, body = pack(payload)
+    request = kit.request("POST", f"transport={transport.name}", more)
+    assert transport.unpack(request, body) == payload, f"{transport.name} reads {body!r:.100} wrongly"
+
+
+def _check_garbage(transport: HttpTransport, kit: EngineKit) -> None:
+    name = transport.name
+    for garbage in (b"\xff\xfe", b"", b"d", b"d=\xff", bytes(range(256))):
+        try:
+            assert isinstance(transport.unpack(kit.request("POST", f"transport={name}"), garbage), str)
+        except RemoteProtocolError as error:
+            assert error.rule
+    assert transport.accepted(kit.request("POST", f"transport={name}")).status == 200
+
+
+class _Echoing:
+    """A server that answers "echo", and remembers what it was told."""
+
+    def __init__(self, kit: EngineKit, transport: HttpTransport, pack: Pack) -> None:
+        self.kit = kit
+        self.pack = pack
+        self.seen: list[Any] = []
+        self.ended: list[str] = []
+        kit.io.on("echo", self.echo)
+        kit.io.on("disconnect", self.gone)
+        self.query = f"{kit._query}&transport={transport.name}&j=0"
+        self.hello = kit.http("GET", self.query)
+        [sid] = kit.engine.sessions
+        self.session = kit.engine.sessions[sid]
+        self.where = f"{self.query}&sid={sid}"
+
+    def echo(self, socket: Socket, *args: Any) -> tuple[Any, ...]:
+        self.seen.append(args)
+        return args
+
+    def gone(self, socket: Socket, reason: str) -> None:
+        self.ended.append(reason)
+
+    def said(self, packet: Packet) -> str:
+        return self.session.wire.join(self.session.wire.encode(packet, self.session.parser))
+
+    def say(self, packet: Packet) -> None:
+        headers, body = self.pack(self.said(packet))
+        assert self.kit.http("POST", self.where, body, headers).status == 200
+
+    def expect_end(self) -> None:
+        self.kit.engine.close(Reason.SHUTTING_DOWN)
+        self.kit.turn()
+        assert self.ended == [Reason.SHUTTING_DOWN]
+
+
+def _check_poll_transport(transport: PollTransport, kit: EngineKit, pack: Pack, unpack: Unpack) -> None:
     name = transport.name
     for payload in ("4", "40\x1e2", '42["마당 🎈","\\u2028</script>\'\\\\"]', "x" * 100_000):
         response = transport.respond(kit.request("GET", f"transport={name}&j=0"), payload)
@@ -241,55 +296,80 @@ def _check_http_transport(
         assert "content-type" in headers, f"{name} tells no content type"
         assert "content-length" not in headers, f"{name}: the length is the engine's to tell"
         assert "no-store" in headers.get("cache-control", ""), f"{name}: a response may be cached"
-        more, body = pack(payload)
-        assert transport.unpack(kit.request("POST", f"transport={name}", more), body) == payload
-    for garbage in (b"\xff\xfe", b"", b"d", b"d=\xff", bytes(range(256))):
-        try:
-            assert isinstance(transport.unpack(kit.request("POST", f"transport={name}"), garbage), str)
-        except RemoteProtocolError as error:
-            assert error.rule
-    assert transport.accepted(kit.request("POST", f"transport={name}")).status == 200
+        _check_posts(transport, kit, payload, pack)
+    _check_garbage(transport, kit)
 
     # In a server: a handshake, an event and its answer, a broadcast to a poll that waits, the end.
-    seen: list[Any] = []
-    ended: list[str] = []
-
-    def echo(socket: Socket, *args: Any) -> tuple[Any, ...]:
-        seen.append(args)
-        return args
-
-    kit.io.on("echo", echo)
-    kit.io.on("disconnect", lambda socket, reason: ended.append(reason))
-    known = set(kit.engine.sessions)
-    hello = kit.http("GET", f"{kit._query}&transport={name}&j=0")
-    [sid] = set(kit.engine.sessions) - known
-    session = kit.engine.sessions[sid]
-    assert hello.response is not None
-    assert sid in unpack(hello.response.body)
-    where = f"{kit._query}&transport={name}&sid={sid}&j=0"
-
-    def say(packet: Packet) -> None:
-        headers, body = pack(session.wire.join(session.wire.encode(packet, session.parser)))
-        assert kit.http("POST", where, body, headers).status == 200
-
-    say(Packet(CONNECT, {}))
-    say(Packet(EVENT, ["echo", 1, b"two"], id=0))
-    assert seen == [(1, b"two")], f"{name}: {seen} came"
-    answer = kit.http("GET", where)
+    server = _Echoing(kit, transport, pack)
+    assert server.hello.response is not None
+    assert server.session.id in unpack(server.hello.response.body)
+    server.say(Packet(CONNECT, {}))
+    server.say(Packet(EVENT, ["echo", 1, b"two"], id=0))
+    assert server.seen == [(1, b"two")], f"{name}: {server.seen} came"
+    answer = kit.http("GET", server.where)
     kit.turn()
-    expected = session.wire.join(session.wire.encode(Packet(ACK, [1, b"two"], id=0), session.parser))
     assert answer.response is not None
-    assert expected in unpack(answer.response.body)
-    waiting = kit.http("GET", where)
-    kit.turn()
-    assert waiting.response is None, f"{name}: a poll does not wait"
+    assert server.said(Packet(ACK, [1, b"two"], id=0)) in unpack(answer.response.body)
+    if transport.waits:
+        waiting = kit.http("GET", server.where)
+        kit.turn()
+        assert waiting.response is None, f"{name}: a poll does not wait"
+        kit.io.emit("tick", 1)
+        kit.turn()
+        assert waiting.status == 200
+        assert kit.http("GET", server.where).waits
+        server.expect_end()
+    else:
+        kit.advance(kit.io.config.min_short_poll_seconds)
+        empty = kit.http("GET", server.where)
+        assert empty.response is not None, f"{name}: a poll waits"
+        assert unpack(empty.response.body) == server.said(Packet(NOOP))
+        server.expect_end()
+        kit.advance(kit.io.config.min_short_poll_seconds)
+        assert unpack(kit.http("GET", server.where).response.body) == server.said(Packet(CLOSE))  # type: ignore[union-attr]
+    assert kit.engine.sessions == {}
+
+
+def _check_stream_transport(transport: StreamTransport, kit: EngineKit, pack: Pack, unpack: Unpack) -> None:
+    name = transport.name
+    for payload in ("4", "40\x1e2", '42["마당 🎈","\\u2028</script>\'\\\\"]', "line\nline\r\nline", "x" * 100_000):
+        assert unpack(transport.chunk(payload)) == payload, f"{name} sends {payload!r:.100} wrongly"
+        assert transport.chunk(payload) == transport.chunk(payload), f"{name} writes {payload!r:.100} in two ways"
+        _check_posts(transport, kit, payload, pack)
+    _check_garbage(transport, kit)
+
+    # In a server: one response with all in it, and another one after that.
+    server = _Echoing(kit, transport, pack)
+    stream = server.hello
+    headers = stream.headers
+    assert stream.status == 200
+    assert stream.streamer is not None, f"{name}: the response does not stay open"
+    assert "content-type" in headers, f"{name} tells no content type"
+    assert "no-store" in headers["cache-control"]
+    assert headers["x-accel-buffering"] == "no"
+    assert server.session.id in unpack(stream.take())
+    server.say(Packet(CONNECT, {}))
+    stream.take()
+    server.say(Packet(EVENT, ["echo", 1, b"two"], id=0))
+    assert server.seen == [(1, b"two")], f"{name}: {server.seen} came"
+    assert unpack(stream.take()) == server.said(Packet(ACK, [1, b"two"], id=0))
     kit.io.emit("tick", 1)
-    kit.turn()
-    assert waiting.status == 200
-    assert kit.http("GET", where).waits
-    kit.engine.close(Reason.SHUTTING_DOWN)
-    kit.turn()
-    assert ended == [Reason.SHUTTING_DOWN]
+    kit.io.emit("tick", 2)
+    first, second = stream.parts
+    assert unpack(first) == server.said(Packet(EVENT, ["tick", 1])), f"{name}: a packet is no part of its own"
+    assert unpack(second) == server.said(Packet(EVENT, ["tick", 2]))
+    stream.take()
+    server.session._release_poll()
+    assert unpack(stream.take()) == server.said(Packet(NOOP))
+    assert stream.ended is True
+    kit.io.emit("tick", 3)
+    stream = kit.http("GET", server.where)
+    assert unpack(stream.take()) == server.said(Packet(EVENT, ["tick", 3])), (
+        f"{name}: something is lost between streams"
+    )
+    server.expect_end()
+    assert unpack(stream.take()) == server.said(Packet(CLOSE))
+    assert stream.ended is True
     assert kit.engine.sessions == {}
 
 

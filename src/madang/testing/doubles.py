@@ -11,7 +11,7 @@ from typing import Any
 from madang.core.wheel import Wheel
 from madang.errors import MadangError, Reason
 from madang.packet import Encoded, Frame
-from madang.transports import Duplex, Exchange, Receiver, Response
+from madang.transports import Duplex, Exchange, Receiver, Response, Streamer
 
 __all__ = ["FakeClock", "RecordingDuplex", "RecordingExchange", "Waiter", "Waiting"]
 
@@ -58,16 +58,42 @@ class RecordingExchange(Exchange):
 
     Attributes:
         response: what was answered, or None while the request waits.
+        parts: of a response that stays open, what was written to it since `take` was last called.
+        streamer: of such a response, who is told how it goes.
+        ended: whether such a response has ended; "cut" if the connection was broken for it.
     """
 
-    __slots__ = ("response",)
+    __slots__ = ("ended", "parts", "response", "streamer")
 
     def __init__(self) -> None:
         self.response: Response | None = None
+        self.parts: list[bytes] = []
+        self.streamer: Streamer | None = None
+        self.ended: bool | str = False
 
     def respond(self, response: Response) -> None:  # noqa: D102
         assert self.response is None, "a request was answered twice"
         self.response = response
+
+    def stream(self, response: Response, streamer: Streamer) -> None:  # noqa: D102
+        assert self.response is None, "a request was answered twice"
+        self.response = response
+        self.streamer = streamer
+
+    def write(self, data: bytes) -> None:  # noqa: D102
+        assert self.streamer is not None, "a part of a response that was not begun"
+        assert not self.ended, "a part of a response that has ended"
+        self.parts.append(data)
+
+    def end(self, *, cut: bool = False) -> None:  # noqa: D102
+        assert self.streamer is not None, "the end of a response that was not begun"
+        assert not self.ended, "a response ended twice"
+        self.ended = "cut" if cut else True
+
+    def take(self) -> bytes:
+        """What was written since the last time."""
+        parts, self.parts = self.parts, []
+        return b"".join(parts)
 
     @property
     def waits(self) -> bool:

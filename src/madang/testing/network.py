@@ -22,7 +22,7 @@ from madang.errors import ConnectError, Reason, RemoteProtocolError, RequestRefu
 from madang.packet import Encoded, Frame
 from madang.server import Server
 from madang.testing.loops import Watch
-from madang.transports import Duplex, Exchange, Receiver, Request, Response
+from madang.transports import Duplex, Exchange, Receiver, Request, Response, Streamer
 
 __all__ = ["MemoryNetwork"]
 
@@ -234,7 +234,7 @@ class MemoryNetwork(Dialer):
         client.join(server)
         server.join(client)
         self._links |= {client, server}
-        trip.end = client
+        trip.far = client
         trip.respond(Response(101, headers, b""))
         engine.link(request, server)
 
@@ -245,10 +245,10 @@ class MemoryNetwork(Dialer):
             if name.lower() == "set-cookie":
                 self._keep(value)
         if trip.future.done():
-            if trip.end is not None:
-                trip.end.close()
-        elif trip.end is not None:
-            trip.future.set_result(trip.end)
+            if trip.far is not None:
+                trip.far.close()
+        elif trip.far is not None:
+            trip.future.set_result(trip.far)
         elif trip.link:
             said = response.body[:200].decode("utf-8", "replace")
             trip.fail(ConnectError(f"{self._host} answered with status {response.status} {said}".rstrip()))
@@ -326,20 +326,33 @@ class _Road:
 class _Trip(Exchange):
     """A request on its way, and the server's way to answer it."""
 
-    __slots__ = ("begun", "body", "end", "future", "link", "network", "over", "request")
+    __slots__ = ("_head", "_parts", "begun", "body", "far", "future", "link", "network", "over", "request")
 
     def __init__(self, network: MemoryNetwork, request: Request, body: bytes | None, link: bool) -> None:
         self.network = network
         self.request = request
         self.body = body
         self.link = link  # whether a WebSocket is wanted
-        self.end: _End | None = None  # the client's end of it
+        self.far: _End | None = None  # the client's end of it
+        # Of a response that stays open, which arrives when it is whole.
+        self._head: Response | None = None
+        self._parts: list[bytes] = []
         self.begun = False  # the server has it
         self.over = False  # the client has hung up
         self.future: asyncio.Future[Response | _End] = asyncio.get_running_loop().create_future()
 
     def respond(self, response: Response) -> None:
         self.network._down.put((self, response))
+
+    def stream(self, response: Response, streamer: Streamer) -> None:
+        self._head, self._parts = response, [response.body]
+
+    def write(self, data: bytes) -> None:
+        self._parts.append(data)
+
+    def end(self, *, cut: bool = False) -> None:
+        assert self._head is not None  # it was begun  # noqa: S101
+        self.respond(Response(self._head.status, self._head.headers, b"".join(self._parts)))
 
     def fail(self, error: ConnectError) -> None:
         if not self.future.done():

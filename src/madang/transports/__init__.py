@@ -4,12 +4,20 @@ A transport puts a payload into an HTTP body, or a frame into a message of a lin
 behaves. It knows nothing of packets. A transport module exports `TRANSPORT`; third parties use the entry-point
 group `madang.transports`.
 
+The kinds::
+
+    LinkTransport       frames are messages of a link                           websocket
+    HttpTransport       what the client says comes by POST
+      PollTransport     each GET brings one payload                             polling shortpolling jsonp
+      StreamTransport   one GET stays open, and each packet is a part of it     sse multipart iframe
+
 The two ports through which the world is reached are here too: `Exchange`, one live HTTP response, and `Duplex`, one
 live message link. A face implements them.
 """
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final, Protocol
@@ -24,21 +32,32 @@ __all__ = [
     "Exchange",
     "HttpTransport",
     "LinkTransport",
+    "PollTransport",
     "Receiver",
     "Request",
     "Response",
+    "StreamTransport",
+    "Streamer",
     "Transport",
     "load",
+    "script_string",
 ]
 
 #: How the headers that each request is asked for begin in the block.
 _NEEDLES: Final = {
-    name: b"\r\n%b:" % name.encode() for name in ("accept-encoding", "content-length", "content-type", "host", "origin")
+    name: b"\r\n%b:" % name.encode()
+    for name in ("accept-encoding", "content-length", "content-type", "cookie", "host", "origin", "referer")
 }
 
 #: What may stand in a path as it is (RFC 3986, 3.3), and what is left as it is in a query, which isn't decoded.
 _PATH: Final = "/:@!$&'()*+,;="
 _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
+
+_POST_RULE: Final = "Engine.IO protocol 4, HTTP long-polling"
+_ACCEPTED: Final = (("Content-Type", "text/html"), ("Cache-Control", "no-store"))
+
+#: What ends a script element, or has ended a string.
+_IN_SCRIPTS: Final = {ord("<"): r"\u003c", 0x2028: r"\u2028", 0x2029: r"\u2029"}
 
 Headers = Sequence[tuple[str, str]]
 
@@ -153,14 +172,55 @@ class Response:
         self.body = body
 
 
+class Streamer(Protocol):
+    """Whom a response belongs to that stays open."""
+
+    def pause(self) -> None:
+        """The client reads too slowly: the connection is full."""
+
+    def resume(self) -> None:
+        """The connection can be written to again."""
+
+    def gone(self) -> None:
+        """The connection broke before the response has ended."""
+
+
 class Exchange(ABC):
-    """Port: one live HTTP response, implemented by a face."""
+    """Port: one live HTTP response, implemented by a face.
+
+    Either `respond` is called, or `stream`, then `write` any number of times, then `end`; each but `write` at most
+    once. When the client is gone, all do nothing.
+    """
 
     __slots__ = ()
 
     @abstractmethod
     def respond(self, response: Response) -> None:
-        """Send the whole response. Called at most once; does nothing when the client is gone."""
+        """Send a whole response."""
+
+    @abstractmethod
+    def stream(self, response: Response, streamer: Streamer) -> None:
+        """Begin a response that stays open: send status, headers and the first part, at once and without buffering.
+
+        Args:
+            response: the head, and in `body` the first part.
+            streamer: who is told how it goes, until the response has ended.
+        """
+
+    @abstractmethod
+    def write(self, data: bytes) -> None:
+        """Send a part, now or at the end of this turn of the event loop, as a chunk of its own."""
+
+    def flush(self) -> None:  # noqa: B027 (some faces put nothing off)
+        """Send now what was put off to the end of this turn of the event loop; nothing, where that can't be."""
+
+    @abstractmethod
+    def end(self, *, cut: bool = False) -> None:
+        """Send what was written, and end the response in good order.
+
+        Args:
+            cut: break the connection instead, because its client doesn't read.
+        """
 
 
 class Receiver(Protocol):
@@ -225,23 +285,90 @@ class LinkTransport(Transport):
 
 
 class HttpTransport(Transport):
-    """A transport whose payloads are bodies of HTTP requests and responses."""
+    """A transport of HTTP requests: what the client says comes by POST, a payload in the body of each."""
 
-    @abstractmethod
-    def respond(self, request: Request, payload: str) -> Response:
-        """Put a payload for the client into the response to its poll."""
+    #: What can carry more than HTTP requests can, nearly everywhere.
+    upgrades: ClassVar[tuple[str, ...]] = ("websocket", "webtransport")
+    #: Another transport's name, and a field of the query: requests for that transport that have the field come here.
+    variant_of: ClassVar[tuple[str, str] | None] = None
 
-    @abstractmethod
     def unpack(self, request: Request, body: bytes) -> str:
         """Take the payload out of the body that a client has posted.
 
         Raises:
             RemoteProtocolError: it isn't one.
         """
+        if (request.header("content-type") or "").startswith("application/octet-stream"):
+            raise RemoteProtocolError("payloads are text", rule=_POST_RULE)
+        try:
+            return body.decode()
+        except UnicodeDecodeError:
+            raise RemoteProtocolError("a payload is not UTF-8", rule=_POST_RULE) from None
 
-    @abstractmethod
     def accepted(self, request: Request) -> Response:
         """The answer to a POST whose payload was taken."""
+        return Response(200, _ACCEPTED, b"ok")
+
+    def reader(self, request: Request) -> str | None:
+        """The origin of the page that can read the response to a GET though browsers would let any page read it.
+
+        Browsers keep what they fetch for a script from pages of other origins, unless these are allowed (CORS). They
+        don't keep scripts and frames from them, so a transport that sends such has to tell whom it sends them to.
+
+        Returns:
+            An origin; "" for a page that can't be told; None where browsers protect the response, or no browser asks.
+        """
+        return None
+
+
+class PollTransport(HttpTransport):
+    """A transport whose payloads for the client are bodies of responses, one for each GET."""
+
+    #: Whether a GET waits for something to say; else it is answered at once, and may not come too often.
+    waits: ClassVar[bool] = True
+
+    @abstractmethod
+    def respond(self, request: Request, payload: str) -> Response:
+        """Put a payload for the client into the response to its poll.
+
+        Raises:
+            RequestRefused: the request lacks what is needed for that.
+        """
+
+
+class StreamTransport(HttpTransport):
+    """A transport whose response to a GET stays open, and carries packets as they come."""
+
+    #: Whether frames of bytes can be sent as they are; else they come as text, in a payload with their packet.
+    binary: ClassVar[bool] = False
+
+    @abstractmethod
+    def head(self, request: Request) -> Headers:
+        """The headers that say what kind of stream it is.
+
+        Raises:
+            RequestRefused: the request lacks what is needed for a stream.
+        """
+
+    @abstractmethod
+    def prelude(self, request: Request) -> bytes:
+        """What comes before the first packet: it makes browsers and proxies begin to hand on what comes."""
+
+    @abstractmethod
+    def chunk(self, frame: Frame) -> bytes:
+        """One payload, or where `binary` is true one frame, as a part of the stream. The same for all clients."""
+
+
+def script_string(text: str) -> str:
+    r"""A text as a JavaScript string that may stand in a script, and in a script element of a document.
+
+    Example:
+        >>> script_string("</script>")
+        '"\\u003c/script>"'
+
+    Source: JSON superset (ECMAScript 2019), before which U+2028 and U+2029 ended a string; HTML standard, 4.12.1.3.
+    """
+    return json.dumps(text, ensure_ascii=False).translate(_IN_SCRIPTS)
 
 
 def load(name: str) -> Transport:

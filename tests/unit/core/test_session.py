@@ -957,8 +957,8 @@ def test_who_should_ping_and_is_silent_is_closed(kit: EngineKit, ends: Ends, car
     client = arrive(kit, carrier)
     client.join()
     for _ in range(5):
-        kit.advance(40)
-        assert client.heard() == [], "pings are the client's to send"
+        kit.advance(29)
+        assert client.heard() in ([], ["6"]), "pings are the client's to send, polls the server's to end"
         client.say("2")
     assert ends.reasons == []
     kit.advance(44)
