@@ -3,7 +3,8 @@
 A face asks in this order:
 
 * an HTTP request: `begin(request, exchange)`, and with the body that this wants, `finish(request, exchange, body)`;
-* a WebSocket: `admit(request)` before the handshake, `link(request, duplex)` after it.
+* a WebSocket: `admit(request)` before the handshake, `link(request, duplex)` after it;
+* a link on which clients knock, as WebTransport: `admit_knock(request)` before the handshake, `greet` after it.
 
 Source: Engine.IO protocol 4; Fetch standard (CORS).
 """
@@ -23,6 +24,7 @@ import orjson
 from madang import parsers, transports, wire
 from madang.config import Config
 from madang.core.events import EngineEvents, ResponseHeaders
+from madang.core.knock import Knock
 from madang.core.listeners import AnyFunction
 from madang.core.prepared import Prepared
 from madang.core.session import CLOSING, Session, Sink
@@ -41,7 +43,7 @@ from madang.errors import (
     RemoteProtocolError,
     RequestRefused,
 )
-from madang.packet import Encoded
+from madang.packet import Encoded, Frame
 from madang.parsers import Shapes
 from madang.transports import (
     Duplex,
@@ -84,6 +86,7 @@ class Engine:
         sessions: by id.
         wheel: all their deadlines; a face drives it.
         events: who wants to hear of connections; `on` registers them.
+        listening: the transports that need a listener of their own and have one now; filled by the faces that listen.
         clock: slot: seconds of a clock that never goes back.
         new_id: slot: makes a fresh id of 20 URL-safe characters.
         call_soon: slot: calls a function at the end of this turn of the event loop.
@@ -98,6 +101,7 @@ class Engine:
         self.sessions: dict[str, Session] = {}
         self.wheel = self._new_wheel()
         self.events = EngineEvents()
+        self.listening: set[str] = set()
         self.clock: Callable[[], float] = _unfilled
         self.new_id: Callable[[], str] = lambda: str(_unfilled())
         self.call_soon: Callable[[Callable[[], None]], object] = lambda callback: _unfilled()
@@ -249,7 +253,8 @@ class Engine:
         name = query.get("transport", "")
         transport = self._http_transport(request)
         if transport is None:
-            if name in self._transports:
+            asked = self._transports.get(name)
+            if isinstance(asked, LinkTransport) and not asked.knocks:
                 context = {"name": "TRANSPORT_HANDSHAKE_ERROR", "transport": name}
                 raise RequestRefused(*BAD_REQUEST, f"{name} needs an upgrade of the connection", context)
             raise RequestRefused(*UNKNOWN_TRANSPORT, f"transport {name[:40]!r}", {"transport": name[:40]})
@@ -312,9 +317,7 @@ class Engine:
         session = Session(self, id_, generation, self._parser, transport, request)
         self.sessions[id_] = session
         self._all_closed = False
-        upgrades = (
-            [name for name in transport.upgrades if name in self._transports] if self.config.allow_upgrades else []
-        )
+        upgrades = [name for name in transport.upgrades if self._is_offered(name)] if self.config.allow_upgrades else []
         config = self.config
         hello = generation.open(
             Open(
@@ -326,6 +329,13 @@ class Engine:
             )
         )
         return session, hello
+
+    def _is_offered(self, name: str) -> bool:
+        """Whether clients can come by this transport now."""
+        transport = self._transports.get(name)
+        return transport is not None and (
+            not isinstance(transport, LinkTransport) or not transport.knocks or name in self.listening
+        )
 
     def _generation(self, request: Request) -> Wire:
         for candidate in self._wires:
@@ -405,10 +415,7 @@ class Engine:
             duplex.close(1008, refusal.message)
             return
         # `admit` has asked whether it may; what else there is to check was checked just now.
-        session, hello = self._open(request, transport, self._generation(request))
-        session.attach(duplex)
-        session.push(Encoded((hello,)))
-        self._opened(session)
+        self._begin_link(request, transport, self._generation(request), duplex)
 
     def _opened(self, session: Session) -> None:
         self.sink.opened(session)
@@ -421,19 +428,81 @@ class Engine:
         query = request.query
         name = query.get("transport", "")
         transport = self._transports.get(name)
-        if not isinstance(transport, LinkTransport):
+        if not isinstance(transport, LinkTransport) or transport.knocks:
             raise RequestRefused(*UNKNOWN_TRANSPORT, f"transport {name[:40]!r}", {"transport": name[:40]})
         sid = query.get("sid")
         if sid is None:
             self._generation(request)
             self._check_room()
             return transport, None
+        return transport, self._movable(sid)
+
+    def _movable(self, sid: str) -> Session:
+        """The session that wants to move to a link."""
         session = self.sessions.get(sid)
         if session is None or session.state == CLOSING:
             raise RequestRefused(*UNKNOWN_SID, f"sid {sid[:40]!r}", {"sid": sid[:40]})
         if not self.config.allow_upgrades:
             raise RequestRefused(*BAD_REQUEST, "allow_upgrades is off")
-        return transport, session
+        return session
+
+    # Links on which clients knock
+
+    def admit_knock(self, request: Request) -> None:
+        """Tell whether a link may be opened whose client says in its first packet who it is.
+
+        Raises:
+            RequestRefused: it may not; answer with its status, and `error_body`.
+        """
+        self._check_origin(request)
+        if self._full:
+            self._check_room()
+
+    def greet(self, request: Request, name: str, duplex: Duplex) -> None:
+        """Take an open link on which a client is about to knock. Closes it if nobody does in time.
+
+        Args:
+            request: what has opened it.
+            name: the transport, which must be one of those whose clients knock.
+            duplex: the link.
+        """
+        transport = self._transports.get(name)
+        if isinstance(transport, LinkTransport) and transport.knocks:
+            Knock(self, request, transport, duplex)
+            return
+        self.refused(request, RequestRefused(*UNKNOWN_TRANSPORT, f"transport {name[:40]!r}"))
+        duplex.close(1008, UNKNOWN_TRANSPORT[1])
+
+    def let_in(self, request: Request, transport: LinkTransport, duplex: Duplex, frame: Frame) -> None:
+        """A client has knocked: give the link to the session that it names, or to a new one, or close it."""
+        try:
+            generation, sid = self._knocked(frame)
+            if sid:
+                session = self._movable(sid)
+                if session.upgrading or transport.name not in session.transport.upgrades:
+                    raise RequestRefused(*BAD_REQUEST, "the session can't be upgraded now")
+                session.probe(transport, duplex)
+                return
+            self._check_room()
+            self._check_allowed(request)
+        except RequestRefused as refusal:
+            self.refused(request, refusal)
+            duplex.close(1008, refusal.message)
+            return
+        self._begin_link(request, transport, generation, duplex)
+
+    def _knocked(self, frame: Frame) -> tuple[Wire, str]:
+        for candidate in self._wires:
+            sid = candidate.knocked(frame)
+            if sid is not None:
+                return candidate, sid
+        raise RequestRefused(*BAD_REQUEST, f"the first packet doesn't say who comes: {frame[:40]!r}")
+
+    def _begin_link(self, request: Request, transport: LinkTransport, generation: Wire, duplex: Duplex) -> None:
+        session, hello = self._open(request, transport, generation)
+        session.attach(duplex)
+        session.push(Encoded((hello,)))
+        self._opened(session)
 
     # Origins
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from madang import transports, wire
 from madang.core.engine import Engine
 from madang.core.hub import Hub
 from madang.core.session import Session
@@ -17,7 +18,7 @@ from madang.errors import RemoteProtocolError, RequestRefused
 from madang.packet import CONNECT, Frame, Packet
 from madang.server import Server
 from madang.testing.doubles import FakeClock, RecordingDuplex, RecordingExchange, Waiter
-from madang.transports import Request
+from madang.transports import LinkTransport, Request
 
 __all__ = ["EngineKit", "LinkClient", "PollingClient", "RawClient"]
 
@@ -117,22 +118,40 @@ class EngineKit:
         **query: str,
     ) -> LinkClient:
         """Open a session over a link."""
-        request = self.request("GET", f"{self._query}&{urlencode({'transport': transport, **query})}", headers)
         link = duplex if duplex is not None else RecordingDuplex()
         known = set(self.engine.sessions)
-        self.engine.admit(request)
-        self.engine.link(request, link)
+        if _knocks(transport):
+            request = self.request("CONNECT", "", headers)
+            self.engine.admit_knock(request)
+            self.engine.greet(request, transport, link)
+            link.say(wire.load(self.io.config.generations[0]).knock())
+        else:
+            request = self.request("GET", f"{self._query}&{urlencode({'transport': transport, **query})}", headers)
+            self.engine.admit(request)
+            self.engine.link(request, link)
         [sid] = set(self.engine.sessions) - known
         return LinkClient(self, self.engine.sessions[sid], link)
 
     def upgrade(self, client: RawClient, transport: str = "websocket") -> RecordingDuplex:
         """Open a link beside a session, as clients do to move to it; what is said over it is up to the caller."""
+        duplex = RecordingDuplex()
+        if _knocks(transport):
+            request = self.request("CONNECT", "")
+            self.engine.admit_knock(request)
+            self.engine.greet(request, transport, duplex)
+            duplex.say(client.session.wire.knock(client.session.id))
+            return duplex
         query = f"{self._query}&{urlencode({'transport': transport, 'sid': client.session.id})}"
         request = self.request("GET", query)
-        duplex = RecordingDuplex()
         self.engine.admit(request)
         self.engine.link(request, duplex)
         return duplex
+
+
+def _knocks(transport: str) -> bool:
+    """Whether a client says in its first packet who it is."""
+    loaded = transports.load(transport)
+    return isinstance(loaded, LinkTransport) and loaded.knocks
 
 
 class RawClient(ABC):

@@ -283,6 +283,10 @@ class Transport(ABC):
 class LinkTransport(Transport):
     """A transport whose frames are messages of a `Duplex`."""
 
+    #: Whether clients say in their first frame who they are, because the request that opens the link can't. Such links
+    #: come to a listener of their own: the transport is only offered while there is one (`Engine.listening`).
+    knocks: ClassVar[bool] = False
+
 
 class HttpTransport(Transport):
     """A transport of HTTP requests: what the client says comes by POST, a payload in the body of each."""

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from madang import registry
 from madang.config import Config
+from madang.errors import LocalProtocolError
 from madang.packet import Frame, Packet
 from madang.parsers import Parser
 
@@ -99,6 +100,25 @@ class Wire(ABC):
         Raises:
             RemoteProtocolError: it is no such frame, or says what makes no sense.
         """
+
+    def knock(self, sid: str = "") -> Frame:
+        """Write the first frame of a client over a link whose request doesn't say who comes.
+
+        Args:
+            sid: the session that moves to this link; without it, a new one is wanted.
+
+        Raises:
+            LocalProtocolError: the generation has no such links.
+        """
+        raise LocalProtocolError(f"{self.name} has no links on which clients knock")
+
+    def knocked(self, frame: Frame) -> str | None:
+        """Read what `knock` has written.
+
+        Returns:
+            The id of the session that wants to move, "" for a new one, or None where the frame is no such thing.
+        """
+        return None
 
     @abstractmethod
     def join(self, frames: Sequence[Frame]) -> str:

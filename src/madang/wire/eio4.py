@@ -38,6 +38,7 @@ _RULE = "Engine.IO protocol 4, packet encoding"
 _HANDSHAKE: Final = "Engine.IO protocol 4, handshake"
 #: Longer ids are no ids; and a year between two pings is none between them.
 _MAX_SID: Final = 256
+_MAX_KNOCK: Final = 4 * _MAX_SID
 _MAX_MILLISECONDS: Final = 365 * 86_400_000
 _SEPARATOR: Final = "\x1e"
 _DIGITS: Final = {CLOSE: "1", PING: "2", PONG: "3", UPGRADE: "5", NOOP: "6"}
@@ -159,6 +160,21 @@ class EngineIO4(Wire):
             raise RemoteProtocolError(f"the times of the open packet make no sense: {times!r:.80}", rule=_HANDSHAKE)
         most = body.get("maxPayload")
         return Open(sid, upgrades, times[0] / 1000, times[1] / 1000, most if type(most) is int and most > 0 else 0)
+
+    def knock(self, sid: str = "") -> Frame:  # noqa: D102
+        return "0" + orjson.dumps({"sid": sid}).decode() if sid else "0"
+
+    def knocked(self, frame: Frame) -> str | None:  # noqa: D102
+        if not isinstance(frame, str) or frame[:1] != "0" or len(frame) > _MAX_KNOCK:
+            return None
+        if frame == "0":
+            return ""
+        try:
+            body = orjson.loads(frame[1:])
+        except (orjson.JSONDecodeError, UnicodeEncodeError):
+            return None
+        sid = body.get("sid") if type(body) is dict else None
+        return sid if type(sid) is str and 0 < len(sid) <= _MAX_SID else None
 
     def join(self, frames: Sequence[Frame]) -> str:  # noqa: D102
         return _SEPARATOR.join(

@@ -97,6 +97,20 @@ def test_greetings_are_read_or_refused(body: object) -> None:
         assert hello.max_payload_bytes >= 0
 
 
+@pytest.mark.parametrize("sid", ["", "lv_VI97HAXpY6yYWAAAC", "x" * 256, '"\\마당'])
+def test_knocks_are_read(sid: str) -> None:
+    assert WIRE.knocked(WIRE.knock(sid)) == sid
+    assert WIRE.knock() == "0"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    ["", "00", "0{}", '0{"sid":""}', '0{"sid":7}', '0"x"', '0{"sid":"' + "x" * 257 + '"}', "0\ud800", "1", b"0"],
+)
+def test_what_is_no_knock(frame: Frame) -> None:
+    assert WIRE.knocked(frame) is None
+
+
 def test_open_in_whole_milliseconds() -> None:
     body = json.loads(str(WIRE.open(Open("x", (), 0.3, 0.0015, 1)))[1:])
     assert (body["pingInterval"], body["pingTimeout"], body["upgrades"]) == (300, 2, [])
