@@ -91,7 +91,7 @@ class Recovery:
 
 
 #: What `transports="all"` stands for.
-ALL_TRANSPORTS: Final = ("polling", "shortpolling", "jsonp", "multipart", "iframe", "sse", "websocket")
+ALL_TRANSPORTS: Final = ("polling", "shortpolling", "jsonp", "multipart", "iframe", "sse", "websocket", "webtransport")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
