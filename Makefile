@@ -4,8 +4,8 @@ PYTHONS := $(shell scripts/pythons)
 PYTHON ?= $(lastword $(PYTHONS))
 VENV := .venv
 BIN := $(VENV)/bin
-CHAT := browser/chat
-STATIC := src/madang/apps/chat/static/index.html
+PAGES := chat laboratory
+STATIC := $(PAGES:%=src/madang/apps/%/static/index.html)
 PORT ?= 8000
 # The tests mostly wait for each other's sockets, so more of them than cores can run at once.
 PARALLEL ?= -n 4 --dist worksteal
@@ -27,13 +27,16 @@ $(VENV)/.ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable . --group dev
 	touch $@
 
-assets: $(STATIC) ## the chat's page, built from pinned npm packages
+assets: $(STATIC) ## the pages of chat and laboratory, built from pinned npm packages
 
-$(STATIC): $(CHAT)/package-lock.json $(shell find $(CHAT)/src $(CHAT)/public $(CHAT)/styles $(CHAT)/*.html $(CHAT)/*.mjs -type f 2>/dev/null)
-	@command -v npm >/dev/null || { echo "Node.js with npm is needed to build the chat's page"; exit 1; }
-	npm ci --prefix $(CHAT) --no-audit --no-fund --loglevel=error
-	npm run --silent --prefix $(CHAT) build
-	touch $@
+define page
+src/madang/apps/$(1)/static/index.html: browser/$(1)/package-lock.json $$(shell find $$(wildcard $$(addprefix browser/$(1)/,src public styles index.html build.mjs)) $$(wildcard browser/transports/src) -type f)
+	@command -v npm >/dev/null || { echo "Node.js with npm is needed to build the pages"; exit 1; }
+	npm ci --prefix browser/$(1) --no-audit --no-fund --loglevel=error
+	npm run --silent --prefix browser/$(1) build
+	touch $$@
+endef
+$(foreach name,$(PAGES),$(eval $(call page,$(name))))
 
 npm: ## the clients that the tests drive
 	@for folder in tests/clients/node benchmarks/node; do \
@@ -67,7 +70,7 @@ pythons: ## the suites that another version could break, on the other Pythons of
 lint: setup assets ## style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	npm run --silent --prefix $(CHAT) check
+	@set -e; for page in $(PAGES); do npm run --silent --prefix browser/$$page check; done
 
 types: setup ## strict types of the whole package, and of the public API as programs see it
 	$(BIN)/mypy
@@ -88,9 +91,9 @@ bench-quick: setup ## the same in about a minute
 fuzz: setup ## a minute for each decoder
 	@set -e; for target in fuzz/fuzz_*.py; do $(BIN)/python $$target --seconds 60; done
 
-wheel: setup assets ## dist/madang-*.whl, with the chat's page in it
+wheel: setup assets ## dist/madang-*.whl, with the pages in it
 	$(BIN)/python -m build --no-isolation --wheel
 
 clean: ## all that was made
 	rm -rf $(VENV) .venv-3.* dist build src/madang/apps/*/static .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	rm -rf $(CHAT)/node_modules tests/clients/node/node_modules benchmarks/node/node_modules benchmarks/.build
+	rm -rf browser/*/node_modules tests/clients/node/node_modules benchmarks/node/node_modules benchmarks/.build

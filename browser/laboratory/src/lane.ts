@@ -1,0 +1,137 @@
+/** One transport under test: its connection, what travels on it, and what was measured. */
+
+import { signal } from "@preact/signals";
+import { io, type Socket } from "socket.io-client";
+import { Histogram } from "./model/histogram.ts";
+import { Measurement, type Figures } from "./model/measure.ts";
+import { Timeline } from "./model/trace.ts";
+import type { LaneSettings, LaneStats, Opened, Ticks, TraceEvent } from "./protocol.ts";
+import { serverNow } from "./time.ts";
+import { way } from "./transports.ts";
+
+export type LaneState = "idle" | "opening" | "running" | "lost" | "stopped" | "failed";
+
+/** Sending never runs further behind than this: what a sleeping tab has missed is not made up for. */
+const CATCH_UP_MS = 500;
+
+export class Lane {
+  readonly state = signal<LaneState>("idle");
+  readonly problem = signal("");
+  readonly figures = signal<Figures | null>(null);
+  timeline = new Timeline();
+  measurement: Measurement | null = null;
+  /** The server's name of it while it is open. */
+  id: string | null = null;
+  #socket: Socket<Ticks, Ticks> | null = null;
+  #settings: LaneSettings | null = null;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #sent = 0;
+  #payload: string | Uint8Array = "";
+
+  constructor(readonly name: string) {}
+
+  get active(): boolean {
+    return this.state.value !== "idle" && this.state.value !== "stopped" && this.state.value !== "failed";
+  }
+
+  begin(settings: LaneSettings): void {
+    this.timeline = new Timeline();
+    this.measurement = new Measurement(settings, serverNow());
+    this.figures.value = null;
+    this.problem.value = "";
+    this.state.value = "opening";
+    this.#sent = 0;
+  }
+
+  connect(opened: Exclude<Opened, { error: string }>, settings: LaneSettings): void {
+    this.id = opened.lane;
+    const { url, options } = way(this.name, opened.port, opened.certificateHash);
+    const socket: Socket<Ticks, Ticks> = io(url, {
+      ...options,
+      forceNew: true,
+      auth: { lane: opened.lane },
+      reconnectionDelay: 300,
+      reconnectionDelayMax: 2_000,
+    });
+    this.#socket = socket;
+    socket.on("connect", () => {
+      this.state.value = "running";
+      this.problem.value = "";
+    });
+    socket.on("disconnect", () => {
+      if (this.#socket === socket) this.state.value = "lost";
+    });
+    socket.on("connect_error", (error) => {
+      if (this.#socket !== socket) return;
+      this.state.value = "lost";
+      this.problem.value = error.message;
+    });
+    socket.on("tick", (seq, sentMs) => this.measurement?.received(seq, sentMs, serverNow()));
+    this.use(settings);
+  }
+
+  /** Go on by other settings; what was measured by the old ones is put aside. */
+  use(settings: LaneSettings): void {
+    this.#settings = settings;
+    this.measurement?.restart(settings, serverNow());
+    this.#payload = settings.binary
+      ? new Uint8Array(settings.size).fill(77)
+      : "madang ".repeat(Math.ceil(settings.size / 7)).slice(0, settings.size);
+    clearTimeout(this.#timer);
+    if (settings.direction !== "down") this.#send(performance.now());
+  }
+
+  measureAnew(): void {
+    if (this.#settings) this.measurement?.restart(this.#settings, serverNow());
+  }
+
+  trace(events: readonly TraceEvent[]): void {
+    for (const event of events) this.timeline.add(event);
+    this.timeline.prune(serverNow());
+  }
+
+  report(stats: LaneStats): void {
+    this.measurement?.report(stats);
+  }
+
+  /** Bring what is shown up to date. */
+  refresh(): void {
+    if (this.measurement) this.figures.value = this.measurement.figures();
+  }
+
+  fail(problem: string): void {
+    this.end();
+    this.state.value = "failed";
+    this.problem.value = problem;
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+    const socket = this.#socket;
+    this.#socket = null;
+    this.id = null;
+    socket?.disconnect();
+    if (this.state.value !== "idle") this.timeline.finish(serverNow());
+    if (this.active) this.state.value = "stopped";
+  }
+
+  get distributions(): { down: Histogram; up: Histogram } {
+    return this.measurement ?? NOTHING;
+  }
+
+  #send(dueMs: number): void {
+    const settings = this.#settings;
+    const socket = this.#socket;
+    if (!settings || !socket) return;
+    const now = performance.now();
+    const interval = 1000 / settings.rate;
+    let due = Math.max(dueMs, now - CATCH_UP_MS);
+    while (due <= now) {
+      if (socket.connected) socket.emit("tick", this.#sent++, serverNow(), this.#payload as string);
+      due += interval;
+    }
+    this.#timer = setTimeout(() => this.#send(due), due - now);
+  }
+}
+
+const NOTHING = { down: new Histogram(), up: new Histogram() };

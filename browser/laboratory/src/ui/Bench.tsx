@@ -1,0 +1,143 @@
+/** The controls: which transports, which stream of events, what wire. */
+
+import { hello, link, offers, running, start, stop } from "../bench.ts";
+import { explanation } from "../explanations.ts";
+import * as format from "../format.ts";
+import { t } from "../i18n.ts";
+import { roundValues } from "../model/scale.ts";
+import type { Hello } from "../protocol.ts";
+import { binary, chosen, delayMs, direction, rate, shortPollMs, size } from "../settings.ts";
+import { goLive, heldAt, hold } from "../view.ts";
+import { Choice, Icon, Sketch, Slider } from "./bits.tsx";
+
+const LIMITS = { rate: [1, 200], size: [1, 100_000], delayMs: [0, 1_000], shortPollMs: [100, 5_000] } as const;
+
+/** Start, stop, pause: always in reach. */
+export function Dock() {
+  const live = heldAt.value === null;
+  const on = running.value;
+  const nothing = !offers.value.some(({ name, available }) => available && chosen.value.includes(name));
+  return (
+    <div class="dock">
+      {on ? (
+        <button type="button" class="button stop" onClick={stop}>
+          <Icon name="stop" />
+          {t().stop}
+        </button>
+      ) : (
+        <button type="button" class="button primary" disabled={link.value !== "ready" || nothing} onClick={start}>
+          <Icon name="play" />
+          {t().start}
+        </button>
+      )}
+      <button type="button" class="button" aria-pressed={!live} disabled={!on && live} onClick={live ? hold : goLive}>
+        <Icon name={live ? "pause" : "live"} />
+        {live ? t().pause : t().live}
+      </button>
+    </div>
+  );
+}
+
+export function Bench() {
+  const limits: Hello["limits"] = hello.value?.limits ?? LIMITS;
+  const choose = (name: string, on: boolean) => {
+    chosen.value = on ? [...chosen.value, name] : chosen.value.filter((each) => each !== name);
+  };
+  const usable = offers.value.filter((offer) => offer.available).map((offer) => offer.name as string);
+  const allOn = usable.length > 0 && usable.every((name) => chosen.value.includes(name));
+  return (
+    <aside class="bench" aria-label={t().bench}>
+      <Dock />
+      <section>
+        <div class="bench-head">
+          <h2 id="transports">{t().transports}</h2>
+          <button
+            type="button"
+            class="button small"
+            onClick={() => (chosen.value = allOn ? [] : usable)}
+            disabled={usable.length === 0}
+          >
+            {allOn ? t().none : t().all}
+          </button>
+        </div>
+        <ul class="transports" aria-labelledby="transports">
+          {offers.value.map(({ name, available, why }) => (
+            <li key={name}>
+              <label class={available ? "" : "off"} title={available ? explanation(name).tagline : why || t().notHere}>
+                <input
+                  type="checkbox"
+                  value={name}
+                  checked={available && chosen.value.includes(name)}
+                  disabled={!available}
+                  onChange={(event) => choose(name, event.currentTarget.checked)}
+                />
+                <Sketch name={name} />
+                <span>
+                  {explanation(name).name}
+                  {!available && hello.value && <small>{t().notHere}</small>}
+                </span>
+              </label>
+            </li>
+          ))}
+        </ul>
+      </section>
+      <section>
+        <h2>{t().stream}</h2>
+        <Slider
+          label={t().rate}
+          name="rate"
+          value={rate.value}
+          values={roundValues(...limits.rate)}
+          show={(value) => t().rateUnit(format.count(value))}
+          onInput={(value) => (rate.value = value)}
+        />
+        <Slider
+          label={t().size}
+          name="size"
+          value={size.value}
+          values={roundValues(...limits.size)}
+          show={format.bytes}
+          onInput={(value) => (size.value = value)}
+        />
+        <Choice
+          label={t().direction}
+          value={direction.value}
+          options={[
+            ["down", t().down],
+            ["up", t().up],
+            ["both", t().both],
+          ]}
+          onChoose={(value) => (direction.value = value)}
+        />
+        <Choice
+          label={t().payload}
+          value={binary.value ? "binary" : "text"}
+          options={[
+            ["text", t().text],
+            ["binary", t().binary],
+          ]}
+          onChoose={(value) => (binary.value = value === "binary")}
+        />
+      </section>
+      <section>
+        <h2>{t().wire}</h2>
+        <Slider
+          label={t().delay}
+          name="delay"
+          value={delayMs.value}
+          values={roundValues(...limits.delayMs, 5)}
+          show={format.ms}
+          onInput={(value) => (delayMs.value = value)}
+        />
+        <Slider
+          label={t().shortPoll}
+          name="short-poll"
+          value={shortPollMs.value}
+          values={roundValues(...limits.shortPollMs)}
+          show={format.ms}
+          onInput={(value) => (shortPollMs.value = value)}
+        />
+      </section>
+    </aside>
+  );
+}
