@@ -94,6 +94,36 @@ def chat(host: str, port: int, log_level: str, data: Path) -> None:
     madang.serve(app, host=host, port=port, log_level=log_level)
 
 
+@main.command()
+@_options(8000)
+@click.option("--lane-ports", default="0", show_default=True, help="Ports of lanes, as 9001-9032; 0 for free ones.")
+@click.option("--max-lanes", default=32, show_default=True, help="How many lanes there may be at a time.")
+def lab(host: str, port: int, log_level: str, lane_ports: str, max_lanes: int) -> None:
+    """Run the laboratory: see what each transport costs, in a browser."""
+    from madang.apps.laboratory import create_app
+
+    try:
+        app = create_app(host, lane_ports=_ports(lane_ports), max_lanes=max_lanes)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
+    shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::") else host  # noqa: S104
+    if port:
+        click.echo(f"The laboratory is open: http://{shown}:{port}  (Ctrl-C closes it)")
+    madang.serve(app, host=host, port=port, log_level=log_level)
+
+
+def _ports(text: str) -> list[int]:
+    """The ports of "9001-9032" or "9001"."""
+    first, _, last = text.partition("-")
+    try:
+        ports = list(range(int(first), int(last or first) + 1))
+    except ValueError:
+        ports = []
+    if not ports or min(ports) < 0 or max(ports) > 65535:
+        raise click.BadParameter(f"write it as 9001-9032, not {text!r}", param_hint="--lane-ports")
+    return ports
+
+
 def _documenting(function: Function) -> Function:
     for option in (
         click.argument("target", metavar="MODULE:APP"),
