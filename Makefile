@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PAGES := chat laboratory
 STATIC := $(PAGES:%=src/madang/apps/%/static/index.html)
+TRANSPORTS := browser/transports
+SERVED := src/madang/browser/static/transports.js
 PORT ?= 8000
 # The tests mostly wait for each other's sockets, so more of them than cores can run at once.
 PARALLEL ?= -n 4 --dist worksteal
@@ -27,7 +29,7 @@ $(VENV)/.ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable . --group dev
 	touch $@
 
-assets: $(STATIC) ## the pages of chat and laboratory, built from pinned npm packages
+assets: $(STATIC) $(SERVED) ## the pages, and what servers give to pages, built from pinned npm packages
 
 define page
 src/madang/apps/$(1)/static/index.html: browser/$(1)/package-lock.json $$(shell find $$(wildcard $$(addprefix browser/$(1)/,src public styles index.html build.mjs)) $$(wildcard browser/transports/src) -type f)
@@ -37,6 +39,12 @@ src/madang/apps/$(1)/static/index.html: browser/$(1)/package-lock.json $$(shell 
 	touch $$@
 endef
 $(foreach name,$(PAGES),$(eval $(call page,$(name))))
+
+$(SERVED): $(TRANSPORTS)/package-lock.json $(shell find $(TRANSPORTS)/src $(TRANSPORTS)/*.mjs $(TRANSPORTS)/*.json -type f 2>/dev/null)
+	@command -v npm >/dev/null || { echo "Node.js with npm is needed to build the transports for browsers"; exit 1; }
+	npm ci --prefix $(TRANSPORTS) --no-audit --no-fund --loglevel=error
+	npm run --silent --prefix $(TRANSPORTS) build
+	touch $@
 
 npm: ## the clients that the tests drive
 	@for folder in tests/clients/node benchmarks/node; do \
@@ -70,7 +78,7 @@ pythons: ## the suites that another version could break, on the other Pythons of
 lint: setup assets ## style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@set -e; for page in $(PAGES); do npm run --silent --prefix browser/$$page check; done
+	@set -e; for part in $(PAGES) transports; do npm run --silent --prefix browser/$$part check; done
 
 types: setup ## strict types of the whole package, and of the public API as programs see it
 	$(BIN)/mypy
@@ -95,5 +103,5 @@ wheel: setup assets ## dist/madang-*.whl, with the pages in it
 	$(BIN)/python -m build --no-isolation --wheel
 
 clean: ## all that was made
-	rm -rf $(VENV) .venv-3.* dist build src/madang/apps/*/static .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	rm -rf browser/*/node_modules tests/clients/node/node_modules benchmarks/node/node_modules benchmarks/.build
+	rm -rf $(VENV) .venv-3.* dist build src/madang/apps/*/static src/madang/browser/static .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf browser/*/node_modules $(TRANSPORTS)/dist $(TRANSPORTS)/build tests/clients/node/node_modules benchmarks/node/node_modules benchmarks/.build

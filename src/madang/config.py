@@ -112,6 +112,8 @@ class Config:
             `["https://example.org"]`. Requests without an `Origin` header (which is no browser) always may.
         cors_credentials: whether pages of other origins may send cookies (`withCredentials`).
         cookie: a `Cookie` to set at the handshake, or None.
+        serve_client: whether pages get the official client and the transports of `madang-transports` under `path`, as
+            `/socket.io/socket.io.js` and `/socket.io/transports.js`.
         clean_up_empty_namespaces: whether a namespace that a pattern has made goes when its last client does.
         allow_request: a function that is given the `Request` of each handshake and returns whether to take it.
         recovery: whether a client that was lost and comes back gets what it has missed; a `Recovery` says within
@@ -183,6 +185,7 @@ class Config:
     origins: Literal["same", "*"] | Sequence[str] = "same"
     cors_credentials: bool = False
     cookie: Cookie | None = None
+    serve_client: bool = True
     clean_up_empty_namespaces: bool = True
     allow_request: Callable[[Any], bool] | None = None
     recovery: Recovery | bool = False

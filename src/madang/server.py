@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
+from madang import browser
 from madang.config import Config, Recovery
 from madang.core.ack import Ack
 from madang.core.engine import Engine
@@ -105,6 +106,8 @@ class Server(Crowd, Listening):
         self._mailbox = Mailbox(self.config.max_threadsafe_calls)
         self._threadsafe = ThreadsafeServer(self.hub, self._mailbox)
         self._fill_slots()
+        if self.config.serve_client:
+            self.engine.files = browser.files()
 
     def _fill_slots(self) -> None:
         engine, hub, dispatcher = self.engine, self.hub, self._dispatcher

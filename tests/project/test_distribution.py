@@ -14,14 +14,15 @@ import socketio
 
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "src/madang/apps/chat/static"
+SERVED = ROOT / "src/madang/browser/static"
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not (STATIC / "index.html").exists():
-        pytest.fail("the chat's page is not built: run `make assets`")
+    if not (STATIC / "index.html").exists() or not (SERVED / "transports.js").exists():
+        pytest.fail("what browsers get is not built: run `make assets`")
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", str(folder), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True, text=True)
@@ -44,6 +45,8 @@ def test_carries_page_types_and_licence(wheel: Path) -> None:
     assert "madang/py.typed" in names
     assert "madang/apps/chat/static/index.html" in names
     assert any(re.fullmatch(r"madang/apps/chat/static/.*\.js", name) for name in names)
+    served = {"transports.js", "socket.io.js", "socket.io.esm.min.js", "LICENSES.txt"}
+    assert {f"madang/browser/static/{name}" for name in served} <= set(names)
     assert any(name.endswith("LICENSE") for name in names)
     assert not [name for name in names if "node_modules" in name or name.startswith("tests/")]
 

@@ -2,7 +2,7 @@
 
     5  borders    cli  apps  faces  client  migrate  testing   asyncio, sockets, clocks, logging
     4  app        server  dispatch  tasks  neighbours          coroutines, no sockets
-               threadsafe  workers
+               threadsafe  workers  browser
     3  core       core                                         no runtime at all
     2  codecs     transports    wire -> parsers -> values    rfc    bytes and str only
     1  leaves     packet  config  errors  registry             nothing
@@ -33,6 +33,7 @@ LEVELS = {
     "values": 2,
     "rfc": 2,
     "core": 3,
+    "browser": 4,
     "server": 4,
     "dispatch": 4,
     "contract": 4,
@@ -61,7 +62,8 @@ BESIDE = {
     "values": set(),
     "wire": {"parsers"},
     "rfc": set(),
-    "server": {"tasks", "dispatch", "threadsafe", "workers", "neighbours"},
+    "browser": set(),
+    "server": {"browser", "tasks", "dispatch", "threadsafe", "workers", "neighbours"},
     "dispatch": {"tasks", "workers"},
     "threadsafe": {"tasks"},
     "workers": set(),

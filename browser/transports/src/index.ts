@@ -15,20 +15,17 @@ import type { TransportClass } from "./types.ts";
 
 export type { HttpOptions, ShortPollingOptions, SSEOptions, TransportClass, TransportOptions } from "./types.ts";
 
-// The client's type of a transport names the private fields of its own base class, which ours doesn't have.
-const official = (transport: unknown) => transport as TransportClass;
-
 /** A GET now and then, each answered at once: for proxies that cut off every request that waits. */
-export const ShortPolling: TransportClass = official(ShortPollingTransport);
+export const ShortPolling: TransportClass = ShortPollingTransport;
 
 /** Long-polling by scripts and forms: for pages that may do neither XHR nor fetch. */
-export const JSONP: TransportClass = official(JSONPTransport);
+export const JSONP: TransportClass = JSONPTransport;
 
 /** One answer of many parts, read by fetch; bytes travel as they are. */
-export const Multipart: TransportClass = official(MultipartTransport);
+export const Multipart: TransportClass = MultipartTransport;
 
 /** A document that never ends in a hidden iframe. */
-export const Iframe: TransportClass = official(IframeTransport);
+export const Iframe: TransportClass = IframeTransport;
 
 /** Server-Sent Events. */
-export const SSE: TransportClass = official(SSETransport);
+export const SSE: TransportClass = SSETransport;

@@ -1,9 +1,11 @@
-/** The types that a program sees. They come from socket.io-client alone: engine.io-client may not be installed beside it. */
+/** The types that a program sees. */
 
-import type { ManagerOptions } from "socket.io-client";
-
-/** A transport as the official client wants it: what may stand in `transports` and `transportImplementations`. */
-export type TransportClass = Extract<NonNullable<ManagerOptions["transports"]>[number], new (options: any) => unknown>;
+/** A transport as the official client wants it: what may stand in `transports` and `transportImplementations`.
+ *
+ * The client's own type of an instance names private fields, and is another one for each kind of module. So this says no
+ * more than that there is an instance; only the client ever makes one.
+ */
+export type TransportClass = new (options: any) => any;
 
 /** Options of every transport here, in `transportOptions: { <name>: { ... } }`. */
 export interface HttpOptions {

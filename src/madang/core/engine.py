@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, overload
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ import orjson
 from madang import parsers, transports, wire
 from madang.config import Config
 from madang.core.events import EngineEvents, ResponseHeaders
+from madang.core.files import File
 from madang.core.knock import Knock
 from madang.core.listeners import AnyFunction
 from madang.core.prepared import Prepared
@@ -86,6 +87,7 @@ class Engine:
         sessions: by id.
         wheel: all their deadlines; a face drives it.
         events: who wants to hear of connections; `on` registers them.
+        files: files for pages, by name: they are served under the path.
         listening: the transports that need a listener of their own and have one now; filled by the faces that listen.
         clock: slot: seconds of a clock that never goes back.
         new_id: slot: makes a fresh id of 20 URL-safe characters.
@@ -101,6 +103,7 @@ class Engine:
         self.sessions: dict[str, Session] = {}
         self.wheel = self._new_wheel()
         self.events = EngineEvents()
+        self.files: Mapping[str, File] = {}
         self.listening: set[str] = set()
         self.clock: Callable[[], float] = _unfilled
         self.new_id: Callable[[], str] = lambda: str(_unfilled())
@@ -201,6 +204,8 @@ class Engine:
             if request.method == "OPTIONS":
                 exchange.respond(Response(204, self.dress(request, self._preflight(request)), b""))
                 return 0
+            if not request.path.endswith("/") and self._give(request, exchange):
+                return 0
             session = self._session(request)
             if session is None:
                 self._handshake(request, exchange)
@@ -216,6 +221,16 @@ class Engine:
         except RequestRefused as refusal:
             self.refuse(request, exchange, refusal)
         return 0
+
+    def _give(self, request: Request, exchange: Exchange) -> bool:
+        """Answer with a file for pages, if it is one that is asked for."""
+        file = self.files.get(request.path.rpartition("/")[2])
+        if file is None or request.method not in ("GET", "HEAD"):
+            return False
+        response = file.answer(request, packed=_accepts_gzip(request.header("accept-encoding") or ""))
+        headers = self.dress(request, [*response.headers, *self._cors(request)])
+        exchange.respond(Response(response.status, headers, response.body))
+        return True
 
     def finish(self, request: Request, exchange: Exchange, body: bytes | bytearray) -> None:
         """Take the body of a POST."""

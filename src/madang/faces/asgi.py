@@ -78,6 +78,10 @@ class ASGIFace:
         inner = path[len(root) :] if root and path.startswith(root) else path
         if _closed(inner) == self._path:
             return True
+        folder, _, name = inner.rpartition("/")
+        if name in self.io.engine.files:  # for pages
+            below = self.other is None and root != "" and (folder == "" or path.endswith(self._path + name))
+            return folder + "/" == self._path or below
         if self.other is not None:
             return False
         # Mounted under another application. Frameworks differ in what they leave of the path.
