@@ -8,19 +8,20 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from faces.support.clients import CLIENTS, Client, WebSocketClient
+from faces.support.clients import KINDS, Client, WebSocketClient
 from support.server import ServerProcess, selected_faces
 
 TARGET = "faces.support.app:app"
 FRIEND = "https://friend.example"
 SETTINGS = {
+    "transports": "all",
     "ping_interval_seconds": 25,
     "ping_timeout_seconds": 20,
     "max_payload_bytes": 100_000,
     "upgrade_timeout_seconds": 1,
     "origins": [FRIEND],
 }
-HASTY = {"ping_interval_seconds": 0.3, "ping_timeout_seconds": 0.4, "connect_timeout_seconds": 0.5}
+HASTY = {"transports": "all", "ping_interval_seconds": 0.3, "ping_timeout_seconds": 0.4, "connect_timeout_seconds": 0.5}
 
 
 def _running(face: str, settings: dict[str, object]) -> Iterator[ServerProcess]:
@@ -49,10 +50,10 @@ async def watcher(server: ServerProcess) -> AsyncIterator[WebSocketClient]:
         yield client
 
 
-@pytest.fixture(params=CLIENTS)
+@pytest.fixture(params=KINDS)
 async def client(request: pytest.FixtureRequest, server: ServerProcess) -> AsyncIterator[Client]:
     """A client over each transport, in the main namespace."""
-    async with CLIENTS[request.param](server.port) as client:
+    async with KINDS[request.param](server.port) as client:
         await client.join()
         yield client
 

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from faces.support.clients import CLIENTS, Client, PollingClient, WebSocketClient, unpack
+from faces.support.clients import KINDS, Client, PollingClient, WebSocketClient, unpack
 from support.server import ServerProcess
 
 
-@pytest.fixture(params=CLIENTS)
+@pytest.fixture(params=KINDS)
 async def client(request: pytest.FixtureRequest, hasty: ServerProcess) -> AsyncIterator[Client]:
-    async with CLIENTS[request.param](hasty.port) as client:
+    async with KINDS[request.param](hasty.port) as client:
         await client.join()
         yield client
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from faces.support.clients import CLIENTS, PollingClient, WebSocketClient, dial
+from faces.support.clients import DEFAULTS, PollingClient, WebSocketClient, dial
 from faces.support.http import request
 from faces.support.inside import SERVING
 from madang import Server, Socket
@@ -144,7 +144,7 @@ APPLICATIONS = {"starlette": starlette, "fastapi": fastapi, "litestar": litestar
 
 async def check_clients(port: int, path: str = "/socket.io/", *, under_litestar: bool = False) -> None:
     """Both transports work, each from its handshake on, and an upgrade does."""
-    for kind in CLIENTS.values():
+    for kind in DEFAULTS.values():
         async with kind(port, path=path) as client:
             await client.join()
             # Litestar takes the path off that it has found an application by
@@ -353,7 +353,7 @@ async def test_another_path(serving: Any, path: str) -> None:
 
 async def test_a_root_path_that_the_proxy_takes_off(serving: Any) -> None:
     async with serving(make().asgi(starlette([])), root_path="/api") as port:
-        for kind in CLIENTS.values():
+        for kind in DEFAULTS.values():
             async with kind(port) as client:
                 await client.join()
                 assert (await client.call("who"))["url"] == "/api/socket.io/"
@@ -362,7 +362,7 @@ async def test_a_root_path_that_the_proxy_takes_off(serving: Any) -> None:
 
 async def test_an_encoded_path(serving: Any) -> None:
     async with serving(make(path="/실시간/").asgi()) as port:
-        for kind in CLIENTS.values():
+        for kind in DEFAULTS.values():
             async with kind(port, path="/%EC%8B%A4%EC%8B%9C%EA%B0%84/") as client:
                 await client.join()
                 assert (await client.call("who"))["url"] == "/%EC%8B%A4%EC%8B%9C%EA%B0%84/"  # as it was asked for

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from faces.support.clients import CLIENTS, PollingClient, WebSocketClient
+from faces.support.clients import DEFAULTS, PollingClient, WebSocketClient
 from faces.support.inside import SERVING
 from faces.test_mounting import make
 
@@ -40,7 +40,7 @@ def serving(request: pytest.FixtureRequest) -> Any:
 async def test_tls(serving: Any, certificate: tuple[Path, Path], trusting: ssl.SSLContext) -> None:
     files = {"ssl_keyfile": str(certificate[0]), "ssl_certfile": str(certificate[1])}
     async with serving(make(), **files) as port:
-        for kind in CLIENTS.values():
+        for kind in DEFAULTS.values():
             async with kind(port, tls=trusting) as client:
                 await client.join()
                 who = await client.call("who")
@@ -56,7 +56,7 @@ async def test_large_messages_over_tls(serving: Any, certificate: tuple[Path, Pa
     io = make()
     io.on("echo", lambda socket, *args: args)
     async with serving(io, **files) as port:
-        for kind in CLIENTS.values():
+        for kind in DEFAULTS.values():
             async with kind(port, tls=trusting) as client:
                 await client.join()
                 text = "마당" * 100_000
@@ -138,7 +138,7 @@ async def test_a_proxy(
 
 async def test_a_chain_of_proxies(serving: Any) -> None:
     async with serving(make(), forwarded_allow_ips="127.0.0.1,10.0.0.0/8") as port:
-        for kind in CLIENTS.values():
+        for kind in DEFAULTS.values():
             headers = {"X-Forwarded-For": "1.2.3.4, 203.0.113.7, 10.1.1.1", "X-Forwarded-Proto": "https"}
             async with kind(port, headers=headers) as client:
                 await client.join()

@@ -213,9 +213,10 @@ class Engine:
                 session.poll(request, exchange)
             elif request.method == "POST":
                 length = request.header("content-length") or ""
-                if length.isascii() and length.isdigit() and int(length[:15]) > self.config.max_payload_bytes:
+                limit = self._body_limit(session)
+                if length.isascii() and length.isdigit() and int(length[:15]) > limit:
                     raise self._too_large(f"{length[:15]} bytes")
-                return self.config.max_payload_bytes
+                return limit
             else:
                 raise RequestRefused(*BAD_REQUEST, f"method {request.method}", {"method": request.method})
         except RequestRefused as refusal:
@@ -235,14 +236,17 @@ class Engine:
     def finish(self, request: Request, exchange: Exchange, body: bytes | bytearray) -> None:
         """Take the body of a POST."""
         try:
-            if len(body) > self.config.max_payload_bytes:
-                raise self._too_large("more than announced")
             session = self._session(request)
             if session is None:
                 raise RequestRefused(*UNKNOWN_SID)
+            if len(body) > self._body_limit(session):
+                raise self._too_large("more than announced")
             transport = self._http[session.transport.name]
             try:
                 payload = transport.unpack(request, bytes(body))
+                most = self.config.max_payload_bytes
+                if transport.expansion > 1 and len(payload) * 4 > most and len(payload.encode()) > most:
+                    raise self._too_large("more in the form")
                 session.post(payload, partial(self._posted, request, exchange, session, transport))
             except RemoteProtocolError as error:
                 session.fail(error)
@@ -258,6 +262,12 @@ class Engine:
         else:
             refusal = RequestRefused(BAD_REQUEST[0], BAD_REQUEST[1], error.http_status, str(error))
             self.refuse(request, exchange, refusal)
+
+    def _body_limit(self, session: Session) -> int:
+        """How many bytes the body of a POST may have, and some for the name of a form's field."""
+        expansion = self._http[session.transport.name].expansion
+        limit = self.config.max_payload_bytes
+        return limit if expansion == 1 else limit * expansion + 2
 
     def _too_large(self, what: str) -> RequestRefused:
         return RequestRefused(*TOO_LARGE, f"{what}; max_payload_bytes is {self.config.max_payload_bytes}")

@@ -295,6 +295,8 @@ class HttpTransport(Transport):
     upgrades: ClassVar[tuple[str, ...]] = ("websocket", "webtransport")
     #: Another transport's name, and a field of the query: requests for that transport that have the field come here.
     variant_of: ClassVar[tuple[str, str] | None] = None
+    #: How many times larger than its payload the body of a POST may be.
+    expansion: ClassVar[int] = 1
 
     def unpack(self, request: Request, body: bytes) -> str:
         """Take the payload out of the body that a client has posted.

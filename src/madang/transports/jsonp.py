@@ -36,6 +36,8 @@ class JSONP(PollTransport):
     name: ClassVar[str] = "jsonp"
     # The official clients call it polling, with the function's number in the query.
     variant_of: ClassVar[tuple[str, str] | None] = ("polling", "j")
+    # Forms write a byte as "%E3".
+    expansion: ClassVar[int] = 3
 
     def respond(self, request: Request, payload: str) -> Response:  # noqa: D102
         index = request.query.get("j", "0")

@@ -1,6 +1,6 @@
-"""Two small clients that speak Engine.IO 4 and Socket.IO 5 frame by frame: over polling, and over a WebSocket.
+"""Small clients that speak Engine.IO 4 and Socket.IO 5 frame by frame, one for each transport.
 
-Both have the same methods, so that one test can be run over both:
+All have the same methods, so that one test can be run over all of them:
 
     async with PollingClient(port) as client:
         await client.join()
@@ -13,6 +13,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -22,6 +23,7 @@ from typing import Any, Self
 from websockets.asyncio.client import ClientConnection, connect
 
 from faces.support.http import DEADLINE, Connection, Reply, cut
+from support import bodies
 
 SEPARATOR = "\x1e"
 Frame = str | bytes
@@ -161,8 +163,8 @@ class PollingClient(Client):
         self.posts = await Connection(self.port, tls=self.tls).__aenter__()
         self.handshake = await self.polls.ask("GET", self.target(), headers=self.headers)
         assert self.handshake.status == 200, self.handshake
-        assert self.handshake.text[0] == "0", self.handshake.text
-        self.opened = json.loads(self.handshake.text[1:])
+        assert self._unpacked(self.handshake)[0] == "0", self.handshake.text
+        self.opened = json.loads(self._unpacked(self.handshake)[1:])
 
     async def stop(self) -> None:
         await self.polls.close()
@@ -199,8 +201,144 @@ class PollingClient(Client):
         while not self._frames:
             reply = await self.poll()
             assert reply.status == 200, reply
-            self._frames.extend(unpack(reply.text))
+            self._frames.extend(unpack(self._unpacked(reply)))
         return self._frames.popleft()
+
+    def _unpacked(self, reply: Reply) -> str:
+        return reply.text
+
+
+class ShortPollingClient(PollingClient):
+    """Polls that never wait, some time apart."""
+
+    transport = "shortpolling"
+
+    async def _frame(self) -> Frame:
+        while True:
+            if not self._frames:
+                await asyncio.sleep(0.1)
+            frame = await super()._frame()
+            if frame != "6":
+                return frame
+
+
+class JSONPClient(PollingClient):
+    """Scripts and forms."""
+
+    transport = "polling"
+
+    def target(self, transport: str = "", *, sid: str = "") -> str:
+        return super().target(transport, sid=sid) + "&j=5"
+
+    async def start(self) -> None:
+        await super().start()
+        assert self.handshake.text.startswith("___eio[5](")
+
+    def _unpacked(self, reply: Reply) -> str:
+        return bodies.jsonp_unpack(reply.body)
+
+    async def say(self, *frames: Frame) -> None:
+        headers, body = bodies.jsonp_pack(pack(list(frames)))
+        reply = await self.post(body, headers)
+        assert (reply.status, reply.text) == (200, "ok"), reply
+
+
+class StreamClient(PollingClient):
+    """One connection for a response that stays open, and one for posts."""
+
+    async def start(self) -> None:
+        self._frames = deque()
+        self._rest = b""
+        self.streams = 0
+        self.posts = await Connection(self.port, tls=self.tls).__aenter__()
+        self.polls = await Connection(self.port, tls=self.tls).__aenter__()
+        await self._open_stream()
+        hello = await self._frame()
+        assert isinstance(hello, str)
+        assert hello[0] == "0", hello
+        self.opened = json.loads(hello[1:])
+
+    async def _open_stream(self) -> None:
+        self.begin_poll()
+        self.handshake = await self.polls.reply(head=True)
+        assert self.handshake.status == 200, self.handshake
+        self.streams += 1
+
+    def begin_poll(self) -> None:
+        self.polls.send("GET", self.target(sid=self.opened.get("sid", "")), headers=self.headers)
+
+    def _take(self, data: bytes) -> tuple[list[Frame], bytes]:
+        """The frames that are whole, and what is left of the bytes."""
+        raise NotImplementedError
+
+    async def chunk(self) -> bytes:
+        """The next chunk of the response; b"" at its end."""
+        reader = self.polls.reader
+        if (self.handshake.header("transfer-encoding") or "").lower() != "chunked":
+            return await reader.read(65_536)
+        size = int(await reader.readline(), 16)
+        return (await reader.readexactly(size + 2))[:-2]
+
+    async def _frame(self) -> Frame:
+        while True:
+            while not self._frames:
+                data = await self.chunk()
+                frames, self._rest = self._take(self._rest + data)
+                self._frames.extend(frames)
+                if not data:
+                    raise EOFError("the stream has ended without saying so")
+            frame = self._frames.popleft()
+            if frame != "6":
+                return frame
+            assert await self.chunk() == b"", "nothing comes behind the packet that ends a stream"
+            if (self.handshake.header("transfer-encoding") or "").lower() != "chunked":
+                await self.polls.close()
+                self.polls = await Connection(self.port, tls=self.tls).__aenter__()
+            await self._open_stream()
+
+
+class SSEClient(StreamClient):
+    """Server-Sent Events."""
+
+    transport = "sse"
+
+    def _take(self, data: bytes) -> tuple[list[Frame], bytes]:
+        whole, _, rest = data.rpartition(b"\n\n")
+        payload = bodies.sse_unpack(whole + b"\n\n") if whole else ""
+        return unpack(payload) if payload else [], rest
+
+
+class MultipartClient(StreamClient):
+    """Parts that tell their length."""
+
+    transport = "multipart"
+
+    def _take(self, data: bytes) -> tuple[list[Frame], bytes]:
+        data = data.removeprefix(b"--madang\r\n")
+        frames: list[Frame] = []
+        while True:
+            head, found, body = data.partition(b"\r\n\r\n")
+            if not found:
+                return frames, data
+            end = int(re.search(rb"Content-Length: (\d+)", head)[1]) + len(b"\r\n--madang\r\n")  # type: ignore[index]
+            if len(body) < end:
+                return frames, data
+            frames += bodies.multipart_frames(head + found + body[:end])
+            data = body[end:]
+
+
+class IframeClient(StreamClient):
+    """Script elements."""
+
+    transport = "iframe"
+
+    def target(self, transport: str = "", *, sid: str = "") -> str:
+        return super().target(transport, sid=sid) + "&j=5"
+
+    def _take(self, data: bytes) -> tuple[list[Frame], bytes]:
+        whole, found, rest = data.rpartition(b"</script>\n")
+        payload = bodies.iframe_unpack(whole + found)
+        return unpack(payload) if payload else [], rest
 
 
 class WebSocketClient(Client):
@@ -316,4 +454,17 @@ class RawWebSocket:
         self.connection.write(bytes([0x81, 0x80 | len(payload)]) + mask + masked)
 
 
-CLIENTS = {"polling": PollingClient, "websocket": WebSocketClient}
+CLIENTS: dict[str, type[Client]] = {
+    "polling": PollingClient,
+    "shortpolling": ShortPollingClient,
+    "jsonp": JSONPClient,
+    "sse": SSEClient,
+    "multipart": MultipartClient,
+    "iframe": IframeClient,
+    "websocket": WebSocketClient,
+}
+STREAMS = {name: kind for name, kind in CLIENTS.items() if issubclass(kind, StreamClient)}
+#: One of each kind: where nothing depends on how a transport writes.
+KINDS = {name: CLIENTS[name] for name in ("polling", "sse", "websocket")}
+#: Those of every server.
+DEFAULTS = {name: CLIENTS[name] for name in ("polling", "websocket")}
