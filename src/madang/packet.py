@@ -146,7 +146,7 @@ class Encoded:
         self.size = len(frames[0]) if len(frames) == 1 else sum(map(len, frames))
         self.compress = compress
         self.link_bytes: bytes | None = None
-        self.forms: dict[object, bytes] | None = None
+        self.forms: dict[object, Any] | None = None
 
 
 def restore_attachments(data: Any, buffers: list[bytes]) -> Any:

@@ -30,6 +30,7 @@ from madang.core.listeners import AnyFunction
 from madang.core.prepared import Prepared
 from madang.core.session import CLOSING, Session, Sink
 from madang.core.stream import Stream
+from madang.core.textual import textual
 from madang.core.wheel import Wheel
 from madang.errors import (
     BAD_METHOD,
@@ -342,7 +343,11 @@ class Engine:
         session = Session(self, id_, generation, self._parser, transport, request)
         self.sessions[id_] = session
         self._all_closed = False
-        upgrades = [name for name in transport.upgrades if self._is_offered(name)] if self.config.allow_upgrades else []
+        upgrades = (
+            [name for name in transport.upgrades if self._is_offered(name) and name not in generation.untold]
+            if self.config.allow_upgrades
+            else []
+        )
         config = self.config
         hello = generation.open(
             Open(
@@ -433,7 +438,7 @@ class Engine:
                 if session.upgrading or transport.name not in session.transport.upgrades:
                     # The handshake has to succeed all the same: clients take its failure for a broken network.
                     raise RequestRefused(*BAD_REQUEST, "the session can't be upgraded now")
-                session.probe(transport, duplex)
+                session.probe(transport, textual(transport, duplex, session.wire))
                 return
         except RequestRefused as refusal:
             self.refused(request, refusal)
@@ -525,7 +530,7 @@ class Engine:
 
     def _begin_link(self, request: Request, transport: LinkTransport, generation: Wire, duplex: Duplex) -> None:
         session, hello = self._open(request, transport, generation)
-        session.attach(duplex)
+        session.attach(textual(transport, duplex, generation))
         session.push(Encoded((hello,)))
         self._opened(session)
 

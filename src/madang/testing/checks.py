@@ -168,6 +168,14 @@ def check_wire(wire: Wire, parser: Parser) -> None:
     for some in (everything, everything[:1], everything[-2:], [b"\0\1\2"]):
         payload = wire.join(some)
         assert wire.split(payload, limits) == some, f"{wire.name} splits {payload!r:.200} wrongly"
+    for frame in (*everything, b"", b"\0\1\2"):
+        text = wire.as_text(frame)
+        assert text == frame or not isinstance(frame, str), (
+            f"{wire.name} changes the text {frame!r:.200} to {text!r:.200}"
+        )
+        assert wire.from_text(text) == frame, (
+            f"{wire.name} reads {wire.from_text(text)!r:.200} where it wrote {frame!r}"
+        )
     few = Config(max_packets_per_payload=3)
     assert wire.split(wire.join(everything[:3]), few) == everything[:3]
     _check_refused(lambda: wire.split(wire.join(everything[:4]), few), "max_packets_per_payload")
@@ -382,8 +390,13 @@ def _check_link_transport(transport: LinkTransport, kit: EngineKit) -> None:
     assert session.transport is transport
     assert session.id in str(client.hello)
     client.join()
-    client.say(*session.wire.encode(Packet(EVENT, ["echo", 1, b"two"], id=0), session.parser))
-    assert client.heard() == [*session.wire.encode(Packet(ACK, [1, b"two"], id=0), session.parser)]
+
+    def written(packet: Packet) -> list[Frame]:
+        frames = session.wire.encode(packet, session.parser)
+        return [session.wire.as_text(frame) if transport.text_only else frame for frame in frames]
+
+    client.say(*written(Packet(EVENT, ["echo", 1, b"two"], id=0)))
+    assert client.heard() == written(Packet(ACK, [1, b"two"], id=0))
     if session.wire.server_pings:
         kit.advance(kit.io.config.ping_interval_seconds + 1)
         assert client.heard() == [*session.wire.encode(Packet(PING), session.parser)]

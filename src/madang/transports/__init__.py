@@ -247,6 +247,9 @@ class Duplex(ABC):
 
     __slots__ = ()
 
+    #: Whether it carries text only: then it is given no frames of bytes.
+    text_only: ClassVar[bool] = False
+
     @abstractmethod
     def bind(self, receiver: Receiver) -> None:
         """Give the link to whom it belongs from now on."""
@@ -286,13 +289,15 @@ class LinkTransport(Transport):
     #: Whether clients say in their first frame who they are, because the request that opens the link can't. Such links
     #: come to a listener of their own: the transport is only offered while there is one (`Engine.listening`).
     knocks: ClassVar[bool] = False
+    #: Whether its clients know text only, whatever the link could carry: bytes are sent in the wire's form for text.
+    text_only: ClassVar[bool] = False
 
 
 class HttpTransport(Transport):
     """A transport of HTTP requests: what the client says comes by POST, a payload in the body of each."""
 
     #: What can carry more than HTTP requests can, nearly everywhere.
-    upgrades: ClassVar[tuple[str, ...]] = ("websocket", "webtransport")
+    upgrades: ClassVar[tuple[str, ...]] = ("websocket", "webtransport", "flashsocket")
     #: Another transport's name, and a field of the query: requests for that transport that have the field come here.
     variant_of: ClassVar[tuple[str, str] | None] = None
     #: How many times larger than its payload the body of a POST may be.

@@ -66,6 +66,9 @@ class Wire(ABC):
     server_pings: ClassVar[bool]
     #: Whether clients know connection state recovery.
     recovers: ClassVar[bool] = False
+    #: Transports that no client of this generation knows, so that none is told to move to them. Who does all the same,
+    #: may.
+    untold: ClassVar[frozenset[str]] = frozenset()
 
     #: What a client puts into the query of each request to say that it speaks this generation.
     query: ClassVar[Mapping[str, str]]
@@ -130,6 +133,18 @@ class Wire(ABC):
 
         Raises:
             RemoteProtocolError: it is malformed, or holds too many packets.
+        """
+
+    @abstractmethod
+    def as_text(self, frame: Frame) -> str:
+        """Write a frame for a link that carries text only; text stays as it is."""
+
+    @abstractmethod
+    def from_text(self, text: str) -> Frame:
+        """Read what `as_text` has written.
+
+        Raises:
+            RemoteProtocolError: it is malformed.
         """
 
 

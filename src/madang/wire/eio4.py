@@ -116,6 +116,7 @@ class EngineIO4(Wire):
     name: ClassVar[str] = "eio4"
     server_pings: ClassVar[bool] = True
     recovers: ClassVar[bool] = True
+    untold: ClassVar[frozenset[str]] = frozenset({"flashsocket"})
     query: ClassVar[Mapping[str, str]] = {"EIO": "4"}
 
     def recognises(self, query: Mapping[str, str]) -> bool:  # noqa: D102
@@ -177,9 +178,7 @@ class EngineIO4(Wire):
         return sid if type(sid) is str and 0 < len(sid) <= _MAX_SID else None
 
     def join(self, frames: Sequence[Frame]) -> str:  # noqa: D102
-        return _SEPARATOR.join(
-            frame if isinstance(frame, str) else "b" + base64.b64encode(frame).decode() for frame in frames
-        )
+        return _SEPARATOR.join([self.as_text(frame) for frame in frames])
 
     def split(self, payload: str, limits: Config) -> list[Frame]:  # noqa: D102
         count = payload.count(_SEPARATOR) + 1
@@ -189,6 +188,12 @@ class EngineIO4(Wire):
                 rule="max_packets_per_payload",
             )
         return [_unbase64(part) if part[:1] == "b" else part for part in payload.split(_SEPARATOR)]
+
+    def as_text(self, frame: Frame) -> str:  # noqa: D102
+        return frame if isinstance(frame, str) else "b" + base64.b64encode(frame).decode()
+
+    def from_text(self, text: str) -> Frame:  # noqa: D102
+        return _unbase64(text) if text[:1] == "b" else text
 
 
 def _unbase64(part: str) -> bytes:

@@ -59,6 +59,12 @@ class CountingWire(Wire):
     def split(self, payload: str, limits: Config) -> list[Frame]:
         raise NotImplementedError
 
+    def as_text(self, frame: Frame) -> str:
+        raise NotImplementedError
+
+    def from_text(self, text: str) -> Frame:
+        raise NotImplementedError
+
 
 def test_nothing_is_encoded_before_somebody_needs_it() -> None:
     parser = CountingParser()

@@ -14,7 +14,7 @@ def request(content_type: str | None = None, method: str = "POST") -> Request:
 
 def test_name_and_upgrades() -> None:
     assert TRANSPORT.name == "polling"
-    assert TRANSPORT.upgrades == ("websocket", "webtransport")
+    assert TRANSPORT.upgrades == ("websocket", "webtransport", "flashsocket")
 
 
 @pytest.mark.parametrize("payload", ["6", "4한글 🎈\x1e2", "x" * 100_000, ""])

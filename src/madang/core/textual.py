@@ -1,0 +1,118 @@
+"""A link that carries text only: between it and the session, bytes are written as text and read from it.
+
+The wire knows how bytes look as text; the session and the link need not know of each other's ways. What goes to many is
+turned into text once for all of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from madang.errors import Reason, RemoteProtocolError
+from madang.packet import Encoded, Frame
+from madang.transports import Duplex, LinkTransport, Receiver
+
+if TYPE_CHECKING:
+    from madang.wire import Wire
+
+__all__ = ["TextualLink", "textual"]
+
+#: Under what a packet keeps its form for such links.
+_FORM: Final = "text"
+
+
+def textual(transport: LinkTransport, duplex: Duplex, wire: Wire) -> Duplex:
+    """The link as a session may use it: itself, or where it carries text only, a `TextualLink` before it."""
+    return TextualLink(duplex, wire) if transport.text_only or duplex.text_only else duplex
+
+
+class TextualLink(Duplex):
+    """Stands before a link that carries text only.
+
+    Args:
+        duplex: the link.
+        wire: the generation that its client speaks, which knows how bytes are written as text.
+    """
+
+    __slots__ = ("_duplex", "_receiver", "_wire")
+
+    def __init__(self, duplex: Duplex, wire: Wire) -> None:
+        self._duplex = duplex
+        self._wire = wire
+        self._receiver: Receiver | None = None
+
+    # For the session
+
+    def bind(self, receiver: Receiver) -> None:
+        """Give the link to whom it belongs from now on."""
+        self._receiver = receiver
+        self._duplex.bind(self)
+
+    def write(self, encoded: Encoded) -> None:
+        """Send the frames of a packet, bytes as text."""
+        for frame in encoded.frames:
+            if not isinstance(frame, str):
+                encoded = self._text_of(encoded)
+                break
+        self._duplex.write(encoded)
+
+    def flush(self) -> None:
+        """Send now what was put off."""
+        self._duplex.flush()
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Send what was written, then close."""
+        self._duplex.close(code, reason)
+
+    def pause_reading(self) -> None:
+        """Read nothing more from the client."""
+        self._duplex.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        self._duplex.resume_reading()
+
+    def _text_of(self, encoded: Encoded) -> Encoded:
+        forms = encoded.forms
+        if forms is None:
+            forms = encoded.forms = {}
+        text: Encoded | None = forms.get(_FORM)
+        if text is None:
+            frames = tuple([self._wire.as_text(frame) for frame in encoded.frames])
+            text = forms[_FORM] = Encoded(frames, encoded.compress)
+        return text
+
+    # For the link
+
+    def receive(self, frame: Frame) -> None:
+        """A frame came."""
+        receiver = self._receiver
+        if receiver is None:
+            return
+        if isinstance(frame, str):
+            try:
+                frame = self._wire.from_text(frame)
+            except RemoteProtocolError as error:
+                receiver.fail(error, Reason.PARSE_ERROR)
+                return
+        receiver.receive(frame)
+
+    def fail(self, error: RemoteProtocolError, reason: str) -> None:
+        """The client broke a rule of the link."""
+        if self._receiver is not None:
+            self._receiver.fail(error, reason)
+
+    def pause(self) -> None:
+        """The link is full."""
+        if self._receiver is not None:
+            self._receiver.pause()
+
+    def resume(self) -> None:
+        """The link can be written to again."""
+        if self._receiver is not None:
+            self._receiver.resume()
+
+    def lost(self, duplex: Duplex, reason: str) -> None:
+        """The link is gone."""
+        if self._receiver is not None:
+            self._receiver.lost(self, reason)
