@@ -1,4 +1,6 @@
-"""A WebSocket of the fast face: the connection's own protocol, with nothing between the socket and a session.
+"""Links of the fast face: the connection's own protocol, with nothing between the socket and a session.
+
+`Link` is what all of them share, `WebSocketLink` is one of RFC 6455, `HixieLink` one of the drafts before it.
 
 **Cork**: joining what is written to a connection within one turn of the event loop is the largest single gain there is:
 a burst of packets costs one system call instead of one for each.
@@ -7,16 +9,17 @@ a burst of packets costs one system call instead of one for each.
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from madang.core.engine import Engine
 from madang.errors import Reason, RemoteProtocolError
 from madang.packet import Encoded
-from madang.rfc import ws
+from madang.rfc import hixie, ws
 from madang.transports import Duplex, Receiver
 
-__all__ = ["Cork", "WebSocketLink"]
+__all__ = ["Cork", "HixieLink", "Link", "WebSocketLink"]
 
 #: How many corked bytes go to the transport before the turn of the event loop ends, so that it can say it is full.
 _CORK_BYTES: Final = 65_536
@@ -26,6 +29,8 @@ _TURN_BYTES: Final = 32_768
 _CLOSE_TIMEOUT_SECONDS: Final = 2.0
 #: How long what still waits for the client may take to be written before that.
 _CLOSE_FLUSH_SECONDS: Final = 20.0
+#: Under what a packet keeps its bytes for the drafts before RFC 6455.
+_HIXIE: Final = "hixie"
 #: Ends that are not put off: of clients that have not read for long, and of the server, which no client may hold.
 _PROMPT: Final = (Reason.SLOW_CONSUMER, Reason.PING_TIMEOUT, Reason.SHUTTING_DOWN)
 
@@ -58,8 +63,21 @@ class Cork:
             link.uncork()
 
 
-class WebSocketLink(asyncio.Protocol, Duplex):
-    """One WebSocket: the protocol of its connection once the HTTP request is answered, and a link of the engine.
+class _Reader(Protocol):
+    """Cuts what came into messages."""
+
+    on_message: Callable[[str | bytes], None]
+
+    @property
+    def missing(self) -> int: ...
+    @property
+    def stopped(self) -> bool: ...
+    def feed(self, data: bytes) -> None: ...
+    def stop(self) -> None: ...
+
+
+class Link(asyncio.Protocol, Duplex):
+    """The protocol of a connection once the HTTP request is answered, and a link of the engine.
 
     While messages that came are handled, what is written is joined, and goes when they all are. Of other writes the
     first one in a turn of the event loop goes straight to the transport, and later ones are joined at its end.
@@ -72,12 +90,12 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         "_connections",
         "_cork",
         "_corked",
-        "_deflater",
         "_flushing",
         "_full",
         "_loop",
         "_on_shutdown",
         "_paused",
+        "_plain",
         "_reader",
         "_reading",
         "_receiver",
@@ -91,10 +109,11 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         transport: asyncio.Transport,
         loop: asyncio.AbstractEventLoop,
         cork: Cork,
-        engine: Engine,
-        compression: tuple[ws.Inflater, ws.Deflater] | None,
+        reader: _Reader,
         connections: set[Any],
         on_shutdown: Callable[[], None],
+        *,
+        plain: bool,
     ) -> None:
         self._transport = transport
         self._loop = loop
@@ -110,17 +129,19 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         self._rest: bytes | None = None  # of much that came at once, what isn't taken yet
         self._timer: asyncio.TimerHandle | None = None
         self._receiver: Receiver | None = None
-        self._deflater = compression[1] if compression is not None else None
-        self._reader = ws.FrameReader(
-            _ignore,
-            self._control,
-            max_message_bytes=engine.config.max_payload_bytes,
-            inflater=compression[0] if compression is not None else None,
-            max_fragments=engine.config.max_websocket_fragments,
-        )
+        self._plain = plain  # whether a packet's `link_bytes` are what is to be sent
+        self._reader = reader
         self._connections = connections
         self._on_shutdown = on_shutdown
         connections.add(self)
+
+    @abstractmethod
+    def _bytes_of(self, encoded: Encoded) -> bytes:
+        """The frames of a packet as they are sent. Where `plain` is true, the packet keeps them as `link_bytes`."""
+
+    @abstractmethod
+    def _farewell(self, code: int, reason: str) -> bytes:
+        """The frame that ends the link."""
 
     # The port of the engine
 
@@ -134,14 +155,8 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         if self._closing:
             return
         data = encoded.link_bytes
-        if self._deflater is not None:
-            data = self._deflated(encoded, self._deflater)
-        elif data is None:
-            frames = encoded.frames
-            if len(frames) == 1 and isinstance(frames[0], str):
-                encoded.link_bytes = data = ws.text_frame(frames[0])
-            else:
-                encoded.link_bytes = data = _framed(encoded)
+        if data is None or not self._plain:
+            data = self._bytes_of(encoded)
         if self._corked:
             if self._buffer is None:
                 self._buffer = [data]
@@ -173,7 +188,7 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         self._flush()
         self.resume_reading()  # else the client's close frame would not be seen
         if not self._transport.is_closing():
-            self._transport.write(ws.frame(ws.CLOSE, ws.close_payload(code, reason)))
+            self._transport.write(self._farewell(code, reason))
             seconds = _CLOSE_TIMEOUT_SECONDS
             if code in (1000, 1001) and reason not in _PROMPT and self._transport.get_write_buffer_size():
                 # Megabytes may take their time. With these limits the transport says when the last byte is written.
@@ -246,22 +261,16 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         if self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()
 
-    def _control(self, opcode: int, payload: bytes) -> None:
-        if opcode == ws.PING:
-            # Who pings and doesn't read gets no pongs piled up for it.
-            if not self._full and not self._closing:
-                self._flush()
-                self._transport.write(ws.frame(ws.PONG, payload))
-        elif opcode == ws.CLOSE:
-            if self._closing:
-                self._transport.close()
-                return
-            code, _ = ws.parse_close(payload)
-            receiver = self._receiver
-            self.close(code if code != ws.NO_STATUS else 1000)
+    def _closed_by_client(self, code: int) -> None:
+        """The client's close frame came: answer it, if it isn't an answer itself, and end."""
+        if self._closing:
             self._transport.close()
-            if receiver is not None:
-                receiver.lost(self, Reason.TRANSPORT_CLOSE)
+            return
+        receiver = self._receiver
+        self.close(code)
+        self._transport.close()
+        if receiver is not None:
+            receiver.lost(self, Reason.TRANSPORT_CLOSE)
 
     def uncork(self) -> None:
         """The turn of the event loop is over."""
@@ -313,6 +322,65 @@ class WebSocketLink(asyncio.Protocol, Duplex):
         """uvicorn ends: so do all clients."""
         self._on_shutdown()
 
+
+class WebSocketLink(Link):
+    """One WebSocket of RFC 6455.
+
+    Args:
+        transport: the connection.
+        loop: the running event loop.
+        cork: of all links of this loop.
+        engine: whose link it is.
+        compression: what was agreed on, or None.
+        connections: where links are noted, for the shutdown.
+        on_shutdown: what the shutdown calls first.
+    """
+
+    __slots__ = ("_deflater",)
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        cork: Cork,
+        engine: Engine,
+        compression: tuple[ws.Inflater, ws.Deflater] | None,
+        connections: set[Any],
+        on_shutdown: Callable[[], None],
+    ) -> None:
+        self._deflater = compression[1] if compression is not None else None
+        reader = ws.FrameReader(
+            _ignore,
+            self._control,
+            max_message_bytes=engine.config.max_payload_bytes,
+            inflater=compression[0] if compression is not None else None,
+            max_fragments=engine.config.max_websocket_fragments,
+        )
+        super().__init__(transport, loop, cork, reader, connections, on_shutdown, plain=compression is None)
+
+    def _farewell(self, code: int, reason: str) -> bytes:
+        return ws.frame(ws.CLOSE, ws.close_payload(code, reason))
+
+    def _control(self, opcode: int, payload: bytes) -> None:
+        if opcode == ws.PING:
+            # Who pings and doesn't read gets no pongs piled up for it.
+            if not self._full and not self._closing:
+                self._flush()
+                self._transport.write(ws.frame(ws.PONG, payload))
+        elif opcode == ws.CLOSE:
+            code, _ = ws.parse_close(payload)
+            self._closed_by_client(code if code != ws.NO_STATUS else 1000)
+
+    def _bytes_of(self, encoded: Encoded) -> bytes:
+        if self._deflater is not None:
+            return self._deflated(encoded, self._deflater)
+        frames = encoded.frames
+        if len(frames) == 1 and isinstance(frames[0], str):
+            encoded.link_bytes = data = ws.text_frame(frames[0])
+        else:
+            encoded.link_bytes = data = _framed(encoded)
+        return data
+
     def _deflated(self, encoded: Encoded, deflater: ws.Deflater) -> bytes:
         # The size of text is counted in characters, of up to four bytes each.
         if not encoded.compress or encoded.size * 4 < deflater.threshold_bytes:
@@ -333,6 +401,51 @@ class WebSocketLink(asyncio.Protocol, Duplex):
                 else:
                     parts.append(ws.frame(opcode, deflater.compress(payload), rsv1=True))
             data = known[deflater.key] = b"".join(parts)
+        return data
+
+
+class HixieLink(Link):
+    """One WebSocket of the drafts before RFC 6455: it carries text only, and its good-bye gives no reason.
+
+    Args:
+        transport: the connection.
+        loop: the running event loop.
+        cork: of all links of this loop.
+        engine: whose link it is.
+        connections: where links are noted, for the shutdown.
+        on_shutdown: what the shutdown calls first.
+    """
+
+    __slots__ = ()
+
+    text_only: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        cork: Cork,
+        engine: Engine,
+        connections: set[Any],
+        on_shutdown: Callable[[], None],
+    ) -> None:
+        reader = hixie.FrameReader(_ignore, self._control, max_message_bytes=engine.config.max_payload_bytes)
+        super().__init__(transport, loop, cork, reader, connections, on_shutdown, plain=False)
+
+    def _farewell(self, code: int, reason: str) -> bytes:
+        return hixie.CLOSE
+
+    def _control(self) -> None:
+        self._closed_by_client(1000)
+
+    def _bytes_of(self, encoded: Encoded) -> bytes:
+        forms = encoded.forms
+        if forms is None:
+            forms = encoded.forms = {}
+        data: bytes | None = forms.get(_HIXIE)
+        if data is None:
+            frames = [hixie.text_frame(frame) for frame in encoded.frames if isinstance(frame, str)]
+            data = forms[_HIXIE] = frames[0] if len(frames) == 1 else b"".join(frames)
         return data
 
 

@@ -1,10 +1,10 @@
 r"""WebSockets before RFC 6455: drafts 75 and 76 of hixie's protocol. No I/O: bytes in, messages and bytes out.
 
-Flash films that give old browsers a WebSocket speak draft 76; so do Safari 5, Chrome 4 to 13, and clients of that time in
-Node.js. Draft 75 is the same without the proof that the server is one.
+Flash films that give old browsers a WebSocket speak draft 76; so do Safari 5, Chrome 6 to 13, and clients of that time
+in Node.js. Draft 75 is the same without the proof that the server is one.
 
-A server asks `speaks`, then `check_handshake`, and answers with `handshake_response`. In draft 76 eight bytes follow the
-client's head; they may come late, since proxies hold them back until the response has begun. Once they are there,
+A server asks `speaks`, then `check_handshake`, and answers with `handshake_response`. In draft 76 eight bytes follow
+the client's head; they may come late, since proxies hold them back until the response has begun. Once they are there,
 `Handshake.proof` makes the sixteen bytes that follow the response's head. From there it is messages: `FrameReader`
 reads them, `text_frame` writes them, and `CLOSE` is the good-bye of both sides. There are no pings, and all is text.
 
@@ -15,7 +15,7 @@ Example:
     >>> got
     ['hello', 'closed']
 
-Source: draft-ietf-hybi-thewebsocketprotocol-00 (draft-hixie-thewebsocketprotocol-76), draft-hixie-thewebsocketprotocol-75.
+Source: draft-ietf-hybi-thewebsocketprotocol-00, which is draft-hixie-thewebsocketprotocol-76, and the 75 before it.
 """
 
 import hashlib
@@ -175,8 +175,8 @@ def handshake_response(
 ) -> bytes:
     r"""The head of the response that opens the WebSocket; in draft 76 `Handshake.proof` has to follow it.
 
-    Clients take it to the letter: `Upgrade` and `Connection` first and with nothing but their one word, the origin as the
-    client has written it.
+    Clients take it to the letter: `Upgrade` and `Connection` with nothing but their one word, the origin as the client
+    has written it.
 
     Args:
         handshake: what is answered.
@@ -231,8 +231,8 @@ def text_frame(text: str) -> bytes:
 class FrameReader:
     r"""Bytes in, whole messages out.
 
-    A message begins with 00 and ends with FF, which stands in no UTF-8. What is not UTF-8 becomes U+FFFD, as the draft has
-    it. Frames that begin with their length, which the draft keeps for binary data of a later day, are refused.
+    A message begins with 00 and ends with FF, which stands in no UTF-8. What is not UTF-8 becomes U+FFFD, as the draft
+    has it. Frames that begin with their length, which the draft keeps for binary data of a later day, are refused.
 
     Memory is held for the one message that is being received: at most `max_message_bytes`, whether or not its end ever
     comes. The work is linear in what arrives, in whatever pieces.
@@ -342,5 +342,5 @@ class FrameReader:
 
 def _no_text(kind: int) -> RemoteProtocolError:
     return RemoteProtocolError(
-        f"a frame of type {kind:#04x}: messages are text here, and begin with 0x00", rule="hixie-76 4.2", close_code=1003
+        f"a frame of type {kind:#04x}: all is text here, and begins with 0x00", rule="hixie-76 4.2", close_code=1003
     )
