@@ -55,7 +55,21 @@ def _options(default_port: int) -> Callable[[Function], Function]:
 @click.option("--ssl-certfile", type=click.Path(exists=True), help="TLS certificate.")
 @click.option("--ssl-keyfile", type=click.Path(exists=True), help="Its key.")
 @click.option("--access-log", is_flag=True, help="Log each HTTP request.")
-def serve(target: str, host: str, port: int, log_level: str, app_dir: str, proxies: str | None, **options: Any) -> None:
+@click.option(
+    "--flash-policy-port",
+    type=click.IntRange(0, 65_535),
+    help="TCP port of the policy file for Flash films, mostly 843 or 10843; 0 for a free one.",
+)
+def serve(
+    target: str,
+    host: str,
+    port: int,
+    log_level: str,
+    app_dir: str,
+    proxies: str | None,
+    flash_policy_port: int | None,
+    **options: Any,
+) -> None:
     """Serve MODULE:APP, where APP is a Server, io.asgi(...), or any ASGI application.
 
     \b
@@ -67,7 +81,10 @@ def serve(target: str, host: str, port: int, log_level: str, app_dir: str, proxi
     options = {name: value for name, value in options.items() if value}
     if proxies is not None:
         options["forwarded_allow_ips"] = proxies
-    madang.serve(app, host=host, port=port, log_level=log_level, **options)
+    try:
+        madang.serve(app, host=host, port=port, log_level=log_level, flash_policy_port=flash_policy_port, **options)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
 
 
 @main.command()

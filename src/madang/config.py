@@ -160,6 +160,8 @@ class Config:
             all that came in some of them.
         max_header_bytes: the size of the head of a request (`madang serve`).
         max_websocket_fragments: in how many frames one WebSocket message may come.
+        max_flash_policy_connections: how many connections to the Flash policy port there may be at a time; one more
+            ends the oldest.
 
     Compression:
         http_compression_threshold_bytes: responses to polls of this size or more are compressed; None: never.
@@ -223,6 +225,7 @@ class Config:
     max_stream_bytes: int = 8_000_000
     max_header_bytes: int = 65_536
     max_websocket_fragments: int = 131_072
+    max_flash_policy_connections: int = 256
 
     http_compression_threshold_bytes: int | None = 1024
     websocket_compression: bool = False

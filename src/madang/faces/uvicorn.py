@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import copy
 import logging
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any, Final, cast
@@ -20,10 +21,11 @@ import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from madang.errors import BAD_REQUEST, RemoteProtocolError, RequestRefused
+from madang.errors import BAD_REQUEST, ConfigError, RemoteProtocolError, RequestRefused
 from madang.faces.asgi import ASGIApplication, ASGIFace
-from madang.faces.link import Cork, WebSocketLink
-from madang.rfc import ws
+from madang.faces.flash import POLICY_REQUEST, HixieOpening, PolicyExchange, PolicyServer, policy
+from madang.faces.link import Cork, HixieLink, WebSocketLink
+from madang.rfc import hixie, ws
 from madang.server import Server
 from madang.transports import Exchange, Request, Response, Streamer
 
@@ -33,6 +35,10 @@ logger = logging.getLogger("madang")
 
 #: How often requests are looked at that aren't whole yet.
 _SWEEP_SECONDS: Final = 1.0
+#: With what a request for the Flash policy file begins, and no request of HTTP does.
+_POLICY_BYTE: Final = POLICY_REQUEST[0]
+#: The transports that may be asked for in the drafts before RFC 6455: old browsers and clients call theirs "websocket".
+_OLDER: Final = ("flashsocket", "websocket")
 #: What the log shows of a request's target as it is.
 _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 
@@ -61,6 +67,8 @@ class _Ground:
             if settings.websocket_compression
             else None
         )
+        #: Whether Flash films are served: the drafts before RFC 6455, and the policy file.
+        self.flash = "flashsocket" in settings.transports
         self._proxy: Any = (
             ProxyHeadersMiddleware(_keep, trusted_hosts=config.forwarded_allow_ips) if config.proxy_headers else None
         )
@@ -140,6 +148,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._completed = False  # whether a request got whole within the bytes at hand
         self._active: Any = None  # the cycle that was started last, of all that wait
         self._next_is_due = False  # whether the next pipelined request has its turn soon
+        self._chunk = b""  # the bytes at hand
         self._refused_upgrade = False  # whether all that still comes is meant for a WebSocket that there won't be
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -187,9 +196,14 @@ class HttpProtocol(HttpToolsProtocol):
         """Bytes came."""
         if self._refused_upgrade:
             return
+        if data[0] == _POLICY_BYTE and not self._head_done and not self._head_bytes and self._ground.flash:
+            self._answer_policy(data)
+            return
+        self._chunk = data
         self._chunk_bytes = len(data)
         self._completed = False
         super().data_received(data)
+        self._chunk = b""
         if not self._head_done:
             # Behind the end of another request only a part of the bytes is this head: what was parsed of it by now.
             self._head_bytes += self._parsed_head_bytes() if self._completed else len(data)
@@ -387,9 +401,16 @@ class HttpProtocol(HttpToolsProtocol):
     def _upgrade(self, ground: _Ground, request: Request) -> None:
         engine = ground.io.engine
         transport = self.transport
+        headers_in = request.headers
+        agreed = None
         try:
-            handshake = ws.check_handshake(request.method, self.scope["http_version"], request.headers)
-            agreed = ws.negotiate(handshake.extensions, ground.deflate) if ground.deflate is not None else None
+            handshake: ws.Handshake | hixie.Handshake
+            if ground.flash and request.query.get("transport") in _OLDER and hixie.speaks(headers_in):
+                handshake = hixie.check_handshake(request.method, self.scope["http_version"], headers_in)
+            else:
+                handshake = ws.check_handshake(request.method, self.scope["http_version"], headers_in)
+                if ground.deflate is not None:
+                    agreed = ws.negotiate(handshake.extensions, ground.deflate)
             engine.admit(request)
         except RemoteProtocolError as error:
             context = {"name": "TRANSPORT_HANDSHAKE_ERROR"}
@@ -403,6 +424,9 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(refusal.status, headers, engine.error_body(refusal))
             return
         self.connections.discard(self)
+        if isinstance(handshake, hixie.Handshake):
+            self._open_older(ground, request, handshake)
+            return
         link = WebSocketLink(
             transport,
             self.loop,
@@ -417,6 +441,46 @@ class HttpProtocol(HttpToolsProtocol):
         transport.write(ws.handshake_response(handshake.key, extensions=extensions, headers=headers))
         transport.set_protocol(link)
         engine.link(request, link)
+
+    def _open_older(self, ground: _Ground, request: Request, handshake: hixie.Handshake) -> None:
+        """Open a WebSocket of a draft before RFC 6455, once the eight bytes have come that belong to its handshake."""
+        engine = ground.io.engine
+        transport, loop, connections = self.transport, self.loop, self.connections
+        # uvicorn calls us while it handles what its parser has raised, which tells where the head has ended.
+        ended = sys.exception()
+        behind = self._chunk[ended.args[0] :] if ended is not None else b""
+
+        def opened(rest: bytes) -> None:
+            link = HixieLink(transport, loop, ground.cork, engine, connections, ground.io.disconnect_all)
+            transport.set_protocol(link)
+            engine.link(request, link)
+            if rest:
+                link.data_received(rest)
+
+        target = self.url.decode("latin-1")
+        headers = engine.link_headers(request)
+        transport.write(hixie.handshake_response(handshake, target, secure=request.secure, headers=headers))
+        if handshake.numbers is None:
+            opened(behind)
+        else:
+            seconds = ground.io.config.header_timeout_seconds
+            opening = HixieOpening(transport, handshake, seconds, connections, opened)
+            transport.set_protocol(opening)
+            opening.data_received(behind)
+
+    # Flash
+
+    def _answer_policy(self, data: bytes) -> None:
+        """A connection that begins like a film's request for the policy file, and like no request of HTTP."""
+        config = self._ground.io.config
+        self._ground.waiting.discard(self)
+        self.connections.discard(self)
+        port = self.server[1] if self.server is not None else 0  # behind a Unix socket there is no port to tell
+        content = policy(config.origins, port or 0)
+        exchange = PolicyExchange(lambda: content, config.header_timeout_seconds, self.connections)
+        self.transport.set_protocol(exchange)
+        exchange.connection_made(self.transport)
+        exchange.data_received(data)
 
     def _refuse(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         lines = [f"HTTP/1.1 {status} ", f"Content-Length: {len(body)}", "Connection: close"]
@@ -630,9 +694,47 @@ def make_config(app: Server | ASGIApplication, **options: Any) -> uvicorn.Config
 
 
 class _UvicornServer(uvicorn.Server):
-    """uvicorn's server, which disconnects our clients before it waits for connections to end."""
+    """uvicorn's server, which disconnects our clients before it waits for connections to end.
+
+    Args:
+        config: uvicorn's settings.
+        flash_policy_port: where the Flash policy file is served, or None.
+
+    Raises:
+        ConfigError: there is no application of ours that Flash films could want.
+    """
+
+    def __init__(self, config: uvicorn.Config, flash_policy_port: int | None = None) -> None:
+        super().__init__(config)
+        self._flash_port = flash_policy_port
+        self._flash: PolicyServer | None = None
+        if flash_policy_port is not None:
+            face = face_of_config(config)
+            if face is None or "flashsocket" not in face.io.config.transports:
+                raise ConfigError('flash_policy_port needs a Server whose `transports` have "flashsocket"')
+            self._flash = PolicyServer(face.io.config, self._main_port)
+
+    def _main_port(self) -> int:
+        port: int = self.servers[0].sockets[0].getsockname()[1]
+        return port
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Take the port of the policy file first, since without it nothing is to be started."""
+        if self._flash is None or self._flash_port is None:
+            await super().startup(sockets)
+            return
+        await self._flash.bind(self.config.host, self._flash_port)
+        try:
+            await super().startup(sockets)
+            await self._flash.start()
+        except BaseException:
+            self._flash.stop()
+            raise
 
     async def shutdown(self, sockets: Any = None) -> None:
+        """Disconnect our clients, then do as uvicorn does."""
+        if self._flash is not None:
+            self._flash.stop()
         face = face_of_config(self.config)
         if face is not None:
             for server in self.servers:
@@ -649,14 +751,26 @@ def face_of_config(config: uvicorn.Config) -> ASGIFace | None:
     return config.app if isinstance(config.app, ASGIFace) else None
 
 
-def serve(app: Server | ASGIApplication, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
+def serve(
+    app: Server | ASGIApplication,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    *,
+    flash_policy_port: int | None = None,
+    **options: Any,
+) -> None:
     """Serve until Ctrl-C.
 
     Args:
         app: a `Server`, what `Server.asgi` gave, or any ASGI application.
         host: the address to listen at; "0.0.0.0" for all of the machine's.
         port: the TCP port; 0 for a free one.
+        flash_policy_port: a TCP port at which Flash films find the policy file, for the transport "flashsocket"; 0 for
+            a free one, None for no such port. At `port` they find it in any case.
         options: uvicorn's other settings.
+
+    Raises:
+        ConfigError: `flash_policy_port` is given, and the transport "flashsocket" is not enabled.
 
     Example:
         ```python
@@ -667,7 +781,7 @@ def serve(app: Server | ASGIApplication, host: str = "127.0.0.1", port: int = 80
         ```
     """
     options.setdefault("log_config", _log_config(options.get("log_level", "info")))
-    server = _UvicornServer(make_config(app, host=host, port=port, **options))
+    server = _UvicornServer(make_config(app, host=host, port=port, **options), flash_policy_port)
     # uvicorn ends with the signal that stopped it, once all is done: Ctrl-C is no error here.
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
@@ -682,8 +796,15 @@ def _log_config(level: str | int) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def serve_async(app: Server | ASGIApplication, host: str = "127.0.0.1", port: int = 0, **options: Any) -> Any:
-    """Serve inside a running event loop, as in tests; gives the port.
+async def serve_async(
+    app: Server | ASGIApplication,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    flash_policy_port: int | None = None,
+    **options: Any,
+) -> Any:
+    """Serve inside a running event loop, as in tests; gives the port. The arguments are those of `serve`.
 
     Example:
         ```python
@@ -692,7 +813,7 @@ async def serve_async(app: Server | ASGIApplication, host: str = "127.0.0.1", po
         ```
     """
     options.setdefault("log_level", "warning")
-    server = _UvicornServer(make_config(app, host=host, port=port, **options))
+    server = _UvicornServer(make_config(app, host=host, port=port, **options), flash_policy_port)
     with _quiet_signals(server):
         task = asyncio.create_task(server.serve())
         while not server.started:
