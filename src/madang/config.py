@@ -91,7 +91,17 @@ class Recovery:
 
 
 #: What `transports="all"` stands for.
-ALL_TRANSPORTS: Final = ("polling", "shortpolling", "jsonp", "multipart", "iframe", "sse", "websocket", "webtransport")
+ALL_TRANSPORTS: Final = (
+    "polling",
+    "shortpolling",
+    "jsonp",
+    "multipart",
+    "iframe",
+    "sse",
+    "websocket",
+    "flashsocket",
+    "webtransport",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
