@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
-import importlib
+import importlib.util
 import logging
 import secrets
 import threading
@@ -64,6 +64,8 @@ def why_not(name: str) -> str:
         return f"there is no transport {name!r}"
     if name == "flashsocket":
         return "needs the Flash player, which browsers have no more"
+    if name == "webtransport" and importlib.util.find_spec("madang.faces.webtransport") is None:
+        return "this version doesn't serve it"
     try:
         Server(transports=(name,))
     except ConfigError as error:

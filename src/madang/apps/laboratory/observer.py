@@ -44,11 +44,14 @@ _BOUNDARY: Final = rb'(?:\x1e|\\u001e|"|data: |d=|%1[Ee]|\n)'
 _PACKET: Final = rb'4(?:2|5[0-9]{1,3}-)(?:/[^,"\x1e]{0,40},)?[0-9]{0,9}(?:\[|%5[Bb])'
 _EVENT: Final = re.compile(_BOUNDARY + _PACKET)
 _FIRST_EVENT: Final = re.compile(_PACKET)
-#: The first packet of a payload.
-_FIRST: Final = re.compile(
+#: What a transport may write before the first packet of a payload.
+_WRAPPING: Final = (
     rb'(?:(?:--[^\r\n]*\r\n)?(?:Content-[^\r\n]*\r\n)+\r\n|event: json\ndata: "|data: "?|___eio\[[0-9]+\]\("'
-    rb'|<script>_\("|d=)?([0-6])([0-6]?)'
+    rb'|<script>_\("|d=)?'
 )
+#: The first packet of a payload, and what begins with an attachment, whose event went before.
+_FIRST: Final = re.compile(_WRAPPING + rb"([0-6])([0-6]?)")
+_ATTACHMENT: Final = re.compile(_WRAPPING + rb"b[A-Za-z0-9+/]|Content-Type: application/octet-stream")
 _NAMES: Final = {
     b"0": "open",
     b"1": "close",
@@ -211,7 +214,8 @@ class _Content:
         self.size += len(data)
         if len(self._head) < _HEAD_BYTES:
             self._head += data[: _HEAD_BYTES - len(self._head)]
-            self.event = self.event or _FIRST_EVENT.match(self._head) is not None
+            if _FIRST_EVENT.match(self._head) or _ATTACHMENT.match(self._head):
+                self.event = True
         if not self.event:
             around = self._tail + data
             self.event = _EVENT.search(around) is not None
