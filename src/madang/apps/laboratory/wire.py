@@ -94,20 +94,35 @@ class Wire:
         delay_ms: how long a byte takes, one way.
         watch: is told what travels.
         totals: where bytes and requests are counted.
+        max_pipe_bytes: how much may be under way in one direction of a connection.
+        max_connections: how many there may be at a time.
 
     Attributes:
         delay_ms: may be set at any time; the order is kept.
         port: where it listens, once it does.
+        under_way: how many bytes are, in all connections together.
+        full: the pipes that aren't read, since too much is under way in them.
     """
 
-    def __init__(self, target: int, delay_ms: float, watch: Watcher, totals: Totals) -> None:
+    def __init__(
+        self,
+        target: int,
+        delay_ms: float,
+        watch: Watcher,
+        totals: Totals,
+        *,
+        max_pipe_bytes: int = MAX_PIPE_BYTES,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        self.max_pipe_bytes = max_pipe_bytes
+        self._max_connections = max_connections
         self.target = target
         self.delay_ms = delay_ms
         self.watch = watch
         self.totals = totals
         self.port = 0
-        self.under_way = 0  # bytes
-        self.full: set[_Pipe] = set()  # those that aren't read
+        self.under_way = 0
+        self.full: set[_Pipe] = set()
         self._connections: set[_Connection] = set()
         self._count = 0
         self._servers: list[asyncio.Server] = []
@@ -120,7 +135,7 @@ class Wire:
             self._servers.append(await loop.create_server(self._accept, sock=one))
 
     def _accept(self) -> asyncio.Protocol:
-        if len(self._connections) >= MAX_CONNECTIONS:
+        if len(self._connections) >= self._max_connections:
             return _Turned()
         connection = _Connection(self, self._count)
         self._count += 1
@@ -333,7 +348,7 @@ class _Pipe:
         self._bytes += size
         wire.under_way += size
         self.deliver()
-        if self._bytes >= MAX_PIPE_BYTES or wire.under_way >= MAX_WIRE_BYTES:
+        if self._bytes >= wire.max_pipe_bytes or wire.under_way >= MAX_WIRE_BYTES:
             source = self._source.transport
             if source is not None and not self._source.gone and self not in wire.full and self._queue:
                 wire.full.add(self)
@@ -365,7 +380,7 @@ class _Pipe:
         if queue and not sink.full and self._timer is None:
             self._timer = self._loop.call_later((queue[0][0] - now + _BREADTH_MS) / 1000, self._fire)
         if wire.full:
-            if self in wire.full and self._bytes < MAX_PIPE_BYTES // 2:
+            if self in wire.full and self._bytes < wire.max_pipe_bytes // 2:
                 self.read_on()
             wire.eased()
 
@@ -376,7 +391,7 @@ class _Pipe:
     def read_on(self) -> None:
         """There is room again."""
         wire = self._connection.wire
-        if self._bytes < MAX_PIPE_BYTES // 2 and wire.under_way < MAX_WIRE_BYTES // 2:
+        if self._bytes < wire.max_pipe_bytes // 2 and wire.under_way < MAX_WIRE_BYTES // 2:
             wire.full.discard(self)
             self._read_source()
 
