@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import os
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 import madang
-from madang.errors import ConfigError, LocalProtocolError
+from madang.errors import ConfigError, LocalProtocolError, MadangError
 
 if TYPE_CHECKING:
     from madang.contract import Contract
@@ -115,18 +117,65 @@ def chat(host: str, port: int, log_level: str, data: Path) -> None:
 @_options(8000)
 @click.option("--lane-ports", default="0", show_default=True, help="Ports of lanes, as 9001-9032; 0 for free ones.")
 @click.option("--max-lanes", default=32, show_default=True, help="How many lanes there may be at a time.")
-def lab(host: str, port: int, log_level: str, lane_ports: str, max_lanes: int) -> None:
+@click.option("--measure", is_flag=True, help="Open no page: measure, print a table, and end.")
+@click.option(
+    "--transports", default="", help="What to measure, as polling,websocket; all that can be without a browser."
+)
+@click.option("--seconds", default=10.0, show_default=True, help="How long to measure each.")
+@click.option("--rate", default=10.0, show_default=True, help="Events in a second.")
+@click.option("--size", default=100, show_default=True, help="Characters or bytes of an event.")
+@click.option("--delay", default=0.0, show_default=True, help="Milliseconds that a byte takes, one way.")
+@click.option("--direction", default="down", show_default=True, help="Where events go: down, up or both.")
+@click.option("--binary", is_flag=True, help="Send bytes, not text.")
+@click.option("--json", "output", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures to a file.")
+def lab(host: str, port: int, log_level: str, lane_ports: str, max_lanes: int, measure: bool, **options: Any) -> None:
     """Run the laboratory: see what each transport costs, in a browser."""
+    if measure:
+        _measure(**options)
+        return
     from madang.apps.laboratory import create_app
 
+    ports = _ports(lane_ports)
     try:
-        app = create_app(host, lane_ports=_ports(lane_ports), max_lanes=max_lanes)
+        app = create_app(host, lane_ports=ports, max_lanes=max_lanes)
     except ConfigError as error:
         raise click.ClickException(str(error)) from None
     shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::") else host  # noqa: S104
     if port:
         click.echo(f"The laboratory is open: http://{shown}:{port}  (Ctrl-C closes it)")
+        if host == "0.0.0.0" and (address := _own_address()):  # noqa: S104
+            click.echo(f"For a phone in the same network: http://{address}:{port}")
     madang.serve(app, host=host, port=port, log_level=log_level)
+
+
+def _own_address() -> str:
+    """The address by which others in the network know this machine, as far as it knows that itself."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: it only asks for the way
+        except OSError:
+            return ""
+        return str(probe.getsockname()[0])
+
+
+def _measure(transports: str, seconds: float, output: Path | None, delay: float, **settings: Any) -> None:
+    import msgspec
+
+    from madang.apps.laboratory.measure import Measured, measure, table
+    from madang.apps.laboratory.protocol import LaboratoryError, Settings
+
+    def tell(measured: Measured) -> None:
+        click.echo(table([measured], head=False))
+
+    names = [name.strip() for name in transports.split(",") if name.strip()] or None
+    try:
+        wanted = msgspec.convert({**settings, "delayMs": delay}, Settings)
+        click.echo(table([]))
+        report = asyncio.run(measure(wanted, seconds, names, tell))
+    except (LaboratoryError, MadangError, msgspec.ValidationError) as error:
+        raise click.ClickException(str(error)) from None
+    if output is not None:
+        output.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
 
 
 def _ports(text: str) -> list[int]:
