@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 
 from faces.support.clients import DEFAULTS, PollingClient, WebSocketClient
+from faces.support.flash import FlashClient
 from faces.support.inside import SERVING
 from faces.test_mounting import make
+from madang import Server
+from madang.faces.uvicorn import serve_async
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +52,16 @@ async def test_tls(serving: Any, certificate: tuple[Path, Path], trusting: ssl.S
             await client.join()
             await client.say("1")
             assert await client.closed() == 1000
+
+
+async def test_old_drafts_over_tls(certificate: tuple[Path, Path], trusting: ssl.SSLContext) -> None:
+    io = Server(transports=["flashsocket"])
+    io.on("secure", lambda socket: socket.handshake.secure)
+    files = {"ssl_keyfile": str(certificate[0]), "ssl_certfile": str(certificate[1])}
+    async with serve_async(io, **files) as port, FlashClient(port, tls=trusting) as client:
+        assert client.location == f"wss://127.0.0.1:{port}/socket.io/?EIO=4&transport=flashsocket"
+        await client.join()
+        assert await client.call("secure") is True
 
 
 async def test_large_messages_over_tls(serving: Any, certificate: tuple[Path, Path], trusting: ssl.SSLContext) -> None:
