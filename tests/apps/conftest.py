@@ -1,13 +1,15 @@
 """The chat in this process, on a real socket, with a page of one line; and people who talk to it."""
 
+import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import socketio
+import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -16,6 +18,16 @@ from madang.apps.chat import create_app
 from madang.faces.uvicorn import serve_async
 
 Arrive = Callable[..., Awaitable[Person]]
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The laboratory runs on uvloop, as by its command; its wire on the event loop of asyncio too."""
+    loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+    if item.path.name == "test_laboratory_wire.py":
+        return {**loops, "uvloop": uvloop.new_event_loop}
+    return {"uvloop": uvloop.new_event_loop} if item.path.name.startswith("test_laboratory") else loops
 
 
 @pytest.fixture

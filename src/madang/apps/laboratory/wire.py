@@ -126,6 +126,9 @@ class Wire:
         self._connections: set[_Connection] = set()
         self._count = 0
         self._servers: list[asyncio.Server] = []
+        self.closing = False
+        self._empty = asyncio.Event()
+        self._empty.set()
 
     async def start(self, sockets: list[socket.socket]) -> None:
         """Take connections from these sockets, which are the wire's from now on."""
@@ -140,11 +143,14 @@ class Wire:
         connection = _Connection(self, self._count)
         self._count += 1
         self._connections.add(connection)
+        self._empty.clear()
         return connection.client
 
     def gone(self, connection: _Connection) -> None:
         """A connection is no more."""
         self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
 
     @property
     def connections(self) -> int:
@@ -159,6 +165,7 @@ class Wire:
 
     async def close(self) -> None:
         """End all connections, and listen no more."""
+        self.closing = True
         for server in self._servers:
             server.close()
         for connection in tuple(self._connections):
@@ -166,13 +173,13 @@ class Wire:
         for server in self._servers:
             await server.wait_closed()
         self._servers.clear()
+        await self._empty.wait()
 
 
 class _Turned(asyncio.Protocol):
     """A connection too many."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         transport.abort()
 
 
@@ -191,6 +198,9 @@ class _Connection:
 
     def opened(self) -> None:
         """The client is there: connect to the server."""
+        if self.wire.closing:
+            self.abort()
+            return
         now = round(clock_ms(), 2)
         # TCP's handshake costs a round trip before the first byte; the client's own took place on this machine.
         self.up.not_before = now + 2 * self.wire.delay_ms
@@ -260,8 +270,7 @@ class _End(asyncio.Protocol):
         both = connection.up, connection.down
         return both if self is connection.client else (both[1], both[0])
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
         transport.set_write_buffer_limits(high=_HIGH_WATER)
         if self is self._connection.client:
