@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         WrongThreadError,
     )
     from madang.faces.uvicorn import serve
+    from madang.faces.webtransport import WebTransport
     from madang.server import Server
     from madang.threadsafe import Answer, ThreadsafeServer, ThreadsafeSocket, ThreadsafeTarget
     from madang.transports import Request
@@ -96,6 +97,7 @@ __all__ = [
     "ThreadsafeServer",
     "ThreadsafeSocket",
     "ThreadsafeTarget",
+    "WebTransport",
     "WrongThreadError",
     "__version__",
     "serve",
@@ -124,6 +126,7 @@ _HOMES = {
     "ThreadsafeServer": "threadsafe",
     "ThreadsafeSocket": "threadsafe",
     "ThreadsafeTarget": "threadsafe",
+    "WebTransport": "faces.webtransport",
     "serve": "faces.uvicorn",
 }
 

@@ -56,6 +56,7 @@ def _options(default_port: int) -> Callable[[Function], Function]:
 @click.option("--proxy", "proxies", default=None, help='Proxies whose X-Forwarded headers are trusted; "*" for all.')
 @click.option("--ssl-certfile", type=click.Path(exists=True), help="TLS certificate.")
 @click.option("--ssl-keyfile", type=click.Path(exists=True), help="Its key.")
+@click.option("--webtransport", is_flag=True, help="Listen for WebTransport too, at the UDP port of the same number.")
 @click.option("--access-log", is_flag=True, help="Log each HTTP request.")
 @click.option(
     "--flash-policy-port",
@@ -69,6 +70,7 @@ def serve(
     log_level: str,
     app_dir: str,
     proxies: str | None,
+    webtransport: bool,
     flash_policy_port: int | None,
     **options: Any,
 ) -> None:
@@ -84,7 +86,15 @@ def serve(
     if proxies is not None:
         options["forwarded_allow_ips"] = proxies
     try:
-        madang.serve(app, host=host, port=port, log_level=log_level, flash_policy_port=flash_policy_port, **options)
+        madang.serve(
+            app,
+            host=host,
+            port=port,
+            webtransport=webtransport,
+            flash_policy_port=flash_policy_port,
+            log_level=log_level,
+            **options,
+        )
     except ConfigError as error:
         raise click.ClickException(str(error)) from None
 

@@ -11,10 +11,11 @@ import asyncio
 import contextlib
 import copy
 import logging
+import socket
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any, Final, cast
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote, unquote
 
 import uvicorn
@@ -28,6 +29,9 @@ from madang.faces.link import Cork, HixieLink, WebSocketLink
 from madang.rfc import hixie, ws
 from madang.server import Server
 from madang.transports import Exchange, Request, Response, Streamer
+
+if TYPE_CHECKING:
+    from madang.faces.webtransport import WebTransport
 
 __all__ = ["face_of", "make_config", "serve", "serve_async"]
 
@@ -699,13 +703,20 @@ class _UvicornServer(uvicorn.Server):
     Args:
         config: uvicorn's settings.
         flash_policy_port: where the Flash policy file is served, or None.
+        webtransport: what listens for WebTransport, or None.
 
     Raises:
         ConfigError: there is no application of ours that Flash films could want.
     """
 
-    def __init__(self, config: uvicorn.Config, flash_policy_port: int | None = None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        flash_policy_port: int | None = None,
+        webtransport: WebTransport | None = None,
+    ) -> None:
         super().__init__(config)
+        self._webtransport = webtransport
         self._flash_port = flash_policy_port
         self._flash: PolicyServer | None = None
         if flash_policy_port is not None:
@@ -721,29 +732,70 @@ class _UvicornServer(uvicorn.Server):
     async def startup(self, sockets: Any = None) -> None:
         """Take the port of the policy file first, since without it nothing is to be started."""
         if self._flash is None or self._flash_port is None:
-            await super().startup(sockets)
+            await self._start_all(sockets)
             return
         await self._flash.bind(self.config.host, self._flash_port)
         try:
-            await super().startup(sockets)
+            await self._start_all(sockets)
             await self._flash.start()
         except BaseException:
             self._flash.stop()
             raise
 
+    async def _start_all(self, sockets: Any) -> None:
+        """Listen, and for WebTransport too if that is wanted."""
+        webtransport = self._webtransport
+        if webtransport is None:
+            await super().startup(sockets)
+            return
+        from madang.faces.webtransport import beside, pair
+
+        made: list[socket.socket] = []
+        if sockets is None and self.config.port == 0 and webtransport.port is None and webtransport.host is None:
+            # What is free for TCP may not be free for UDP.
+            listening, udp = pair(self.config.host, self.config.backlog)
+            sockets, made = [listening], [udp]
+        await super().startup(sockets)
+        if not self.started:
+            return
+        if made:
+            self._log_started_message(sockets)
+        self.started = False
+        try:
+            if not made:
+                listeners = [one for server in self.servers for one in server.sockets]
+                made = beside(listeners, webtransport.host, webtransport.port)
+            takers = [io for io in _servers(self.config) if "webtransport" in io.config.transports]
+            await webtransport._start(takers, made, self.config.root_path)
+        except BaseException:
+            for server in self.servers:
+                server.close()
+            await self.lifespan.shutdown()
+            raise
+        self.started = True
+
     async def shutdown(self, sockets: Any = None) -> None:
         """Disconnect our clients, then do as uvicorn does."""
         if self._flash is not None:
             self._flash.stop()
-        face = face_of_config(self.config)
-        if face is not None:
+        if face_of_config(self.config) is not None:
             for server in self.servers:
                 server.close()
-            inner: Any = face
-            while isinstance(inner, ASGIFace):  # servers may stand beside each other
-                inner.io.disconnect_all()
-                inner = inner.other
+            for io in _servers(self.config):
+                io.disconnect_all()
+        if self._webtransport is not None:
+            await self._webtransport._stop()
         await super().shutdown(sockets)
+
+
+def _servers(config: uvicorn.Config) -> list[Server]:
+    """All servers of ours in an application: they may stand beside each other."""
+    found: list[Server] = []
+    face: Any = face_of_config(config)
+    while isinstance(face, ASGIFace):
+        found.append(face.io)
+        face = face.other
+    return found
 
 
 def face_of_config(config: uvicorn.Config) -> ASGIFace | None:
@@ -751,11 +803,35 @@ def face_of_config(config: uvicorn.Config) -> ASGIFace | None:
     return config.app if isinstance(config.app, ASGIFace) else None
 
 
+def _beside(
+    webtransport: bool | WebTransport, app: Server | ASGIApplication, options: Mapping[str, Any]
+) -> WebTransport | None:
+    """What listens for WebTransport, if that is wanted.
+
+    Raises:
+        ConfigError: it can't be.
+    """
+    if not webtransport:
+        return None
+    from madang.faces.webtransport import WebTransport, check_transports
+
+    face = face_of(app)
+    if face is None:
+        raise ConfigError("webtransport needs a Server, or what io.asgi(app) gives, not any ASGI application")
+    check_transports(face.io)
+    made = webtransport if isinstance(webtransport, WebTransport) else WebTransport()
+    certfile = options.get("ssl_certfile")
+    if made.certfile is None and certfile is not None:
+        made.use_certificate(certfile, options.get("ssl_keyfile"), options.get("ssl_keyfile_password"))
+    return made
+
+
 def serve(
     app: Server | ASGIApplication,
     host: str = "127.0.0.1",
     port: int = 8000,
     *,
+    webtransport: bool | WebTransport = False,
     flash_policy_port: int | None = None,
     **options: Any,
 ) -> None:
@@ -765,12 +841,13 @@ def serve(
         app: a `Server`, what `Server.asgi` gave, or any ASGI application.
         host: the address to listen at; "0.0.0.0" for all of the machine's.
         port: the TCP port; 0 for a free one.
+        webtransport: whether to listen for WebTransport too, at the UDP port of the same number; or its settings.
         flash_policy_port: a TCP port at which Flash films find the policy file, for the transport "flashsocket"; 0 for
             a free one, None for no such port. At `port` they find it in any case.
         options: uvicorn's other settings.
 
     Raises:
-        ConfigError: `flash_policy_port` is given, and the transport "flashsocket" is not enabled.
+        ConfigError: what is wanted is not among the server's transports, or can't listen.
 
     Example:
         ```python
@@ -781,7 +858,8 @@ def serve(
         ```
     """
     options.setdefault("log_config", _log_config(options.get("log_level", "info")))
-    server = _UvicornServer(make_config(app, host=host, port=port, **options), flash_policy_port)
+    beside = _beside(webtransport, app, options)
+    server = _UvicornServer(make_config(app, host=host, port=port, **options), flash_policy_port, beside)
     # uvicorn ends with the signal that stopped it, once all is done: Ctrl-C is no error here.
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
@@ -801,6 +879,7 @@ async def serve_async(
     host: str = "127.0.0.1",
     port: int = 0,
     *,
+    webtransport: bool | WebTransport = False,
     flash_policy_port: int | None = None,
     **options: Any,
 ) -> Any:
@@ -813,7 +892,8 @@ async def serve_async(
         ```
     """
     options.setdefault("log_level", "warning")
-    server = _UvicornServer(make_config(app, host=host, port=port, **options), flash_policy_port)
+    beside = _beside(webtransport, app, options)
+    server = _UvicornServer(make_config(app, host=host, port=port, **options), flash_policy_port, beside)
     with _quiet_signals(server):
         task = asyncio.create_task(server.serve())
         while not server.started:

@@ -58,6 +58,7 @@ class FrameReader:
 
     Attributes:
         on_frame: the function.
+        max_payload_bytes: the limit.
         stopped: whether nothing more is read: `stop` was called, or the peer broke a rule.
 
     Example:
@@ -68,12 +69,12 @@ class FrameReader:
         2
     """
 
-    __slots__ = ("_buffer", "_limit", "_wanted", "on_frame", "stopped")
+    __slots__ = ("_buffer", "_wanted", "max_payload_bytes", "on_frame", "stopped")
 
     def __init__(self, on_frame: Callable[[Frame], None], *, max_payload_bytes: int) -> None:
         self.on_frame = on_frame
         self.stopped = False
-        self._limit = max_payload_bytes
+        self.max_payload_bytes = max_payload_bytes
         self._buffer = bytearray()
         self._wanted = 1  # how many bytes have to be there for the next step: a head, or a whole frame
 
@@ -129,9 +130,9 @@ class FrameReader:
             if start > size:
                 return start - position
             length = int.from_bytes(data[start - more : start], "big")
-        if length > self._limit:
+        if length > self.max_payload_bytes:
             raise RemoteProtocolError(
-                f"a frame of {length} bytes; max_payload_bytes is {self._limit}", rule=_RULE, close_code=1009
+                f"a frame of {length} bytes; max_payload_bytes is {self.max_payload_bytes}", rule=_RULE, close_code=1009
             )
         if not length and not first & _BINARY:
             raise RemoteProtocolError("text without content", rule=_RULE)
