@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from support.server import ServerProcess, selected_faces
+
 PACKAGE = Path(__file__).parents[2] / "browser" / "transports"
 
 pytestmark = pytest.mark.node
@@ -63,3 +65,36 @@ def test_what_is_published(tmp_path: Path) -> None:
     command = ["node", "--input-type=module", "--eval", script]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "Iframe,JSONP,Multipart,SSE,ShortPolling", done.stderr
+
+
+def test_in_nodejs() -> None:
+    """Those that need no document run in Node.js too."""
+    script = """
+        import { io, NodeWebSocket } from "socket.io-client";
+        import { Multipart, ShortPolling, SSE } from "./dist/transports.js";
+        const told = [];
+        for (const transport of [ShortPolling, Multipart, SSE]) {
+            for (const transports of [[transport], [transport, NodeWebSocket]]) {
+                const transportOptions = { shortpolling: { interval: 20 } };
+                const options = { transports, transportOptions, reconnection: false, forceNew: true };
+                const socket = io(process.argv[1], options);
+                socket.on("connect_error", (error) => { throw error; });
+                const [text, bytes] = await new Promise((done) =>
+                    socket.emit("echo", "안녕", Buffer.from([0, 255]), (...answer) => done(answer)));
+                if (transports.length > 1 && socket.io.engine.transport.name !== "websocket")
+                    await new Promise((done) => socket.io.engine.once("upgrade", done));
+                told.push([socket.io.engine.transport.name, text, Buffer.isBuffer(bytes), [...bytes]]);
+                socket.disconnect();
+            }
+        }
+        console.log(JSON.stringify(told));
+    """
+    names = ["shortpolling", "multipart", "sse"]
+    settings = {"transports": [*names, "websocket"], "min_short_poll_seconds": 0.01}
+    with ServerProcess(selected_faces()[0], settings) as server:
+        command = ["node", "--input-type=module", "--eval", script, server.url]
+        done = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, timeout=60)
+        assert not server.tracebacks(), server.log
+    assert done.returncode == 0, done.stderr
+    expected = [[name, "안녕", True, [0, 255]] for transport in names for name in (transport, "websocket")]
+    assert json.loads(done.stdout) == expected

@@ -92,6 +92,8 @@ export abstract class Base extends Emitter {
   #posting: Promise<void> = Promise.resolve();
   #busy = false;
   #leaving = false;
+  /** Whether the server has closed the session. */
+  #dismissed = false;
   #onPaused: (() => void) | undefined;
 
   constructor(opts: Options) {
@@ -147,7 +149,8 @@ export abstract class Base extends Emitter {
     this.writable = false;
     if (state === "") return this;
     clearTimeout(this.#again);
-    if (state !== "opening") this.#farewell();
+    if (this.#dismissed) this.#shut();
+    else if (state !== "opening") this.#farewell();
     else if (!this.lingers) this.#shut();
     this.emit("close");
     return this;
@@ -167,7 +170,9 @@ export abstract class Base extends Emitter {
       return;
     }
     if (packet.type === "close") {
-      this.end("transport closed by the server");
+      // The client looks at packets a moment after it got them; one of them may say why the server closes.
+      this.#dismissed = true;
+      queueMicrotask(() => this.end("transport closed by the server"));
       return;
     }
     if (packet.type === "open" && this.readyState === "opening") {
@@ -188,6 +193,7 @@ export abstract class Base extends Emitter {
   /** The receiving request is over in good order: ask again after so many milliseconds. */
   protected again(delay: number): void {
     this.#receiving = false;
+    if (this.#dismissed) return;
     if (this.readyState === "opening") {
       this.fail("open", "the server has answered without an open packet");
     } else if (this.readyState === "open") {
@@ -217,7 +223,7 @@ export abstract class Base extends Emitter {
     this.#shut();
     const refusal = reason instanceof Refusal ? reason : undefined;
     // A server that knows the session and doesn't know that it is over would keep it for a while.
-    if (this.query["sid"] !== undefined && refusal === undefined) this.#farewell();
+    if (this.query["sid"] !== undefined && refusal === undefined && !this.#dismissed) this.#farewell();
     const why = reason instanceof Error ? reason.message : String(reason);
     const error = new TransportError(
       `${this.name} ${what} error: ${why}`,

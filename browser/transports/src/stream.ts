@@ -30,7 +30,7 @@ export abstract class Stream extends Base {
   /** The stream has ended; `reason` says how, and `broken` whether that was an error of its own. */
   protected over(reason: unknown, broken: boolean, context?: unknown): void {
     this.drop();
-    if (this.closed) return;
+    if (this.closed || this.#last === "close") return;
     const goesOn = this.#last === "noop";
     const idle = this.#idle;
     this.#last = undefined;
