@@ -262,6 +262,19 @@ def test_all_addresses_of_a_name_share_a_port() -> None:
         one.close()
 
 
+def test_datagrams_to_localhost_arrive_whichever_address_it_has() -> None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+    sockets = listen("127.0.0.1", [0], socket.SOCK_DGRAM)
+    assert {one.getsockname()[0] for one in sockets} == {"127.0.0.1", "::1"}
+    assert len({one.getsockname()[1] for one in sockets}) == 1
+    for one in sockets:
+        one.close()
+
+
 def test_a_host_that_is_not_ours() -> None:
     with pytest.raises(LaboratoryError, match="can't listen"):
         listen("192.0.2.1", [0])

@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
-import importlib.util
+import importlib
 import logging
 import secrets
+import socket
 import threading
 import time
+from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -23,6 +26,7 @@ from msgspec import Meta, Struct, structs
 
 from madang import ConfigError, ConnectionRefused, Server, Socket
 from madang.apps.laboratory import protocol as p
+from madang.apps.laboratory.datagrams import DatagramWire
 from madang.apps.laboratory.observer import Totals, Travel
 from madang.apps.laboratory.source import Arrivals, Schedule, late_after_ms, payload
 from madang.apps.laboratory.wire import Wire, listen
@@ -36,6 +40,8 @@ NOTES_SECONDS: Final = 0.25
 MAX_TRACE: Final = 500
 """So much of what travels is kept for the next report; what is more is counted and dropped."""
 MAX_SAMPLES: Final = 400
+
+WEBTRANSPORT: Final = "webtransport"
 
 #: What all lanes have in common. Compression would make the sizes hard to compare.
 _SETTINGS: Final[Mapping[str, Any]] = {
@@ -57,6 +63,18 @@ class LaneAuth(Struct):
     lane: str
 
 
+def _webtransport() -> Any:
+    """The class of the listener for WebTransport.
+
+    Raises:
+        ConfigError: it can't be had here.
+    """
+    try:
+        return importlib.import_module("madang.faces.webtransport").WebTransport
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"this installation can't serve it ({error})") from None
+
+
 @functools.cache
 def why_not(name: str) -> str:
     """Why there can't be lanes with a transport; empty if there can."""
@@ -64,10 +82,10 @@ def why_not(name: str) -> str:
         return f"there is no transport {name!r}"
     if name == "flashsocket":
         return "needs the Flash player, which browsers have no more"
-    if name == "webtransport" and importlib.util.find_spec("madang.faces.webtransport") is None:
-        return "this version doesn't serve it"
     try:
         Server(transports=(name,))
+        if name == WEBTRANSPORT:
+            _webtransport()
     except ConfigError as error:
         return str(error)
     return ""
@@ -101,6 +119,7 @@ class Bench:
 
     def __init__(self, lane: str, name: str, settings: p.Settings) -> None:
         self.name = name
+        self.certificate_hash = ""
         self.notes = Notes()
         self.samples: deque[float] = deque(maxlen=MAX_SAMPLES)  # how long events took that came
         #: Set when the thread has ended: to the exception, if that was by mistake.
@@ -162,7 +181,13 @@ class Bench:
         self._sent = 0
         self._arrivals = Arrivals()
         io = self._make_server()
-        async with serve_async(io, log_config=None, log_level=None, timeout_graceful_shutdown=1) as port:
+        async with AsyncExitStack() as stack:
+            serving = serve_async(io, log_config=None, log_level=None, timeout_graceful_shutdown=1)
+            port: int = await stack.enter_async_context(serving)
+            if self.name == WEBTRANSPORT:
+                listener = await stack.enter_async_context(_webtransport()(host="127.0.0.1", port=0).listen(io))
+                port = listener.listening[0][1]
+                self.certificate_hash = b64encode(listener.certificate_hash).decode()
             self._cpu = time.thread_time()
             self._note()
             self._ready.set_result(port)
@@ -264,7 +289,6 @@ class Lane:
         settings: as they are now.
         totals: what has travelled.
         port: where its wire listens.
-        certificate_hash: base64 of the SHA-256 of its certificate, if it has one.
     """
 
     def __init__(self, name: str, settings: p.Settings) -> None:
@@ -273,9 +297,8 @@ class Lane:
         self.settings = settings
         self.totals = Totals()
         self.port = 0
-        self.certificate_hash = ""
         self._bench = Bench(self.id, name, settings)
-        self._wire: Wire | None = None
+        self._wire: Wire | DatagramWire | None = None
         self._trace: list[Travel] = []
         self._seen = 0
         self._taken = 0
@@ -290,16 +313,23 @@ class Lane:
         Raises:
             LaboratoryError: no port is free.
         """
-        sockets = listen(host, ports)
+        datagrams = self.name == WEBTRANSPORT
+        sockets = listen(host, ports, socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM)
         try:
             target = await self._bench.start()
-            wire = self._wire = Wire(target, self.settings.delay_ms, self._watch, self.totals)
+            kind: type[Wire | DatagramWire] = DatagramWire if datagrams else Wire
+            wire = self._wire = kind(target, self.settings.delay_ms, self._watch, self.totals)
             await wire.start(sockets)
         except BaseException:
             for one in sockets:
                 one.close()
             raise
         self.port = wire.port
+
+    @property
+    def certificate_hash(self) -> str:
+        """Base64 of the SHA-256 of its certificate; empty if it has none."""
+        return self._bench.certificate_hash
 
     def change(self, change: p.Change) -> None:
         """Change some settings."""
@@ -381,7 +411,8 @@ class Lanes:
         self._lanes: dict[str, Lane] = {}
         self._busy = 0  # those that are being opened or closed
         self._closing = False
-        logging.getLogger("uvicorn.error").addFilter(_matters)
+        for name in ("uvicorn.error", "madang"):
+            logging.getLogger(name).addFilter(_matters)
 
     def __len__(self) -> int:
         return len(self._lanes) + self._busy

@@ -54,6 +54,9 @@ def listen(host: str, ports: Iterable[int], kind: socket.SocketKind = socket.SOC
     except OSError as error:
         raise LaboratoryError(f"can't listen at {host!r}: {error}") from None
     addresses = list(dict.fromkeys((family, address[0]) for family, _, _, _, address in found))
+    if kind == socket.SOCK_DGRAM and host in ("127.0.0.1", "0.0.0.0") and _has_ipv6():  # noqa: S104
+        # To "localhost" browsers try ::1 first. With QUIC, unlike with TCP, they don't try the next address then.
+        addresses.append((socket.AF_INET6, "::1"))
     for port in ports:
         for _ in range(1 if port else 20):  # a port that is free at one address may be taken at another
             try:
@@ -62,6 +65,15 @@ def listen(host: str, ports: Iterable[int], kind: socket.SocketKind = socket.SOC
                 if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                     raise LaboratoryError(f"can't listen at {host!r}: {error}") from None
     raise LaboratoryError("all ports for lanes are taken; close a lane, or give more with --lane-ports")
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def _bind(addresses: list[tuple[Any, Any]], port: int, kind: socket.SocketKind) -> list[socket.socket]:
