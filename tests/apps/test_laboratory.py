@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
-from madang import Client, ConnectError
+from madang import Client, ConnectError, cli
 from madang.apps.laboratory import AssetsMissingError, create_app
 from madang.apps.laboratory import protocol as p
 from madang.apps.laboratory.app import page_policy
@@ -461,6 +462,13 @@ async def test_what_is_too_much_to_tell_is_dropped_and_the_gap_shows() -> None:
 
 
 # ---- the page
+
+
+def test_the_types_of_the_page_are_those_of_the_handlers() -> None:
+    file = Path(__file__).parents[2] / "browser" / "laboratory" / "src" / "events.ts"
+    command = ["types", "madang.apps.laboratory.contract:io", "--output", str(file), "--check"]
+    result = CliRunner().invoke(cli.main, command)
+    assert result.exit_code == 0, result.output
 
 
 async def test_the_page_and_its_headers(port: int) -> None:

@@ -6,7 +6,7 @@ import { TRANSPORTS } from "./explanations.ts";
 import { t } from "./i18n.ts";
 import { Lane } from "./lane.ts";
 import type { Row } from "./model/table.ts";
-import type { FromServer, Hello, LaneSettings, ToServer } from "./protocol.ts";
+import { reason, type FromServer, type Hello, type LaneSettings, type ToServer } from "./protocol.ts";
 import { binary, chosen, delayMs, direction, rate, shortPollMs, size } from "./settings.ts";
 import { clock, pageNow, serverNow } from "./time.ts";
 import { possible } from "./transports.ts";
@@ -116,7 +116,7 @@ async function open(lane: Lane): Promise<void> {
   lane.begin(by);
   try {
     const opened = await control.timeout(15_000).emitWithAck("open", lane.name, by);
-    if ("error" in opened) lane.fail(opened.error);
+    if ("error" in opened) lane.fail(reason(opened));
     else if (!lane.active || !lanes.peek().includes(lane)) control.emit("close", opened.lane, () => undefined);
     else {
       lane.connect(opened, by);
@@ -137,8 +137,8 @@ function tell(lane: Lane): void {
   const by = settings.peek();
   if (lane.id === null) return;
   lane.use(by);
-  control.emit("set", lane.id, by, ({ error }) => {
-    if (error) lane.problem.value = error;
+  control.emit("set", lane.id, by, (done) => {
+    if ("error" in done) lane.problem.value = reason(done);
   });
 }
 

@@ -1,73 +1,49 @@
-/** What the page and the laboratory's server say to each other. Times are milliseconds since the epoch, server clock. */
+/**
+ * What the page and the laboratory's server say to each other. Times are milliseconds since the epoch, server clock.
+ * The server has written `events.ts` of its own handlers; here its types get the names that the page has for them.
+ */
 
-export type Direction = "down" | "up" | "both";
+import type {
+  ClientToServerEvents,
+  Hello as Welcome,
+  InvalidArguments,
+  Range as Bounds,
+  Refused,
+  ServerToClientEvents,
+  Settings,
+  Stats,
+  TransportInfo,
+  Travel,
+} from "./events.ts";
+
+export type { Opened } from "./events.ts";
 
 /** How a lane is to be driven. */
-export interface LaneSettings {
-  /** Events per second. */
-  rate: number;
-  /** Characters or bytes of payload in each event. */
-  size: number;
-  direction: Direction;
-  /** One-way delay of the wire, in milliseconds. */
-  delayMs: number;
-  binary: boolean;
-}
-
-export type Kind = "open" | "close" | "request" | "response" | "chunk" | "frame" | "datagram";
+export type LaneSettings = Required<Settings>;
+export type Direction = LaneSettings["direction"];
 
 /** [kind, direction, sentMs, arrivedMs, bytes, label, connection] */
-export type TraceEvent = readonly [Kind, "up" | "down", number, number, number, string, number | string];
+export type TraceEvent = Readonly<Travel>;
+export type Kind = Travel[0];
 
 /** Totals since the lane was opened. */
-export interface LaneStats {
-  atMs: number;
-  requests: number;
-  emptyResponses: number;
-  bytesUp: number;
-  bytesDown: number;
-  headerBytesUp: number;
-  headerBytesDown: number;
-  messagesDown: number;
-  messagesUp: number;
-  cpuMs: number;
-  /** Latencies of the events that arrived since the last report, in milliseconds. */
-  upLatencyMs: number[];
-  upLost: number;
-  transport: string;
+export type LaneStats = Stats;
+export type Offer = TransportInfo;
+export type Range = Readonly<Bounds>;
+
+export interface Hello extends Omit<Welcome, "limits"> {
+  limits: Record<"rate" | "size" | "delayMs" | "shortPollMs", Range>;
 }
 
-export type Range = readonly [number, number];
-
-export interface Offer {
-  name: string;
-  available: boolean;
-  why?: string;
-}
-
-export interface Hello {
-  version: string;
-  transports: Offer[];
-  limits: { rate: Range; size: Range; delayMs: Range; shortPollMs: Range };
-}
-
-export type Opened = { lane: string; port: number; name: string; certificateHash?: string } | { error: string };
-
-export interface FromServer {
-  trace: (lane: string, events: TraceEvent[]) => void;
-  stats: (lane: string, stats: LaneStats) => void;
-  "lane-closed": (lane: string, reason: string) => void;
-}
-
-export interface ToServer {
-  hello: (answer: (hello: Hello) => void) => void;
-  clock: (answer: (serverMs: number) => void) => void;
-  open: (name: string, settings: LaneSettings, answer: (opened: Opened) => void) => void;
-  set: (lane: string, settings: LaneSettings, answer: (done: { error?: string }) => void) => void;
-  close: (lane: string, answer: (done: object) => void) => void;
-}
+export type FromServer = ServerToClientEvents;
+export type ToServer = ClientToServerEvents;
 
 /** The connection under test says the same thing both ways: seq from 0, sentMs, payload. */
 export interface Ticks {
   tick: (seq: number, sentMs: number, payload: string | ArrayBuffer | Uint8Array) => void;
+}
+
+/** Why the server has not done what was asked. */
+export function reason({ error }: Refused | InvalidArguments): string {
+  return typeof error === "string" ? error : error.message;
 }
