@@ -18,12 +18,30 @@ from support.fixtures import node
 __all__ = ["node"]
 
 #: Short delays, so that a test of reconnection need not wait.
-QUICK = {"reconnection_delay_seconds": 0.05, "reconnection_delay_max_seconds": 0.2, "connect_timeout_seconds": 5.0}
-WAYS = {"polling": ["polling"], "websocket": ["websocket"], "upgrade": ["polling", "websocket"]}
+QUICK = {
+    "reconnection_delay_seconds": 0.05,
+    "reconnection_delay_max_seconds": 0.2,
+    "connect_timeout_seconds": 5.0,
+    "short_poll_interval_seconds": 0.02,
+}
+WAYS = {
+    "polling": ["polling"],
+    "websocket": ["websocket"],
+    "upgrade": ["polling", "websocket"],
+    "shortpolling": ["shortpolling"],
+    "sse": ["sse"],
+    "multipart": ["multipart"],
+    "sse upgrade": ["sse", "websocket"],
+    "multipart upgrade": ["multipart", "websocket"],
+    "shortpolling upgrade": ["shortpolling", "websocket"],
+}
+#: Those that all servers of Socket.IO speak.
+OFFICIAL = ["polling", "websocket", "upgrade"]
 
 
 def make(**settings: Any) -> Server:
-    io = Server(**{"shutdown_timeout_seconds": 1, **settings})
+    defaults = {"shutdown_timeout_seconds": 1, "transports": "all", "min_short_poll_seconds": 0.01}
+    io = Server(**{**defaults, **settings})
     heard: list[Any] = []
     io.on("echo", lambda socket, *args: args)
     io.on("count", lambda socket, number: heard.append(number))
@@ -86,7 +104,7 @@ def place() -> Callable[..., Any]:
     return opened
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=[*OFFICIAL, "sse", "multipart upgrade"])
 def way(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from client.conftest import QUICK, WAYS, until
+from client.conftest import OFFICIAL, QUICK, WAYS, until
 from client.support.cable import Cable
 from client.support.nodejs import NodeServer
 from madang import AckTimeout, Client, ConnectError, Disconnected, Reason
@@ -13,6 +13,11 @@ from madang import AckTimeout, Client, ConnectError, Disconnected, Reason
 pytestmark = [pytest.mark.node, pytest.mark.usefixtures("node")]
 
 VALUES: list[Any] = [None, True, 1, -5, 1.5, "마당 🙂", [], [1, [2]], {"a": {"b": None}}, b"", b"\x00\xff" * 500]
+
+
+@pytest.fixture(params=OFFICIAL)
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def client_of(server: NodeServer | Cable, way: str, path: str = "", **settings: Any) -> Client:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from client.conftest import QUICK, WAYS, until
+from client.conftest import OFFICIAL, QUICK, WAYS, until
 from client.support.cable import Cable
 from madang import AckTimeout, Client, ConnectError, Disconnected, LimitError, Reason
 from support.server import ServerProcess, free_port
@@ -254,7 +254,7 @@ async def test_closing_while_it_tries() -> None:
 
 
 @pytest.mark.parametrize("retries", [0, 50])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [*OFFICIAL, "sse"])
 async def test_killed_and_started_again(way: str, retries: int) -> None:
     """Numbered events over kills: in order, and with retries none is lost."""
     heard: list[int] = []

@@ -5,7 +5,9 @@ import contextlib
 import random
 from typing import Any
 
-from client.conftest import QUICK, WAYS, until
+import pytest
+
+from client.conftest import OFFICIAL, QUICK, WAYS, until
 from client.support.cable import Cable
 from madang import Client, Recovery, Server, Socket
 
@@ -49,6 +51,7 @@ class Source:
             await asyncio.sleep(0.003)
 
 
+@pytest.mark.parametrize("way", [*OFFICIAL, "shortpolling", "sse", "multipart upgrade"])
 async def test_none_lost_none_twice_in_order(place: Any, way: str) -> None:
     dice = random.Random(7)
     async with contextlib.AsyncExitStack() as stack:

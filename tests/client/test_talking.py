@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from client.conftest import QUICK, WAYS, Place, until
+from client.conftest import OFFICIAL, QUICK, WAYS, Place, until
 from madang import (
     AckTimeout,
     Client,
@@ -421,7 +421,6 @@ def test_without_a_loop() -> None:
         client.call("waits")
 
 
-@pytest.mark.parametrize("way", WAYS)
 async def test_compression(place: Any, way: str) -> None:
     async with place(websocket_compression=True) as here, here.client(way, websocket_compression=True) as client:
         await until(lambda: client.manager.transport == WAYS[way][-1])
@@ -429,6 +428,7 @@ async def test_compression(place: Any, way: str) -> None:
             assert await client.call("echo", "ab" * size, b"cd" * size) == ("ab" * size, b"cd" * size)
 
 
+@pytest.mark.parametrize("way", OFFICIAL)
 async def test_many_clients_at_once(place: Any, way: str) -> None:
     async with place() as here:
 

@@ -19,6 +19,8 @@ TRANSPORTS = {
     "websocket": ["websocket"],
     "polling": ["polling"],
     "upgrade": ["polling", "websocket"],
+    "multipart": ["multipart"],
+    "sse upgrade": ["sse", "websocket"],
 }
 Scenario = Callable[[World, dict[str, Any]], Awaitable[None]]
 SCENARIOS: dict[str, tuple[Scenario, dict[str, Any]]] = {}
@@ -409,7 +411,7 @@ async def test_the_same_transcript(name: str, transports: str) -> None:
     play, settings = SCENARIOS[name]
     logs = {}
     for kind, open_world in WORLDS.items():
-        async with asyncio.timeout(20), open_world(Server(**settings)) as world:
+        async with asyncio.timeout(20), open_world(Server(transports="all", **settings)) as world:
             await play(world, {"transports": TRANSPORTS[transports]})
             logs[kind] = world.log
     assert logs["memory"], "nothing was told"

@@ -221,7 +221,7 @@ class BlockingManager:
 
     @property
     def transport(self) -> str | None:
-        """How the connection is carried now: "polling" or "websocket"; None without one."""
+        """How the connection is carried now, as "polling" or "websocket"; None without one."""
         return self._manager.transport
 
     @overload

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
-from madang import parsers, wire
+from madang import parsers, transports, wire
 from madang.config import Config
 from madang.errors import ConfigError
 
 __all__ = ["Address", "ClientConfig", "check_proxy"]
 
-#: The transports that a client speaks.
-_TRANSPORTS: Final = ("polling", "websocket")
-#: Fields of the query that are the protocol's own.
-_RESERVED: Final = ("EIO", "transport", "sid", "t")
+#: The links that a client can open; and of the other transports, it speaks all that are not for pages alone.
+_LINKS: Final = ("websocket",)
+#: Fields of the query that are the protocol's own; "j" means JSONP.
+_RESERVED: Final = ("EIO", "transport", "sid", "t", "j")
 _SECURE: Final = {"http": False, "ws": False, "https": True, "wss": True}
 _PROXIES: Final = ("http", "https")
 #: RFC 9110, 5.6.2 and 5.5. The latter has bytes beyond ASCII too, but nobody agrees on what they mean.
@@ -109,10 +109,12 @@ class ClientConfig:
         path: the path that the server is found under, as in its own settings.
         query: what to add to the query of each request.
         headers: what to add to the headers of each request.
-        transports: the transports to use; the first one connects.
+        transports: the transports to use; the first one connects. "polling", "shortpolling", "sse", "multipart",
+            "websocket".
         upgrade: whether to move to a better transport once connected.
-        remember_upgrade: whether to connect by WebSocket from the start after an upgrade has worked once.
-        try_all_transports: whether to try the next transport when the first one can't connect.
+        remember_upgrade: whether to connect by the better transport from the start after an upgrade has worked once.
+        try_all_transports: whether to try the next transport when the first one can't connect. What has worked is
+            tried first at the next connection.
         parser: how packets are written, the same as on the server: "json", "msgpack", or a `Parser`.
         generation: the protocol generation to speak.
         proxy: "environment": as the environment variables say (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`);
@@ -130,6 +132,11 @@ class ClientConfig:
 
     Time:
         connect_timeout_seconds: how long a connection may take, and then how long the answer to joining a namespace.
+        transport_timeout_seconds: how long one transport may take to connect while others are left to try, with
+            `try_all_transports`; at most its share of `connect_timeout_seconds`.
+        upgrade_timeout_seconds: how long the move to a better transport may take; then all stays as it was.
+        short_poll_interval_seconds: how long to wait before each request of the transport "shortpolling"; at most half
+            of the server's ping timeout.
         ack_timeout_seconds: how long `call` waits when it isn't told, and each try of `retries`.
         close_timeout_seconds: how long `close` may take to send what waits and to let handlers end.
 
@@ -141,7 +148,7 @@ class ClientConfig:
         max_buffered_packets: how many packets may wait for a connection; more raise `LimitError`.
         max_buffered_bytes: how much may wait for a server that reads slowly; more raises `LimitError`.
         max_buffered_events: how many events may wait for who iterates over `events()`.
-        max_payload_bytes: the size of one WebSocket message or one response of the server.
+        max_payload_bytes: the size of one WebSocket message, one response of the server, or one payload in a stream.
         max_packet_bytes: the size of one packet with all its binary attachments.
         max_packets_per_payload: how many packets one response may hold.
         max_attachments: how many binary attachments one packet may have.
@@ -163,7 +170,7 @@ class ClientConfig:
     path: str = "/socket.io/"
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    transports: Sequence[str] = _TRANSPORTS
+    transports: Sequence[str] = ("polling", "websocket")
     upgrade: bool = True
     remember_upgrade: bool = False
     try_all_transports: bool = False
@@ -180,6 +187,9 @@ class ClientConfig:
     randomization_factor: float = 0.5
 
     connect_timeout_seconds: float = 20.0
+    transport_timeout_seconds: float = 5.0
+    upgrade_timeout_seconds: float = 10.0
+    short_poll_interval_seconds: float = 1.0
     ack_timeout_seconds: float = 30.0
     close_timeout_seconds: float = 5.0
 
@@ -226,15 +236,14 @@ class ClientConfig:
             raise ConfigError("max_packet_bytes must not be smaller than max_payload_bytes")
 
     def _check_transports(self) -> None:
-        transports: Any = self.transports
-        if isinstance(transports, str) or not isinstance(transports, Sequence) or not transports:
-            raise ConfigError(f'transports must be a list of names, as ["websocket"], not {transports!r}')
-        for name in transports:
-            if name not in _TRANSPORTS:
-                raise ConfigError(f"a client speaks the transports {', '.join(_TRANSPORTS)}, not {name!r}")
-        if len(set(transports)) < len(transports):
-            raise ConfigError(f"transports names one twice: {transports!r}")
-        object.__setattr__(self, "transports", tuple(transports))
+        names: Any = self.transports
+        if isinstance(names, str) or not isinstance(names, Sequence) or not names:
+            raise ConfigError(f'transports must be a list of names, as ["websocket"], not {names!r}')
+        for name in names:
+            _check_transport(name)
+        if len(set(names)) < len(names):
+            raise ConfigError(f"transports names one twice: {names!r}")
+        object.__setattr__(self, "transports", tuple(names))
 
     def _check_tls_and_proxy(self) -> None:
         trust: Any = self.ssl
@@ -311,6 +320,20 @@ def check_proxy(url: Any) -> None:
 def _shown(url: Any) -> str:
     """The URL of a proxy for a message, without the password that may be in it."""
     return re.sub(r"(?<=//).*@", "...@", repr(url))
+
+
+def _check_transport(name: Any) -> None:
+    if not isinstance(name, str):
+        raise ConfigError(f'transports must be a list of names, as ["websocket"]; {name!r} is none')
+    transport = transports.load(name)
+    if isinstance(transport, transports.HttpTransport):
+        if transport.pages_only:
+            raise ConfigError(
+                f"the transport {name!r} is made for pages in browsers, and of no use to a client in Python; give "
+                '"polling", or "sse"'
+            )
+    elif name not in _LINKS:
+        raise ConfigError(f"a client in Python opens links by {', '.join(_LINKS)}, not by {name!r}")
 
 
 def _is_number(value: object) -> bool:

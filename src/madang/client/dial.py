@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from madang.transports import Duplex
 
-__all__ = ["Dialer", "Reply", "words_of"]
+__all__ = ["Dialer", "Incoming", "Reply", "words_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,32 @@ class Reply:
 
     status: int
     body: bytes
+
+
+class Incoming(ABC):
+    """The answer to an HTTP request that is read while it comes. What isn't read, the server has to wait with.
+
+    Attributes:
+        status: the HTTP status.
+        content_type: what the server calls it, or "".
+    """
+
+    __slots__ = ("content_type", "status")
+
+    status: int
+    content_type: str
+
+    @abstractmethod
+    async def read(self) -> bytes:
+        """What has come, as soon as there is something; nothing at the end.
+
+        Raises:
+            ConnectError: the connection broke, or the answer can't be read.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of it: of its connection too, unless it has ended. Does nothing the second time."""
 
 
 class Dialer(ABC):
@@ -42,6 +68,14 @@ class Dialer(ABC):
 
         Raises:
             ConnectError: no answer could be had, or it is too large.
+        """
+
+    @abstractmethod
+    async def stream(self, target: str, headers: Mapping[str, str]) -> Incoming:
+        """Send a GET request, and read the answer while it comes. Close it in the end.
+
+        Raises:
+            ConnectError: no answer could be had.
         """
 
     @abstractmethod

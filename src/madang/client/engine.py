@@ -1,9 +1,9 @@
-"""One connection of a client: an Engine.IO session, over polling, over a WebSocket, or from the one to the other.
+"""One connection of a client: an Engine.IO session, over HTTP, over a link, or from the one to the other.
 
-Who polls sends one GET after the other, each answered when the server has something to say; what is to be said goes by
-POST, one at a time, with all that waits. The upgrade opens a WebSocket beside that and sends a probe through it. Only
-when the probe is answered does polling end: nothing more is posted, the waiting GET comes back (the server lets go of
-it), then one packet moves the session over. So a WebSocket that can't be opened, or loses the probe, costs nothing.
+Over HTTP what is to be said goes by POST, one at a time, with all that waits; what the server says is brought by a
+`Source`, see `receiving`. The upgrade opens a WebSocket beside that and sends a probe through it. Only when the probe
+is answered does HTTP end: nothing more is posted, the waiting GET comes back (the server lets go of it), then one
+packet moves the session over. So a WebSocket that can't be opened, or loses the probe, costs nothing.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlencode
 
 from madang.client.config import ClientConfig
-from madang.client.dial import Dialer, Reply, words_of
+from madang.client.dial import Dialer
+from madang.client.outbox import Outbox, frame_size, polled_size
+from madang.client.probe import Probe
+from madang.client.receiving import Source, refusal, source_of
 from madang.errors import ConnectError, Disconnected, LimitError, Reason, RemoteProtocolError
 from madang.packet import CLOSE, CONNECT_ERROR, PING, PONG, UPGRADE, Encoded, Frame, Packet
 from madang.parsers import Parser
-from madang.transports import Duplex
+from madang.transports import Duplex, HttpTransport, LinkTransport, load
 from madang.wire import Decoder, Open, Wire
 
 __all__ = ["Connection"]
 
 logger = logging.getLogger("madang.client")
 
-_POLLING: Final = "polling"
-_WEBSOCKET: Final = "websocket"
 _OPENING, _OPEN, _CLOSING, _CLOSED = range(4)
 
 
@@ -47,7 +47,9 @@ class Connection:
         on_close: called once, with the reason and what was behind it, unless we have closed ourselves.
 
     Attributes:
-        transport: "polling" or "websocket", now.
+        transport: the name of the transport that carries it now.
+        opened_with: the name of the one that it began with.
+        probing: whether a better transport is being tried.
         hello: what the server has said at the handshake.
     """
 
@@ -66,6 +68,7 @@ class Connection:
         self._dialer = dialer
         self._config = config
         self._limits = config.limits()
+        self._transports = {name: load(name) for name in config.transports}
         self._wire = wire
         self._parser = parser
         self._query = {**query, **wire.query}
@@ -75,21 +78,22 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._state = _OPENING
         self._decoder: Decoder = wire.decoder(parser, self._limits)
-        self.transport = ""
+        self.transport = self.opened_with = ""
+        self.probing = False
         self.hello: Open | None = None
         self._greeting: asyncio.Future[None] | None = None
+        self._greeted_by = ""
         self._gone: asyncio.Future[None] | None = None  # the link, which we have closed
         self._link: Duplex | None = None
         self._full = False  # the link has told us to wait
         self._moving = False  # polling comes to its end: what is written waits for the WebSocket
-        self._outbox: deque[Encoded] = deque()
-        self._outbox_bytes = 0
+        self._outbox = Outbox()
         self._posting = 0  # bytes on their way by POST
-        self._pong: Encoded | None = None  # that waits
         self._drained: list[asyncio.Future[None]] = []
         self._seen = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._poller: asyncio.Task[None] | None = None
+        self._source: Source[Any] | None = None
+        self._puller: asyncio.Task[None] | None = None
         self._poster: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -102,39 +106,69 @@ class Connection:
             ConnectError: there is no connection.
         """
         names = transports if self._config.try_all_transports else transports[:1]
+        # One that is swallowed somewhere on the way leaves time for the others.
+        seconds = min(self._config.transport_timeout_seconds, self._config.connect_timeout_seconds / len(names))
         for number, name in enumerate(names, 1):
             try:
-                try:
-                    await (self._open_link() if name == _WEBSOCKET else self._open_polling())
-                except RemoteProtocolError as error:
-                    raise ConnectError(f"the server does not speak Engine.IO: {error}") from error
+                await self._open_by(name, seconds if number < len(names) else None)
             except ConnectError as error:
-                self._close_link()
+                await self._give_back()
                 if number == len(names):
                     self._state = _CLOSED
                     raise
                 logger.info("no connection by %s (%s); the next transport is tried", name, error)
             except BaseException:
                 self._state = _CLOSED
-                self._close_link()
+                await self._give_back()
                 raise
             else:
                 return
 
-    async def _open_polling(self) -> None:
-        first, *frames = self._unpack(await self._dialer.get(self._target(_POLLING), self._config.headers))
+    async def _open_by(self, name: str, seconds: float | None) -> None:
+        self._state = _OPENING
+        self.hello = None
+        transport = self._transports[name]
+        try:
+            async with asyncio.timeout(seconds):
+                if isinstance(transport, HttpTransport):
+                    await self._open_http(transport)
+                else:
+                    await self._open_link(name)
+        except RemoteProtocolError as error:
+            raise ConnectError(f"the server does not speak Engine.IO: {error}") from error
+        except TimeoutError:
+            raise ConnectError(f"no connection within {seconds:g} s") from None
+
+    async def _give_back(self) -> None:
+        """Let go of what a transport has opened that doesn't work."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._close_link()
+        self._outbox.clear()
+        source, self._source = self._source, None
+        if source is not None:
+            await source.close()
+
+    async def _open_http(self, transport: HttpTransport) -> None:
+        config = self._config
+        source = source_of(transport, self, self._dialer, config, self._limits, self._wire, self._parser)
+        self._source = source
+        first, *frames = await source.open()
         hello = self._wire.greeted(first)
-        self._begin(hello, _POLLING)
+        self._begin(hello, transport.name)
         for frame in frames:
             self.receive(frame)
         self._check_open()
-        self._poller = self._start(self._poll())
-        if _WEBSOCKET in hello.upgrades and _WEBSOCKET in self._config.transports and self._config.upgrade:
-            self._start(self._upgrade())
+        self._puller = self._start(self._pull(source))
+        links = [name for name, one in self._transports.items() if isinstance(one, LinkTransport)]
+        better = next((name for name in links if name in hello.upgrades), None)
+        if better is not None and config.upgrade:
+            self._start(self._upgrade(better))
 
-    async def _open_link(self) -> None:
-        link = await self._dialer.open(self._target(_WEBSOCKET), self._config.headers)
+    async def _open_link(self, name: str) -> None:
+        link = await self._dialer.open(self.target(name), self._config.headers)
         self._greeting = self._loop.create_future()
+        self._greeted_by = name
         self._link = link
         link.bind(self)
         await self._greeting
@@ -146,16 +180,17 @@ class Connection:
 
     def _begin(self, hello: Open, transport: str) -> None:
         self.hello = hello
-        self.transport = transport
+        self.transport = self.opened_with = transport
         self._state = _OPEN
         self._seen = self._loop.time()
         self._watch()
 
-    def _target(self, transport: str) -> str:
+    def target(self, transport: str) -> str:
+        """Path and query of a request, or of a link."""
         query = {**self._query, "transport": transport}
         if self.hello is not None:
             query["sid"] = self.hello.sid
-        if transport == _POLLING:
+        if isinstance(self._transports[transport], HttpTransport):
             query["t"] = f"{time.time_ns():x}"  # no cache between us and the server may answer in its place
         return f"{self._config.path}?{urlencode(query)}"
 
@@ -198,22 +233,17 @@ class Connection:
 
     def _answer_ping(self, ping: Packet) -> None:
         """One pong waits at most, however many pings a server sends that reads nothing."""
-        if self._pong is None:
+        if self._outbox.pong is None:
             pong = Encoded(self._wire.encode(Packet(PONG, ping.data), self._parser))
-            self._pong = pong
+            self._outbox.pong = pong
             self.push(pong)
-
-    def _taken(self, encoded: Encoded) -> None:
-        self._outbox_bytes -= encoded.size
-        if encoded is self._pong:
-            self._pong = None
 
     def _greet(self, frame: Frame) -> None:
         greeting = self._greeting
         if greeting is None or greeting.done():
             return
         try:
-            self._begin(self._wire.greeted(frame), _WEBSOCKET)
+            self._begin(self._wire.greeted(frame), self._greeted_by)
         except RemoteProtocolError as error:
             greeting.set_exception(error)
         else:
@@ -234,7 +264,7 @@ class Connection:
         if duplex is not self._link:
             return
         if self._state == _OPENING:
-            self._refuse(ConnectError("the server closed the WebSocket before it had said hello"))
+            self._refuse(ConnectError("the server closed the link before it had said hello"))
             return
         # While we close, too: what is still to be said can't be, and nobody shall wait for it.
         self._end(reason, None)
@@ -252,36 +282,42 @@ class Connection:
         self._full = False
         self._flush()
 
-    # Polling
+    # HTTP: the owner of a source
 
-    def _unpack(self, reply: Reply) -> list[Frame]:
-        if reply.status != 200:
-            raise ConnectError(f"the server answered with status {reply.status} {words_of(reply.body)}".rstrip())
+    @property
+    def asking(self) -> bool:
+        """Whether the source may make its next request."""
+        return self._state == _OPEN and not self._moving
+
+    @property
+    def listening(self) -> bool:
+        """Whether what comes still matters."""
+        return self._state != _CLOSED
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long the server waits for the answer to its ping."""
+        assert self.hello is not None  # it is open  # noqa: S101
+        return self.hello.ping_timeout_seconds
+
+    async def _pull(self, source: Source[Any]) -> None:
         try:
-            payload = reply.body.decode()
-        except UnicodeDecodeError:
-            raise RemoteProtocolError("a payload is not UTF-8", rule="Engine.IO protocol 4, packet encoding") from None
-        return self._wire.split(payload, self._limits)
-
-    async def _poll(self) -> None:
-        while self._state == _OPEN and not self._moving:
-            try:
-                frames = self._unpack(await self._dialer.get(self._target(_POLLING), self._config.headers))
-            except RemoteProtocolError as error:
-                self._end(Reason.PARSE_ERROR, error)
-                return
-            except ConnectError as error:
-                self._end(Reason.TRANSPORT_ERROR, error)
-                return
-            for frame in frames:
-                self.receive(frame)
+            await source.run()
+        except RemoteProtocolError as error:
+            logger.warning("the server broke the protocol, the connection is closed: %s", error)
+            self._end(Reason.PARSE_ERROR, error)
+        except ConnectError as error:
+            self._end(Reason.TRANSPORT_ERROR, error)
+        except Disconnected as error:
+            self._end(error.reason, None)
 
     async def _post(self) -> None:
         while self._outbox and self._state in (_OPEN, _CLOSING) and not self._moving:
-            payload, size = self._batch()
-            self._posting = size
+            assert self.hello is not None  # it is open  # noqa: S101
+            most = min(self.hello.max_payload_bytes or self._limits.max_payload_bytes, self._limits.max_payload_bytes)
+            frames, self._posting = self._outbox.batch(most)
             try:
-                await self._post_payload(payload)
+                await self._post_payload(self._wire.join(frames))
             except ConnectError as error:
                 self._end(Reason.TRANSPORT_ERROR, error)
                 return
@@ -291,69 +327,51 @@ class Connection:
 
     async def _post_payload(self, payload: str) -> None:
         body = payload.encode("utf-8", "surrogatepass")
-        reply = await self._dialer.post(self._target(_POLLING), self._config.headers, body)
+        reply = await self._dialer.post(self.target(self.transport), self._config.headers, body)
         if reply.status != 200:
-            raise ConnectError(f"the server answered with status {reply.status} {words_of(reply.body)}".rstrip())
-
-    def _batch(self) -> tuple[str, int]:
-        """As many packets as the server takes at once; at least one, with all of its attachments that fit."""
-        assert self.hello is not None  # it is open  # noqa: S101
-        most = min(self.hello.max_payload_bytes or self._limits.max_payload_bytes, self._limits.max_payload_bytes)
-        frames: list[Frame] = []
-        size = taken = 0
-        while self._outbox:
-            encoded = self._outbox[0]
-            added = sum(map(_polled_size, encoded.frames))
-            if frames and size + added > most:
-                break
-            if added > most and len(encoded.frames) > 1:
-                # Alone it is too large for one payload, but none of its frames is: they go one by one.
-                self._outbox.popleft()
-                self._outbox.extendleft(Encoded((frame,)) for frame in reversed(encoded.frames))
-                continue
-            self._outbox.popleft()
-            self._taken(encoded)
-            taken += encoded.size
-            frames += encoded.frames
-            size += added
-        return self._wire.join(frames), taken
+            raise refusal(reply.status, reply.body)
 
     # The upgrade
 
-    async def _upgrade(self) -> None:
+    async def _upgrade(self, name: str) -> None:
         link: Duplex | None = None
+        source, self.probing = self._source, True
+        assert source is not None  # we come from HTTP  # noqa: S101
         try:
             try:
-                async with asyncio.timeout(self._config.connect_timeout_seconds):
-                    link = await self._dialer.open(self._target(_WEBSOCKET), self._config.headers)
-                    probe = _Probe(self._loop, self._wire, self._parser)
+                async with asyncio.timeout(self._config.upgrade_timeout_seconds):
+                    link = await self._dialer.open(self.target(name), self._config.headers)
+                    probe = Probe(self._loop, self._wire, self._parser)
                     link.bind(probe)
                     link.write(Encoded(self._wire.encode(Packet(PING, "probe"), self._parser)))
                     await probe.answer
                     if self._state != _OPEN:
                         return
                     self._moving = True
-                    waited = {task for task in (self._poller, self._poster) if task is not None and not task.done()}
+                    source.wake()
+                    waited = {task for task in (self._puller, self._poster) if task is not None and not task.done()}
                     if waited:
                         await asyncio.wait(waited)
             except (ConnectError, RemoteProtocolError, TimeoutError) as error:
-                logger.info("no upgrade to a WebSocket: %s", error or type(error).__name__)
+                logger.info("no upgrade to %s: %s", name, error or type(error).__name__)
             else:
                 if self._state in (_OPEN, _CLOSING) and not probe.gone:
                     moved, link = link, None
-                    self._move(moved)
+                    self._move(moved, name)
         finally:
-            self._moving = False
+            self._moving = self.probing = False
+            source.wake()
             if link is not None:
                 link.close()
-            if self.transport == _POLLING:
-                if self._state == _OPEN and (self._poller is None or self._poller.done()):
-                    self._poller = self._start(self._poll())
+            if self._link is None:
+                if self._state == _OPEN and (self._puller is None or self._puller.done()):
+                    self._puller = self._start(self._pull(source))
                 self._flush()  # who closes waits for that, too
 
-    def _move(self, link: Duplex) -> None:
+    def _move(self, link: Duplex, name: str) -> None:
         self._link = link
-        self.transport = _WEBSOCKET
+        self._source = None
+        self.transport = name
         link.bind(self)
         link.write(Encoded(self._wire.encode(Packet(UPGRADE), self._parser)))
         self._moving = False
@@ -386,14 +404,14 @@ class Connection:
         assert self.hello is not None  # it is open  # noqa: S101
         most = self.hello.max_payload_bytes
         if most and encoded.size * 4 > most:
-            measure = _polled_size if self.transport == _POLLING else _size
+            measure = polled_size if self._link is None else frame_size
             largest = max(map(measure, encoded.frames))
             if largest > most:
                 raise LimitError(
                     f"a packet has {largest} bytes in one piece, but the server takes {most}; send it in parts, or "
                     "raise the server's max_payload_bytes (maxHttpBufferSize)"
                 )
-        if bounded and self._outbox and self._outbox_bytes + encoded.size > self._config.max_buffered_bytes:
+        if bounded and self._outbox and self._outbox.size + encoded.size > self._config.max_buffered_bytes:
             raise LimitError(
                 f"more than {self._config.max_buffered_bytes} bytes wait for the server, which reads slowly; "
                 "await drain() now and then, or raise max_buffered_bytes"
@@ -404,27 +422,23 @@ class Connection:
         """Send the few bytes that the protocol itself wants to be said, however much waits."""
         if self._link is not None and not (self._full or self._moving or self._outbox):
             self._link.write(encoded)
-            if encoded is self._pong:
-                self._pong = None
+            self._outbox.sent(encoded)
             return
-        self._outbox.append(encoded)
-        self._outbox_bytes += encoded.size
+        self._outbox.put(encoded)
         self._flush()
 
     def _flush(self) -> None:
         if self._moving or self._state not in (_OPEN, _CLOSING):
             return
-        if self.transport == _POLLING:
+        link = self._link
+        if link is None:
             if not self._outbox:
                 self._tell_drained()
             elif self._poster is None or self._poster.done():
                 self._poster = self._start(self._post())
             return
-        link = self._link
-        while self._outbox and not self._full and link is not None:
-            encoded = self._outbox.popleft()
-            self._taken(encoded)
-            link.write(encoded)
+        while self._outbox and not self._full:
+            link.write(self._outbox.take())
         self._tell_drained()
 
     def _tell_drained(self) -> None:
@@ -463,9 +477,9 @@ class Connection:
             async with asyncio.timeout(self._config.close_timeout_seconds):
                 self._flush()
                 await self.drain()  # which also waits for an upgrade that is at its last step
-                if self.transport == _POLLING:
+                if self._link is None:
                     await self._post_payload(self._wire.join(self._wire.encode(Packet(CLOSE), self._parser)))
-                elif self._link is not None:
+                else:
                     self._gone = self._loop.create_future()
                     self._link.close()
                     await self._gone
@@ -519,46 +533,3 @@ class Connection:
             # A dialer has raised what no dialer should: the connection ends, the client goes on.
             logger.error("the connection failed", exc_info=error)
             self._end(Reason.TRANSPORT_ERROR, error if isinstance(error, Exception) else None)
-
-
-class _Probe:
-    """The receiver of a link on trial: waits for the answer to the probe."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, wire: Wire, parser: Parser) -> None:
-        self.answer: asyncio.Future[None] = loop.create_future()
-        self.gone = False
-        self._expected = wire.encode(Packet(PONG, "probe"), parser)[0]
-
-    def receive(self, frame: Frame) -> None:
-        if self.answer.done():
-            return
-        if frame == self._expected:
-            self.answer.set_result(None)
-        else:
-            self._fail(ConnectError(f"the probe was answered with {frame[:80]!r}"))
-
-    def fail(self, error: RemoteProtocolError, reason: str) -> None:
-        self._fail(error)
-
-    def lost(self, duplex: Duplex, reason: str) -> None:
-        self._fail(ConnectError("the WebSocket was closed while it was probed"))
-
-    def _fail(self, error: Exception) -> None:
-        self.gone = True
-        if not self.answer.done():
-            self.answer.set_exception(error)
-
-    def pause(self) -> None:
-        """So little is written that it does not matter."""
-
-    def resume(self) -> None:
-        """The same."""
-
-
-def _size(frame: Frame) -> int:
-    return len(frame.encode("utf-8", "surrogatepass")) if isinstance(frame, str) else len(frame)
-
-
-def _polled_size(frame: Frame) -> int:
-    """The size of a frame in a payload: with its separator, and bytes in base64."""
-    return _size(frame) + 1 if isinstance(frame, str) else (len(frame) + 2) // 3 * 4 + 2

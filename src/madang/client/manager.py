@@ -89,7 +89,7 @@ class Manager:
         self._leaving: set[Connection] = set()
         self._dialing: asyncio.Task[None] | None = None
         self._undone: set[asyncio.Task[None]] = set()  # dialing that was cancelled
-        self._by_websocket = False  # an upgrade has worked
+        self._by: str | None = None  # what has worked: the next connection begins with it
 
     # Listening
 
@@ -181,7 +181,7 @@ class Manager:
 
     @property
     def transport(self) -> str | None:
-        """How the connection is carried now: "polling" or "websocket"; None without one."""
+        """How the connection is carried now, as "polling" or "websocket"; None without one."""
         return self._connection.transport if self._connection is not None else None
 
     def encode(self, packet: Packet) -> Encoded:
@@ -284,26 +284,30 @@ class Manager:
 
     async def _try(self, connection: Connection) -> ConnectError | None:
         transports = self.config.transports
-        if self._by_websocket and self.config.remember_upgrade:
-            transports = ("websocket", *(name for name in transports if name != "websocket"))
+        if self._by is not None:
+            transports = (self._by, *(name for name in transports if name != self._by))
         seconds = self.config.connect_timeout_seconds
         try:
             async with asyncio.timeout(seconds):
                 await connection.open(transports)
         except TimeoutError:
+            self._by = None
             return ConnectError(f"no connection within {seconds:g} s")
         except ConnectError as error:
-            self._by_websocket = False
+            self._by = None
             return error
         except Exception as error:
             logger.exception("the connection failed")
             failure = ConnectError(f"the connection failed: {error!r}")
             failure.__cause__ = error
             return failure
+        if self.config.try_all_transports and connection.opened_with != self.config.transports[0]:
+            self._by = connection.opened_with  # who reconnects need not find out again what doesn't work here
         return None
 
     def _closed(self, connection: Connection, reason: str, error: Exception | None) -> None:
-        self._by_websocket = connection.transport == "websocket"
+        if self.config.remember_upgrade:
+            self._by = connection.transport if connection.transport != self.config.transports[0] else None
         self._connection = None
         self._leaving.add(connection)  # its tasks are cancelled, and not over yet
         logger.info("the connection to %s is lost: %s%s", self.address.origin, reason, f" ({error})" if error else "")

@@ -1,4 +1,4 @@
-"""The network: polling through `httpx`, WebSockets over connections of our own, both through proxies and TLS.
+"""The network: requests through `httpx`, WebSockets over connections of our own, both through proxies and TLS.
 
 Cookies are kept between all of these, because load balancers with sticky sessions send a client by its cookie to the
 server that knows its session.
@@ -15,13 +15,13 @@ import ssl
 import urllib.request
 import weakref
 import zlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from madang.client.config import Address, ClientConfig, check_proxy
-from madang.client.dial import Dialer, Reply, words_of
+from madang.client.dial import Dialer, Incoming, Reply, words_of
 from madang.client.link import Head, Pipe, WebSocketLink
 from madang.errors import ConfigError, ConnectError, RemoteProtocolError
 from madang.rfc import ws
@@ -110,7 +110,24 @@ class NetDialer(Dialer):
                 body = _unpacked(bytes(taken), response.headers.get("Content-Encoding", ""), most)
                 return Reply(response.status_code, body)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-            raise ConnectError(f"no answer from {self._address.origin}: {error or type(error).__name__}") from error
+            raise self._no_answer(error) from error
+
+    def _no_answer(self, error: Exception) -> ConnectError:
+        return ConnectError(f"no answer from {self._address.origin}: {error or type(error).__name__}")
+
+    async def stream(self, target: str, headers: Mapping[str, str]) -> Incoming:  # noqa: D102
+        import httpx
+
+        if self._http is None:
+            self._http = self._open_http()
+        # Packed, it would be handed on when enough is there to be packed well.
+        sent = {"Accept-Encoding": "identity", "Cache-Control": "no-cache", **self._headers(target, headers)}
+        try:
+            request = self._http.build_request("GET", self._address.origin + target, headers=list(sent.items()))
+            response = await self._http.send(request, stream=True)
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            raise self._no_answer(error) from error
+        return _HttpIncoming(response, self)
 
     def _open_http(self) -> httpx.AsyncClient:
         import httpx
@@ -271,6 +288,35 @@ class NetDialer(Dialer):
         http, self._http = self._http, None
         if http is not None:
             await http.aclose()
+
+
+class _HttpIncoming(Incoming):
+    """A response of `httpx` that is read while it comes."""
+
+    __slots__ = ("_chunks", "_coding", "_dialer", "_response")
+
+    def __init__(self, response: httpx.Response, dialer: NetDialer) -> None:
+        self.status = response.status_code
+        self.content_type = response.headers.get("Content-Type", "")
+        self._coding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        self._response = response
+        self._dialer = dialer
+        self._chunks: AsyncIterator[bytes] | None = None
+
+    async def read(self) -> bytes:
+        import httpx
+
+        if self._coding not in ("", "identity"):
+            raise ConnectError(f"the server's answer is packed by {self._coding!r:.80}, which nobody asked for")
+        if self._chunks is None:
+            self._chunks = self._response.aiter_raw()
+        try:
+            return await anext(self._chunks, b"")
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            raise self._dialer._no_answer(error) from error
+
+    async def close(self) -> None:
+        await self._response.aclose()
 
 
 def _unpacked(body: bytes, coding: str, most: int) -> bytes:

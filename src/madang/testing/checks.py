@@ -304,6 +304,8 @@ def _check_poll_transport(transport: PollTransport, kit: EngineKit, pack: Pack, 
         assert "content-type" in headers, f"{name} tells no content type"
         assert "content-length" not in headers, f"{name}: the length is the engine's to tell"
         assert "no-store" in headers.get("cache-control", ""), f"{name}: a response may be cached"
+        if not transport.pages_only:
+            assert transport.read(response.body) == payload, f"{name} reads {response.body!r:.100} wrongly"
         _check_posts(transport, kit, payload, pack)
     _check_garbage(transport, kit)
 
@@ -345,6 +347,8 @@ def _check_stream_transport(transport: StreamTransport, kit: EngineKit, pack: Pa
         assert transport.chunk(payload) == transport.chunk(payload), f"{name} writes {payload!r:.100} in two ways"
         _check_posts(transport, kit, payload, pack)
     _check_garbage(transport, kit)
+    if not transport.pages_only:
+        _check_decoder(transport, kit)
 
     # In a server: one response with all in it, and another one after that.
     server = _Echoing(kit, transport, pack)
@@ -379,6 +383,27 @@ def _check_stream_transport(transport: StreamTransport, kit: EngineKit, pack: Pa
     assert unpack(stream.take()) == server.said(Packet(CLOSE))
     assert stream.ended is True
     assert kit.engine.sessions == {}
+
+
+def _check_decoder(transport: StreamTransport, kit: EngineKit) -> None:
+    """What `chunk` writes, `decoder` reads, in pieces of any size; one payload may not be too large."""
+    request = kit.request("GET", f"transport={transport.name}")
+    kind = next(value for name, value in transport.head(request) if name.lower() == "content-type")
+    frames: list[Frame] = ["4", "40\x1e2", '42["마당 🎈","\\u2028"]', "\n", "a\r\n\rb", "\u2028 🎈", "x" * 10_000]
+    if transport.binary:
+        frames += [b"", b"\r\n\r\n", bytes(range(256)) * 10]
+    stream = transport.prelude(request) + b"".join(map(transport.chunk, frames))
+    for size in (1, 7, len(stream)):
+        decoder = transport.decoder(kind, 100_000)
+        read = [one for start in range(0, len(stream), size) for one in decoder.feed(stream[start : start + size])]
+        assert read == frames, f"{transport.name} reads {read!r:.200} where it wrote {frames!r:.200}"
+    for kind_of_another, most in (("text/html", 100_000), (kind, 1000)):
+        try:
+            transport.decoder(kind_of_another, most).feed(stream)
+        except RemoteProtocolError as error:
+            assert error.rule, f"{transport.name} names no rule"
+        else:
+            raise AssertionError(f"{transport.name} reads {kind_of_another!r}, and up to {most} bytes of anything")
 
 
 def _check_link_transport(transport: LinkTransport, kit: EngineKit) -> None:

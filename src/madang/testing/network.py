@@ -17,7 +17,7 @@ from http.cookies import SimpleCookie
 from typing import Any, Final
 from urllib.parse import unquote
 
-from madang.client.dial import Dialer, Reply
+from madang.client.dial import Dialer, Incoming, Reply
 from madang.errors import ConnectError, Reason, RemoteProtocolError, RequestRefused
 from madang.packet import Encoded, Frame
 from madang.server import Server
@@ -29,6 +29,7 @@ __all__ = ["MemoryNetwork"]
 #: How long the end that closes a WebSocket waits for the other one's answer.
 _CLOSE_TIMEOUT_SECONDS: Final = 2.0
 _MESSAGE, _CLOSE, _END = range(3)
+_HEAD, _PART, _WHOLE, _BROKEN = range(4)
 
 
 class MemoryNetwork(Dialer):
@@ -40,7 +41,7 @@ class MemoryNetwork(Dialer):
         host: the server's name, for the `Host` header.
         secure: whether the server is told that the client came by TLS.
         max_response_bytes: how large a response or a message of the server may be.
-        buffer_bytes: how much may be under way in a WebSocket before its sender is told to wait.
+        buffer_bytes: how much may be under way in a WebSocket or a stream before its sender is told to wait.
 
     Attributes:
         io: the server.
@@ -69,6 +70,7 @@ class MemoryNetwork(Dialer):
         "_roads",
         "_secure",
         "_silent",
+        "_streams",
         "_trips",
         "_up",
         "cookies",
@@ -100,19 +102,22 @@ class MemoryNetwork(Dialer):
         self._roads: weakref.WeakSet[_Road] = weakref.WeakSet()
         self._links: set[_End] = set()
         self._trips: set[_Trip] = set()
+        self._streams: set[_Stream] = set()
         self._up = _Road(self, self._arrived)
         self._down = _Road(self, self._answered)
 
     # What can happen to a network
 
     def drop(self) -> None:
-        """Break all that is open: WebSockets end and requests fail, at both ends. The client may connect again."""
+        """Break all that is open: WebSockets end, requests fail, at both ends. The client may connect again."""
         for end in tuple(self._links):
             end.broken()
+        for stream in tuple(self._streams):
+            stream.broken()
         trips, self._trips = self._trips, set()
         for trip in trips:
             trip.fail(ConnectError("the connection broke"))
-            if trip.begun:
+            if trip.begun and trip.stream_of is None:
                 asyncio.get_running_loop().call_soon(self.io.engine.abandon, trip.request, trip)
         self._up.clear()
         self._down.clear()
@@ -131,6 +136,8 @@ class MemoryNetwork(Dialer):
         """Break all that is open as `drop` does, with a server that is told nothing, because it is no more."""
         for end in tuple(self._links):
             end.forget()
+        for stream in self._streams:
+            stream.forget()
         for trip in self._trips:
             trip.begun = False
         self.drop()
@@ -139,6 +146,13 @@ class MemoryNetwork(Dialer):
 
     async def get(self, target: str, headers: Mapping[str, str]) -> Reply:  # noqa: D102
         return await self._request("GET", target, headers, None)
+
+    async def stream(self, target: str, headers: Mapping[str, str]) -> Incoming:  # noqa: D102
+        response = await self._travel("GET", target, headers, None)
+        if isinstance(response, _Stream):
+            return response
+        assert isinstance(response, Response)  # no link was asked for  # noqa: S101
+        return _Whole(response)
 
     async def post(self, target: str, headers: Mapping[str, str], body: bytes) -> Reply:  # noqa: D102
         own = {"Content-Type": "text/plain;charset=UTF-8", "Content-Length": str(len(body))}
@@ -158,6 +172,8 @@ class MemoryNetwork(Dialer):
 
     async def _request(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
         response = await self._travel(method, target, {"Accept-Encoding": "gzip", **headers}, body)
+        if isinstance(response, _Stream):
+            return await response.whole(self._most)
         assert isinstance(response, Response)  # no link was asked for  # noqa: S101
         answer = _headers_of(response)
         packed = answer.get("content-encoding") == "gzip"
@@ -168,7 +184,7 @@ class MemoryNetwork(Dialer):
 
     async def _travel(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None, *, link: bool = False
-    ) -> Response | _End:
+    ) -> Response | _End | _Stream:
         trip = _Trip(self, self._made(method, target, headers), body, link)
         self._trips.add(trip)
         self._up.put(trip)
@@ -200,7 +216,9 @@ class MemoryNetwork(Dialer):
         """A request is at the server, or the news that its client has hung up."""
         io, request = self.io, trip.request
         if trip.over:
-            if trip.begun:
+            if trip.stream_of is not None:
+                trip.stream_of.gone()
+            elif trip.begun:
                 io.engine.abandon(request, trip)
             return
         # Who is known may still fetch its farewell from a server that has ended.
@@ -239,7 +257,7 @@ class MemoryNetwork(Dialer):
         engine.link(request, server)
 
     def _answered(self, answer: tuple[_Trip, Response]) -> None:
-        """A response is at the client."""
+        """A response is at the client, or the head of one that stays open."""
         trip, response = answer
         for name, value in response.headers:
             if name.lower() == "set-cookie":
@@ -249,6 +267,8 @@ class MemoryNetwork(Dialer):
                 trip.far.close()
         elif trip.far is not None:
             trip.future.set_result(trip.far)
+        elif trip.stream_of is not None:
+            trip.future.set_result(trip.stream_of)
         elif trip.link:
             said = response.body[:200].decode("utf-8", "replace")
             trip.fail(ConnectError(f"{self._host} answered with status {response.status} {said}".rstrip()))
@@ -326,7 +346,7 @@ class _Road:
 class _Trip(Exchange):
     """A request on its way, and the server's way to answer it."""
 
-    __slots__ = ("_head", "_parts", "begun", "body", "far", "future", "link", "network", "over", "request")
+    __slots__ = ("begun", "body", "far", "future", "link", "network", "over", "request", "stream_of")
 
     def __init__(self, network: MemoryNetwork, request: Request, body: bytes | None, link: bool) -> None:
         self.network = network
@@ -334,29 +354,169 @@ class _Trip(Exchange):
         self.body = body
         self.link = link  # whether a WebSocket is wanted
         self.far: _End | None = None  # the client's end of it
-        # Of a response that stays open, which arrives when it is whole.
-        self._head: Response | None = None
-        self._parts: list[bytes] = []
+        self.stream_of: _Stream | None = None  # the response, if it stays open
         self.begun = False  # the server has it
         self.over = False  # the client has hung up
-        self.future: asyncio.Future[Response | _End] = asyncio.get_running_loop().create_future()
+        self.future: asyncio.Future[Response | _End | _Stream] = asyncio.get_running_loop().create_future()
 
     def respond(self, response: Response) -> None:
         self.network._down.put((self, response))
 
     def stream(self, response: Response, streamer: Streamer) -> None:
-        self._head, self._parts = response, [response.body]
+        self.stream_of = _Stream(self.network, self, response, streamer)
 
     def write(self, data: bytes) -> None:
-        self._parts.append(data)
+        if self.stream_of is not None:
+            self.stream_of.write(data)
 
     def end(self, *, cut: bool = False) -> None:
-        assert self._head is not None  # it was begun  # noqa: S101
-        self.respond(Response(self._head.status, self._head.headers, b"".join(self._parts)))
+        if self.stream_of is not None:
+            self.stream_of.end(cut)
 
     def fail(self, error: ConnectError) -> None:
         if not self.future.done():
             self.future.set_exception(error)
+
+
+class _Stream(Incoming):
+    """A response that stays open: what the server writes arrives, until one of both ends it, or the network does."""
+
+    __slots__ = (
+        "__weakref__",
+        "_came",
+        "_error",
+        "_full",
+        "_network",
+        "_over",
+        "_road",
+        "_streamer",
+        "_trip",
+        "_under_way",
+        "_waiter",
+        "content_type",
+        "status",
+    )
+
+    def __init__(self, network: MemoryNetwork, trip: _Trip, response: Response, streamer: Streamer) -> None:
+        self.status = response.status
+        self.content_type = _headers_of(response).get("content-type", "")
+        self._network = network
+        self._trip = trip
+        self._streamer: Streamer | None = streamer  # while the server has not ended it
+        self._road = _Road(network, self._arrived)
+        self._under_way = 0  # bytes that the client has not read
+        self._full = False
+        self._came: list[bytes] = []
+        self._over = False  # at the client
+        self._error: ConnectError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        network._streams.add(self)
+        self._road.put((_HEAD, response))
+        self.write(response.body)
+
+    # The server's end
+
+    def write(self, data: bytes) -> None:
+        if not data or self._streamer is None:
+            return
+        self._under_way += len(data)
+        self._road.put((_PART, data))
+        if self._under_way > self._network._buffer_bytes and not self._full:
+            self._full = True
+            self._streamer.pause()
+
+    def end(self, cut: bool) -> None:
+        if self._streamer is not None:
+            self._streamer = None
+            self._road.put((_BROKEN if cut else _WHOLE, None))
+
+    def gone(self) -> None:
+        """The server learns that the client has hung up, or that the connection broke."""
+        streamer, self._streamer = self._streamer, None
+        self._network._streams.discard(self)
+        if streamer is not None:
+            streamer.gone()
+
+    def forget(self) -> None:
+        """The server is gone, and all that it knew."""
+        self._streamer = None
+
+    # The network
+
+    def broken(self) -> None:
+        """The connection breaks: nothing that is under way arrives."""
+        self._road.clear()
+        loop = asyncio.get_running_loop()
+        loop.call_soon(self.gone)
+        loop.call_soon(self._arrived, (_BROKEN, None))
+
+    def _arrived(self, item: tuple[int, Any]) -> None:
+        kind, value = item
+        if kind == _HEAD:
+            self._network._answered((self._trip, value))
+        elif kind == _PART:
+            self._came.append(value)
+        else:
+            self._over = True
+            self._network._streams.discard(self)
+            if kind == _BROKEN:
+                self._error = ConnectError("the connection broke")
+                self._trip.fail(self._error)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # The client's end
+
+    async def read(self) -> bytes:
+        while not (self._came or self._over):
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        if self._error is not None:
+            raise self._error
+        data = b"".join(self._came)
+        self._came.clear()
+        self._under_way -= len(data)
+        if self._full and self._under_way <= self._network._buffer_bytes // 4:
+            self._full = False
+            if self._streamer is not None:
+                self._streamer.resume()
+        return data
+
+    async def whole(self, most: int) -> Reply:
+        """The response when it has ended, for who has not asked for a stream."""
+        taken = b""
+        try:
+            while data := await self.read():
+                taken += data
+                if len(taken) > most:
+                    raise ConnectError(f"the server's answer has more than {most} bytes; max_payload_bytes")
+        finally:
+            await self.close()
+        return Reply(self.status, taken)
+
+    async def close(self) -> None:
+        if not self._over:
+            self._over = True
+            self._trip.over = True
+            self._network._up.put(self._trip)  # the client hangs up
+
+
+class _Whole(Incoming):
+    """A whole response, for who has asked for a stream."""
+
+    __slots__ = ("_body", "content_type", "status")
+
+    def __init__(self, response: Response) -> None:
+        self.status = response.status
+        self.content_type = _headers_of(response).get("content-type", "")
+        self._body = response.body
+
+    async def read(self) -> bytes:
+        body, self._body = self._body, b""
+        return body
+
+    async def close(self) -> None:
+        """There is no connection to let go of."""
 
 
 class _End(Duplex):

@@ -24,7 +24,7 @@ from typing import ClassVar, Final, Protocol
 from urllib.parse import quote, unquote_plus
 
 from madang import registry
-from madang.errors import RemoteProtocolError
+from madang.errors import ConfigError, RemoteProtocolError
 from madang.packet import Encoded, Frame
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Receiver",
     "Request",
     "Response",
+    "StreamDecoder",
     "StreamTransport",
     "Streamer",
     "Transport",
@@ -54,6 +55,7 @@ _PATH: Final = "/:@!$&'()*+,;="
 _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 
 _POST_RULE: Final = "Engine.IO protocol 4, HTTP long-polling"
+_PAYLOAD_RULE: Final = "Engine.IO protocol 4, packet encoding"
 _ACCEPTED: Final = (("Content-Type", "text/html"), ("Cache-Control", "no-store"))
 
 #: What ends a script element, or has ended a string.
@@ -302,6 +304,8 @@ class HttpTransport(Transport):
     variant_of: ClassVar[tuple[str, str] | None] = None
     #: How many times larger than its payload the body of a POST may be.
     expansion: ClassVar[int] = 1
+    #: Whether it is of use in browsers only: elsewhere another transport does the same with less.
+    pages_only: ClassVar[bool] = False
 
     def unpack(self, request: Request, body: bytes) -> str:
         """Take the payload out of the body that a client has posted.
@@ -346,6 +350,31 @@ class PollTransport(HttpTransport):
             RequestRefused: the request lacks what is needed for that.
         """
 
+    def read(self, body: bytes) -> str:
+        """Take the payload out of the response to a poll: the client's half of `respond`.
+
+        Raises:
+            RemoteProtocolError: it isn't one.
+        """
+        try:
+            return body.decode()
+        except UnicodeDecodeError:
+            raise RemoteProtocolError("a payload is not UTF-8", rule=_PAYLOAD_RULE) from None
+
+
+class StreamDecoder(ABC):
+    """Reads one stream, in pieces of any size: the client's half of `StreamTransport.chunk`."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take what came, and give the payloads, or where the transport is binary the frames, that are whole now.
+
+        Raises:
+            RemoteProtocolError: it is no stream of the transport, or one payload is too large.
+        """
+
 
 class StreamTransport(HttpTransport):
     """A transport whose response to a GET stays open, and carries packets as they come."""
@@ -368,6 +397,19 @@ class StreamTransport(HttpTransport):
     @abstractmethod
     def chunk(self, frame: Frame) -> bytes:
         """One payload, or where `binary` is true one frame, as a part of the stream. The same for all clients."""
+
+    def decoder(self, content_type: str, max_bytes: int) -> StreamDecoder:
+        """Read a stream: the client's half.
+
+        Args:
+            content_type: the response's header.
+            max_bytes: how large one payload may be, as it is sent.
+
+        Raises:
+            RemoteProtocolError: the response is no stream of this transport.
+            ConfigError: only pages in browsers can read it.
+        """
+        raise ConfigError(f"the transport {self.name} can be read by pages in browsers only")
 
 
 def script_string(text: str) -> str:

@@ -27,6 +27,7 @@ class Iframe(StreamTransport):
     """Each payload is a script element."""
 
     name: ClassVar[str] = "iframe"
+    pages_only: ClassVar[bool] = True
 
     def head(self, request: Request) -> Headers:  # noqa: D102
         origin = _origin(request)

@@ -34,6 +34,7 @@ class JSONP(PollTransport):
     """Long-polling by script elements and forms."""
 
     name: ClassVar[str] = "jsonp"
+    pages_only: ClassVar[bool] = True
     # The official clients call it polling, with the function's number in the query.
     variant_of: ClassVar[tuple[str, str] | None] = ("polling", "j")
     # Forms write a byte as "%E3".

@@ -2,7 +2,7 @@
 
 from madang import Server, Socket
 
-io = Server(ping_interval_seconds=1, ping_timeout_seconds=2)
+io = Server(transports="all", ping_interval_seconds=1, ping_timeout_seconds=2)
 
 
 @io.on("number")

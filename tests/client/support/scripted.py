@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from madang.client.dial import Dialer, Reply
+from madang.client.dial import Dialer, Incoming, Reply
 from madang.packet import Encoded, Frame
 from madang.transports import Duplex, Receiver
 
@@ -50,6 +50,22 @@ class ScriptedLink(Duplex):
             asyncio.get_running_loop().call_soon(receiver.lost, self, "transport close")
 
 
+class ScriptedStream(Incoming):
+    """A response that says all it has to say, and ends."""
+
+    def __init__(self, reply: Reply) -> None:
+        self.status = reply.status
+        self.content_type = "text/event-stream"
+        self.body = reply.body
+
+    async def read(self) -> bytes:
+        body, self.body = self.body, b""
+        return body
+
+    async def close(self) -> None:
+        pass
+
+
 class Scripted(Dialer):
     """Answers polls with these bodies, one after the other, then lets them wait; gives links that say these frames."""
 
@@ -66,6 +82,9 @@ class Scripted(Dialer):
         self.targets.append(target)
         answer = await self.polls.get()
         return answer if isinstance(answer, Reply) else Reply(200, answer)
+
+    async def stream(self, target: str, headers: Mapping[str, str]) -> Incoming:
+        return ScriptedStream(await self.get(target, headers))
 
     async def post(self, target: str, headers: Mapping[str, str], body: bytes) -> Reply:
         self.posts.append(body)

@@ -74,7 +74,8 @@ BAD: list[tuple[str, Any, str]] = [
         for name in ("query", "headers")
         for value in ({"a": 1}, {1: "a"}, "a=1", None)
     ),
-    ("query", {"EIO": "4"}, "the protocol's own"),
+    *(("query", {name: "4"}, "the protocol's own") for name in ("EIO", "transport", "sid", "t", "j")),
+    *(("transports", [name], "made for pages in browsers") for name in ("jsonp", "iframe")),
     *(("path", value, "path has visible ASCII") for value in ("/a b", "/소켓", "/x\r\nY: z", "/x\t")),
     *(("query", value, "half of a character") for value in ({"a": "\ud800"}, {"\udfff": "a"})),
     *(
@@ -91,7 +92,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("transports", "websocket", "must be a list of names"),
     ("transports", [], "must be a list of names"),
     ("transports", 5, "must be a list of names"),
-    ("transports", ["webtransport"], "a client speaks the transports polling, websocket"),
+    ("transports", ["pigeon"], "there is no 'pigeon' among the transports"),
+    ("transports", [5], "must be a list of names"),
     ("transports", ["polling", "polling"], "names one twice"),
     ("parser", "xml", "there is no 'xml' among the parsers"),
     ("parser", 5, "parser must be"),
