@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -10,6 +11,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Request, Route
 
+from madang import Server, WebTransport
+from madang.faces.uvicorn import serve_async
 from support.server import ServerProcess, selected_faces
 
 pytestmark = [
@@ -96,6 +99,22 @@ def friendly() -> Iterator[ServerProcess]:
     with server:
         yield server
         assert not server.tracebacks(), server.log
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def inside() -> AsyncIterator[tuple[Server, str, str]]:
+    """A server in this event loop, its address, and the hash of its certificate for WebTransport."""
+    io = Server(transports=[*CLASSES.values(), "webtransport"], min_short_poll_seconds=0.01)
+    io.on("back", lambda socket, number: socket.emit("back", number))
+    beside = WebTransport()
+    async with serve_async(io.asgi(blank_page), webtransport=beside) as port:
+        yield io, f"http://127.0.0.1:{port}", b64encode(beside.certificate_hash).decode()
+
+
+async def blank_page(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+        await send({"type": "http.response.body", "body": b"<!doctype html><title>Test</title><body></body>"})
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -445,22 +464,51 @@ async def test_with_the_classic_script(server: ServerProcess, visit: Open, name:
 
 
 @pytest.mark.parametrize("name", CLASSES)
-async def test_closed_while_it_opens(server: ServerProcess, visit: Open, name: str) -> None:
+async def test_closed_while_it_opens(inside: tuple[Server, str, str], visit: Open, name: str) -> None:
     """A poll's handshake can't be taken back: as soon as the session is known, it is closed."""
-    page = await visit(server.url)
-    requests = watch(page)
+    io, url, _ = inside
+    page = await visit(url)
+    opened: list[object] = []
+    io.engine.on("connection", opened.append)
     script = """async ([url, name]) => {
         start(url, [name]).catch(() => {});
+        if (name === "Iframe" || name === "SSE") await new Promise((resolve) => setTimeout(resolve, 5));
         socket.disconnect();
         await until(() => leftovers().elements === "" && !leftovers().globals.length, "removal");
         return leftovers();
     }"""
-    assert await page.evaluate(script, [server.url, name]) == {"elements": "", "globals": [], "history": 0}
-    if name in ("ShortPolling", "JSONP"):
-        while len(requests) < 2:
-            await asyncio.sleep(0.02)
-        assert requests[1].method == "POST"
-        assert (requests[1].post_data or "").removeprefix("d=") == "1"
+    assert await page.evaluate(script, [url, name]) == {"elements": "", "globals": [], "history": 0}
+    async with asyncio.timeout(DEADLINE / 1000):
+        while io.engine.clients_count or (name in ("ShortPolling", "JSONP") and not opened):
+            await asyncio.sleep(0.01)
+    io.engine.off("connection", opened.append)
+
+
+async def test_moves_to_webtransport_under_traffic(inside: tuple[Server, str, str], visit: Open) -> None:
+    _, url, certificate_hash = inside
+    page = await visit(url)
+    script = """async ([url, name, hash]) => {
+        const value = Uint8Array.from(atob(hash), (letter) => letter.charCodeAt(0));
+        const transportOptions = { webtransport: { serverCertificateHashes: [{ algorithm: "sha-256", value }] } };
+        const connected = start(url, [name, "WebTransport"], { transportOptions });
+        const sent = [], back = [];
+        let upgraded = false;
+        socket.io.engine.on("upgrade", () => (upgraded = true));
+        socket.on("back", (number) => back.push(number));
+        await connected;
+        for (let number = 0, after = 0; after < 20; number++) {
+            if (upgraded) after++;
+            sent.push(number);
+            socket.emit("back", number);
+            if (number % 4 === 0) await new Promise((resolve) => setTimeout(resolve, 3));
+        }
+        await until(() => back.length >= sent.length, "all of it");
+        const inOrder = back.length === sent.length && back.every((number, index) => number === index);
+        return [socket.io.engine.transport.name, inOrder, leftovers().elements];
+    }"""
+    for name in CLASSES:
+        told = await page.evaluate(script, [url, name, certificate_hash])
+        assert told == ["webtransport", True, ""], name
 
 
 async def test_a_late_script_does_no_harm(server: ServerProcess, visit: Open) -> None:
@@ -530,8 +578,12 @@ async def test_an_iframe_does_not_hold_up_the_page(server: ServerProcess, browse
         window.socket = io({ transports: [Iframe] });
         socket.on("connect", () => states.push("connected"));
     </script>"""
+    await page.clock.install()
     await page.route("**/page.html", lambda route: route.fulfill(content_type="text/html", body=html))
     await page.goto(f"{server.url}/page.html", wait_until="load", timeout=DEADLINE)
     await page.wait_for_function("() => states.length === 2", timeout=DEADLINE)
     assert await page.evaluate("() => states") == ["loaded", "connected"]
+    frame = await page.evaluate("() => document.querySelector('iframe').src")
+    await page.clock.run_for(6_000)  # nothing of what it waited with is left
+    assert await page.evaluate("() => document.querySelector('iframe').src") == frame
     await context.close()

@@ -281,13 +281,10 @@ export abstract class Base extends Emitter {
 
   /** Fetch with what all our requests have; resolves with the head of an answer, and rejects as `text` does. */
   protected async fetch(init: RequestInit, aborter: AbortController): Promise<Response> {
-    const response = await fetch(this.uri(), {
-      cache: "no-store",
-      credentials: this.opts.withCredentials ? "include" : "same-origin",
-      ...init,
-      headers: { ...this.opts.extraHeaders, ...(init.headers as Record<string, string> | undefined) },
-      signal: aborter.signal,
-    });
+    const headers = new Headers(this.opts.extraHeaders);
+    new Headers(init.headers).forEach((value, name) => headers.set(name, value));
+    const credentials = this.opts.withCredentials ? "include" : "same-origin";
+    const response = await fetch(this.uri(), { cache: "no-store", ...init, credentials, headers, signal: aborter.signal });
     if (!response.ok) throw await Refusal.of(response);
     return response;
   }

@@ -33,6 +33,7 @@ export class Iframe extends Stream {
     };
     // A turn later: the browser takes the load event's own turn into what it waits for.
     const loaded = () => {
+      clearTimeout(timer);
       timer = setTimeout(begin);
     };
     let timer = setTimeout(begin, LOADED_MS);

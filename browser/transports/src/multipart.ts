@@ -1,6 +1,6 @@
 /** A stream of parts in one HTTP answer, `multipart/x-mixed-replace`, as servers pushed before all else; bytes as they are. */
 
-import { binary } from "./packets.ts";
+import { binary, decode } from "./packets.ts";
 import { MalformedStream, Parts } from "./parts.ts";
 import { Stream } from "./stream.ts";
 
@@ -16,7 +16,7 @@ export class Multipart extends Stream {
       const text = new TextDecoder("utf-8", { ignoreBOM: true });
       return new Parts(boundary, (type, bytes) => {
         if (type.startsWith("application/octet-stream")) this.taken(binary(bytes, this.binaryType));
-        else this.take(text.decode(bytes));
+        else this.taken(decode(text.decode(bytes), this.binaryType));
       });
     });
   }
