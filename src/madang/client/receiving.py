@@ -20,7 +20,7 @@ from madang.parsers import Parser
 from madang.transports import HttpTransport, PollTransport, StreamDecoder, StreamTransport
 from madang.wire import Wire
 
-__all__ = ["Owner", "Source", "source_of"]
+__all__ = ["Owner", "Source", "refusal", "source_of"]
 
 T = TypeVar("T", bound=HttpTransport)
 
