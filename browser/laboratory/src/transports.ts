@@ -1,18 +1,33 @@
 /** How each transport is opened with the official client: its own, and Madang's plug-ins. */
 
 import type { ManagerOptions } from "socket.io-client";
+import { Iframe, JSONP, Multipart, SSE } from "../../transports/src/index.ts";
+import { ShortPolling } from "../../transports/src/shortpolling.ts";
+import type { TransportClass } from "../../transports/src/types.ts";
+import { shortPollMs } from "./settings.ts";
 
 type Transports = NonNullable<ManagerOptions["transports"]>;
 
-interface Way {
-  readonly transports: Transports;
-  readonly secure: boolean;
+/** Short polling whose interval is what the slider says now, not what it said at the beginning. */
+class Asking extends ShortPolling {
+  constructor(options: ConstructorParameters<typeof ShortPolling>[0]) {
+    super({ ...options, interval: 0 });
+  }
+
+  protected override again(atLeast: number): void {
+    super.again(Math.max(atLeast, shortPollMs.peek()));
+  }
 }
 
-const WAYS: Record<string, Way> = {
-  polling: { transports: ["polling"], secure: false },
-  websocket: { transports: ["websocket"], secure: false },
-  webtransport: { transports: ["webtransport"], secure: true },
+const WAYS: Record<string, Transports> = {
+  shortpolling: [Asking as unknown as TransportClass],
+  polling: ["polling"],
+  jsonp: [JSONP],
+  multipart: [Multipart],
+  iframe: [Iframe],
+  sse: [SSE],
+  websocket: ["websocket"],
+  webtransport: ["webtransport"],
 };
 
 /** Whether this browser, and this page, can open that transport at all. */
@@ -22,14 +37,13 @@ export function possible(name: string): boolean {
 
 /** Where a lane is, and the options for the official client. */
 export function way(name: string, port: number, certificateHash?: string): { url: string; options: Partial<ManagerOptions> } {
-  const { transports, secure } = WAYS[name]!;
-  const scheme = secure ? "https:" : location.protocol;
+  const transports = WAYS[name];
+  if (!transports) throw new Error(`no way to open ${name}`);
   const options: Partial<ManagerOptions> = { transports, upgrade: false };
-  const transportOptions: Record<string, object> = {};
   if (certificateHash) {
     const value = Uint8Array.from(atob(certificateHash), (letter) => letter.charCodeAt(0));
-    transportOptions["webtransport"] = { serverCertificateHashes: [{ algorithm: "sha-256", value }] };
+    options.transportOptions = { webtransport: { serverCertificateHashes: [{ algorithm: "sha-256", value }] } };
   }
-  options.transportOptions = transportOptions;
+  const scheme = name === "webtransport" ? "https:" : location.protocol;
   return { url: `${scheme}//${location.hostname}:${port}`, options };
 }

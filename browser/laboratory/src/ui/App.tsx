@@ -65,13 +65,13 @@ export function App() {
         <Bench />
         <main>
           <div class="tools">
-            <Legend />
+            <h2>{t().timelines}</h2>
             <div class="tools-choices">
               <Choice
                 bare
                 label={t().window}
                 value={windowMs.value}
-                options={[2_000, 6_000, 15_000, 40_000].map((ms) => [ms, t().seconds(ms / 1000)] as const)}
+                options={[2_000, 5_000, 15_000, 40_000].map((ms) => [ms, t().seconds(ms / 1000)] as const)}
                 onChoose={(value) => {
                   windowMs.value = value;
                   redraw();
@@ -88,6 +88,7 @@ export function App() {
                 onChoose={(value) => (density.value = value)}
               />
             </div>
+            <Legend />
           </div>
           <section class="lanes" aria-label={t().lanes}>
             {lanes.value.length === 0 ? (
