@@ -17,7 +17,7 @@ function number(value: number, digits: number): string {
 /** Three figures at most, since more are noise. */
 function three(value: number): string {
   const size = Math.abs(value);
-  return number(value, size === 0 || size >= 100 ? 0 : size >= 10 ? 1 : 2);
+  return number(value, Number.isInteger(value) || size >= 100 ? 0 : size >= 10 ? 1 : 2);
 }
 
 export const whole = (value: number): string => number(value, 0);

@@ -78,7 +78,7 @@ export class Lane {
       ? new Uint8Array(settings.size).fill(77)
       : "madang ".repeat(Math.ceil(settings.size / 7)).slice(0, settings.size);
     clearTimeout(this.#timer);
-    if (settings.direction !== "down") this.#send(performance.now());
+    if (settings.direction !== "down" && settings.rate > 0) this.#send(performance.now());
   }
 
   measureAnew(): void {

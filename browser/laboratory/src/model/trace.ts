@@ -7,7 +7,7 @@ import type { Kind, TraceEvent } from "../protocol.ts";
  * - ask: a request that carries no event, such as the GET of a poll
  * - up, down: it carries events
  * - empty: an answer with nothing in it
- * - ok: the answer to a POST
+ * - ok: a confirmation: the answer to a POST, the open packet, the end of a stream
  * - head: the beginning of something that stays open
  * - beat: a heartbeat
  * - open, close: of a connection
@@ -109,6 +109,7 @@ export class Timeline {
   #understand(item: Item, state: Connection): Role {
     const { label } = item;
     const empty = label.endsWith(" empty");
+    const formal = empty && /\b(open|end)\b/.test(label);
     const beat = /\b(ping|pong|heartbeat)\b/i.test(label);
     switch (item.kind) {
       case "open":
@@ -140,7 +141,7 @@ export class Timeline {
           state.channel = this.#begin("socket", item, item.sent, item.arrived);
           return "head";
         }
-        if (state.answersPost) return "ok";
+        if (state.answersPost || formal) return "ok";
         if (beat) return "beat";
         return empty ? "empty" : "down";
       }
@@ -153,6 +154,7 @@ export class Timeline {
           end(state.channel, item.sent, item.arrived);
           state.channel = null;
         }
+        if (formal) return "ok";
         if (beat) return "beat";
         return empty ? "empty" : item.up ? "up" : "down";
       }
