@@ -16,6 +16,7 @@ const REFRESH_MS = 500;
 const CLOCK_EVERY_MS = 4_000;
 const FIRST_QUESTIONS = 8;
 const SETTLE_MS = 180; // sliders say many things while they are dragged
+const FAREWELL_MS = 300;
 const ENOUGH_EVENTS = 3;
 
 export const link = signal<"connecting" | "ready" | "lost">("connecting");
@@ -130,7 +131,9 @@ async function open(lane: Lane): Promise<void> {
 function close(lane: Lane): void {
   const { id } = lane;
   lane.end();
-  if (id !== null && control.connected) control.emit("close", id, () => undefined);
+  if (id === null || !control.connected) return;
+  // The client's farewell is still on its way, and wants to be heard.
+  setTimeout(() => control.connected && control.emit("close", id, () => undefined), FAREWELL_MS + 2 * delayMs.peek());
 }
 
 function tell(lane: Lane): void {

@@ -46,7 +46,7 @@ const FULL: readonly Column[] = [
   "lost",
   "events",
 ];
-const BRIEF: readonly Column[] = ["p50", "requestsPerMinute", "overheadPerEvent", "cpuPerEvent"];
+const BRIEF: readonly Column[] = ["p50", "requestsPerMinute", "emptyShare", "p99", "overheadPerEvent", "cpuPerEvent"];
 
 export function LaneCard({ lane }: { lane: Lane }) {
   const opened = useSignal<boolean | null>(null);
