@@ -17,6 +17,7 @@ export const focus = signal<{ lane: string; item: Item } | null>(null);
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const STILL_STEP_MS = 500;
 const CHEAP_MS = 5;
+const SMOOTH_MS = 30;
 
 let origin = serverNow();
 let ended: number | null = null;
@@ -66,6 +67,7 @@ const draws = new Set<() => void>();
 let last = -1;
 let dirty = true;
 let restUntil = 0;
+let before = 0;
 
 export function onDraw(draw: () => void): () => void {
   draws.add(draw);
@@ -81,12 +83,14 @@ function frame(): void {
   requestAnimationFrame(frame);
   const { to } = edges();
   const begun = performance.now();
+  const gap = begun - before;
+  before = begun;
   // Drawing shares its thread with the clients that are measured: on a slow machine it takes the smaller part of the time.
   if ((to === last && !dirty) || begun < restUntil) return;
   last = to;
   dirty = false;
   for (const draw of draws) draw();
   const cost = performance.now() - begun;
-  restUntil = cost > CHEAP_MS ? begun + 4 * cost : 0;
+  restUntil = gap > SMOOTH_MS ? begun + gap : cost > CHEAP_MS ? begun + 4 * cost : 0;
 }
 requestAnimationFrame(frame);

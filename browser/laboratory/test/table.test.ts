@@ -18,12 +18,18 @@ function row(name: string, figures: Partial<Figures>): Row {
 }
 
 test("best and worst are marked, and those who are alike are alike", () => {
-  const found = marks([row("shortpolling", { p50: 300 }), row("polling", { p50: 100 }), row("websocket", { p50: 101 })]);
+  const found = marks([
+    row("shortpolling", { p50: 300, late: 4 }),
+    row("polling", { p50: 100 }),
+    row("websocket", { p50: 101 }),
+    row("sse", { p50: 200 }),
+  ]);
   assert.deepEqual([...found.get("p50")!], [
-    ["shortpolling", "worst"],
     ["polling", "best"],
     ["websocket", "best"],
+    ["shortpolling", "worst"],
   ]);
+  assert.deepEqual([...found.get("late")!], [["shortpolling", "worst"]], "to be as good as most is nothing special");
   assert.equal(found.get("lost")!.size, 0, "nobody lost anything");
   assert.equal(found.get("events")!.size, 0, "more events are no merit");
 });

@@ -387,6 +387,59 @@ function drawNames(ctx: CanvasRenderingContext2D, view: View, look: Look, server
   }
 }
 
+/** What the marks mean, in one row; returns how wide it is. */
+export function drawLegend(ctx: CanvasRenderingContext2D, x: number, y: number, palette: Palette, words: LegendWords): number {
+  let at = x;
+  ctx.font = `14px ${FONT}`;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "middle";
+  const write = (text: string) => {
+    ctx.fillStyle = palette.quiet;
+    ctx.fillText(text, at, y + 0.5);
+    at += ctx.measureText(text).width + 26;
+  };
+  for (const [role, text] of [
+    ["ask", words.ask],
+    ["empty", words.empty],
+    ["down", words.down],
+    ["up", words.up],
+    ["beat", words.beat],
+  ] as const) {
+    const style = STYLES[role];
+    const [top, bottom] = role === "ask" || role === "up" ? [y + 9, y - 8] : [y - 9, y + 8];
+    const heads = new Path2D();
+    addHead(heads, style.head, at + 10, bottom, 6, bottom - top);
+    ctx.strokeStyle = palette[style.colour];
+    ctx.fillStyle = style.head === "ring" ? palette.paper : palette[style.colour];
+    ctx.lineWidth = style.width;
+    ctx.setLineDash(style.dash as number[]);
+    ctx.beginPath();
+    ctx.moveTo(at + 4, top);
+    ctx.lineTo(at + 10, bottom);
+    ctx.stroke();
+    ctx.setLineDash([]);
+    if (style.head !== "arrow") ctx.fill(heads);
+    if (style.head === "arrow" || style.head === "ring") ctx.stroke(heads);
+    at += 22;
+    write(text);
+  }
+  for (const [colour, alpha, text] of [
+    ["held", 0.2, words.held],
+    ["open", 0.17, words.open],
+  ] as const) {
+    ctx.fillStyle = palette[colour];
+    ctx.fillRect(at, y - 8, 28, 5);
+    ctx.globalAlpha = alpha;
+    ctx.fillRect(at, y - 3, 28, 12);
+    ctx.globalAlpha = 1;
+    at += 36;
+    write(text);
+  }
+  return at - 26 - x;
+}
+
+export type LegendWords = Record<"ask" | "empty" | "down" | "up" | "beat" | "held" | "open", string>;
+
 /** The thing nearest to a point, if one is near. */
 export function itemAt(timeline: Timeline, view: View, axis: boolean, pointX: number, pointY: number, reach: number): Item | null {
   const { server, client } = rails(view, axis);

@@ -33,7 +33,7 @@ export const COLUMNS: readonly { key: Column; better: "less" | "none" }[] = [
 
 export type Mark = "best" | "worst" | "";
 
-/** Marks by column, then by transport. Nobody is marked where all are alike, or alone. */
+/** Marks by column, then by transport. Nobody is marked alone, nor where all are alike. */
 export function marks(rows: readonly Row[]): Map<Column, Map<string, Mark>> {
   const result = new Map<Column, Map<string, Mark>>();
   for (const { key, better } of COLUMNS) {
@@ -47,11 +47,11 @@ export function marks(rows: readonly Row[]): Map<Column, Map<string, Mark>> {
     const most = Math.max(...values);
     // Values within two per cent are alike: clocks and histograms are not finer than that.
     if (most - least <= Math.abs(most) * 0.02) continue;
-    const span = most * 0.02;
-    for (const [name, value] of known) {
-      if (value <= least + Math.min(span, Math.abs(least) * 0.02)) found.set(name, "best");
-      else if (value >= most - span) found.set(name, "worst");
-    }
+    const best = known.filter(([, value]) => value <= least * 1.02);
+    const worst = known.filter(([, value]) => value >= most * 0.98);
+    // What most have is no distinction.
+    for (const [name] of best) if (best.length * 2 <= known.length) found.set(name, "best");
+    for (const [name] of worst) if (worst.length * 2 <= known.length) found.set(name, "worst");
   }
   return result;
 }

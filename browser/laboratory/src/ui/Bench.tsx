@@ -12,6 +12,12 @@ import { Choice, Icon, Sketch, Slider } from "./bits.tsx";
 
 const LIMITS = { rate: [1, 200], size: [1, 100_000], delayMs: [0, 1_000], shortPollMs: [100, 5_000] } as const;
 
+/** Where the controls stand above the lanes, go to what is to be seen. */
+function begin(): void {
+  start();
+  if (matchMedia("(max-width: 960px)").matches) document.querySelector("main")?.scrollIntoView({ behavior: "smooth" });
+}
+
 /** Start, stop, pause: always in reach. */
 export function Dock() {
   const live = heldAt.value === null;
@@ -25,7 +31,7 @@ export function Dock() {
           {t().stop}
         </button>
       ) : (
-        <button type="button" class="button primary" disabled={link.value !== "ready" || nothing} onClick={start}>
+        <button type="button" class="button primary" disabled={link.value !== "ready" || nothing} onClick={begin}>
           <Icon name="play" />
           {t().start}
         </button>

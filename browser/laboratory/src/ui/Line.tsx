@@ -9,7 +9,7 @@ import { t } from "../i18n.ts";
 import type { Lane } from "../lane.ts";
 import type { Item } from "../model/trace.ts";
 import { cursor, edges, focus, goLive, heldAt, hold, onDraw, redraw, scroll, timeOrigin } from "../view.ts";
-import { fit } from "./canvas.ts";
+import { placeOf } from "./canvas.ts";
 import { palette } from "./palette.ts";
 
 const REACH = 14;
@@ -23,9 +23,10 @@ export function Line({ lane, axis }: { lane: Lane; axis: boolean }) {
   useEffect(() => {
     const canvas = ref.current!;
     let inSight = true;
+    const size = placeOf(canvas, redraw);
     const draw = () => {
       if (!inSight) return;
-      const place = fit(canvas);
+      const place = size.place();
       if (!place) return;
       const { from, to } = edges();
       view.current = { width: place.width, height: place.height, from, to };
@@ -46,9 +47,7 @@ export function Line({ lane, axis }: { lane: Lane; axis: boolean }) {
       },
       { rootMargin: "120px" },
     );
-    const size = new ResizeObserver(redraw);
     sight.observe(canvas);
-    size.observe(canvas);
     // A wheel that turns sideways, or with Shift, goes through time; any other goes through the page.
     const wheel = (event: WheelEvent) => {
       const sideways = event.shiftKey && event.deltaX === 0 ? event.deltaY : event.deltaX;
@@ -69,7 +68,7 @@ export function Line({ lane, axis }: { lane: Lane; axis: boolean }) {
       forget();
       stop();
       sight.disconnect();
-      size.disconnect();
+      size.forget();
       canvas.removeEventListener("wheel", wheel);
     };
   }, [lane, axis]);

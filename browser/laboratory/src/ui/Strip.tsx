@@ -7,7 +7,7 @@ import { drawStrip } from "../draw/strip.ts";
 import { explanation } from "../explanations.ts";
 import { t } from "../i18n.ts";
 import type { Lane } from "../lane.ts";
-import { fit } from "./canvas.ts";
+import { placeOf } from "./canvas.ts";
 import { palette } from "./palette.ts";
 
 export function Strip({ lane }: { lane: Lane }) {
@@ -15,14 +15,13 @@ export function Strip({ lane }: { lane: Lane }) {
   useEffect(() => {
     const canvas = ref.current!;
     const draw = () => {
-      const place = fit(canvas);
+      const place = size.place();
       if (!place) return;
       const { down, up } = lane.distributions;
       const none = { p50: null, p95: null, p99: null };
       drawStrip(place.ctx, place.width, place.height, down, up, lane.figures.peek() ?? none, palette.peek());
     };
-    const size = new ResizeObserver(draw);
-    size.observe(canvas);
+    const size = placeOf(canvas, draw);
     const stop = effect(() => {
       void pulse.value;
       void palette.value;
@@ -30,7 +29,7 @@ export function Strip({ lane }: { lane: Lane }) {
       draw();
     });
     return () => {
-      size.disconnect();
+      size.forget();
       stop();
     };
   }, [lane]);

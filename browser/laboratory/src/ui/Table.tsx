@@ -23,7 +23,7 @@ export function Table() {
   const header = (column: Column | "name", text: string, hint: string) => (
     <th key={column} scope="col" aria-sort={direction(column)} title={hint}>
       <button type="button" onClick={() => turn(column)} aria-label={t().sortBy(text)}>
-        {text}
+        {text.replaceAll("/", "/\u200b")}
         <span class="arrow" aria-hidden="true">
           {by === column ? (downwards ? "▾" : "▴") : ""}
         </span>

@@ -3,7 +3,7 @@
 import { lanes, settings } from "../bench.ts";
 import { FONT } from "../draw/palette.ts";
 import { drawStrip } from "../draw/strip.ts";
-import { drawTimeline } from "../draw/timeline.ts";
+import { drawLegend, drawTimeline } from "../draw/timeline.ts";
 import { explanation } from "../explanations.ts";
 import * as format from "../format.ts";
 import { t } from "../i18n.ts";
@@ -15,7 +15,7 @@ import { palette } from "./palette.ts";
 
 const WIDTH = 1600;
 const MARGIN = 48;
-const HEAD = 132;
+const HEAD = 156;
 const LANE = 132;
 const ROW = 40;
 const NAMES = 210;
@@ -53,6 +53,8 @@ export async function picture(rows: readonly Row[]): Promise<Blob> {
   );
   write(new Date().toLocaleString(language.value, { dateStyle: "long", timeStyle: "short" }), WIDTH - MARGIN, 62, "600 17px", colours.ink, "right");
   write(what, WIDTH - MARGIN, 90, "17px", colours.quiet, "right");
+
+  drawLegend(ctx, MARGIN, 126, colours, t().legendOf);
 
   const window = edges();
   let y = HEAD;
