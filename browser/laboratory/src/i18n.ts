@@ -83,7 +83,7 @@ const en = {
     p95: "p95",
     p99: "p99",
     requestsPerMinute: "Requests/min",
-    emptyShare: "Empty answers",
+    emptyShare: "Empty",
     upPerSecond: "Up/s",
     downPerSecond: "Down/s",
     overheadPerEvent: "Overhead/event",
