@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+import socket
 import threading
+from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -345,6 +347,29 @@ async def test_each_event_of_a_stream_is_a_chunk(viewer: Viewer, name: str) -> N
     requests = [one[5] for one in viewer.travels[lane["lane"]] if one[0] == "request"]
     assert requests == ["GET stream", "POST send connect empty"]
     writer.close()
+
+
+@pytest.mark.skipif("webtransport" not in available(), reason="aioquic isn't installed")
+async def test_a_lane_of_webtransport_is_reached_by_udp(viewer: Viewer) -> None:
+    lane = await viewer.open("webtransport", delayMs=5)
+    assert len(b64decode(lane["certificateHash"])) == 32
+    # A version of QUIC that nobody speaks: the server answers with those that it does.
+    strange = b"\xc0\x1a\x2a\x3a\x4a" + b"\x08" + b"d" * 8 + b"\x08" + b"s" * 8
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.setblocking(False)
+        client.connect(("127.0.0.1", lane["port"]))
+        client.send(strange.ljust(1200, b"\0"))
+        async with asyncio.timeout(WITHIN):
+            answer = await asyncio.get_running_loop().sock_recv(client, 2000)
+    assert answer[5:23] == b"\x08" + b"s" * 8 + b"\x08" + b"d" * 8
+    stats = await viewer.settled(lane["lane"])
+    assert (stats["bytesUp"], stats["bytesDown"], stats["requests"]) == (1200, len(answer), 0)
+    seen = [(one[0], one[1], one[4], one[5]) for one in viewer.travels[lane["lane"]]]
+    assert seen == [
+        ("open", "up", 0, ""),
+        ("datagram", "up", 1200, "handshake"),
+        ("datagram", "down", len(answer), "handshake"),
+    ]
 
 
 # ---- who gets in, and how it ends

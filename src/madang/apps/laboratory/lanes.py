@@ -24,6 +24,7 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct, structs
 
+import madang
 from madang import ConfigError, ConnectionRefused, Server, Socket
 from madang.apps.laboratory import protocol as p
 from madang.apps.laboratory.datagrams import DatagramWire
@@ -63,18 +64,6 @@ class LaneAuth(Struct):
     lane: str
 
 
-def _webtransport() -> Any:
-    """The class of the listener for WebTransport.
-
-    Raises:
-        ConfigError: it can't be had here.
-    """
-    try:
-        return importlib.import_module("madang.faces.webtransport").WebTransport
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"this installation can't serve it ({error})") from None
-
-
 @functools.cache
 def why_not(name: str) -> str:
     """Why there can't be lanes with a transport; empty if there can."""
@@ -85,8 +74,8 @@ def why_not(name: str) -> str:
     try:
         Server(transports=(name,))
         if name == WEBTRANSPORT:
-            _webtransport()
-    except ConfigError as error:
+            madang.WebTransport()
+    except ConfigError as error:  # such as that aioquic isn't installed
         return str(error)
     return ""
 
@@ -185,7 +174,7 @@ class Bench:
             serving = serve_async(io, log_config=None, log_level=None, timeout_graceful_shutdown=1)
             port: int = await stack.enter_async_context(serving)
             if self.name == WEBTRANSPORT:
-                listener = await stack.enter_async_context(_webtransport()(host="127.0.0.1", port=0).listen(io))
+                listener = await stack.enter_async_context(madang.WebTransport(host="127.0.0.1", port=0).listen(io))
                 port = listener.listening[0][1]
                 self.certificate_hash = b64encode(listener.certificate_hash).decode()
             self._cpu = time.thread_time()
