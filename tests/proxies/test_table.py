@@ -1,0 +1,62 @@
+"""The table of `docs/how-to/proxies.md`: each cell is what is found out here."""
+
+import asyncio
+import ssl
+
+import pytest
+
+from faces.support.clients import CLIENTS
+from proxies.support.documented import COLUMNS, IDS, table
+from proxies.support.real import ProxyProcess
+from proxies.support.trials import MATTERS, carries, vanishes
+from support.server import ServerProcess
+
+pytestmark = pytest.mark.proxies
+
+VANISHING = "a client that vanishes is missed"
+each_column = pytest.mark.parametrize(
+    ("proxy", "column"), [(column[0], column) for column in COLUMNS], ids=IDS, indirect=["proxy"]
+)
+
+
+@pytest.fixture
+def tls(column: tuple[str, str], trusting: ssl.SSLContext) -> ssl.SSLContext | None:
+    """How to trust the site of a column, if it speaks TLS."""
+    return trusting if column[1] == "documented" else None
+
+
+def test_the_table_is_complete() -> None:
+    assert set(table()) == {"Transport", *[f"`{name}`" for name in CLIENTS], *MATTERS, VANISHING}
+
+
+@each_column
+async def test_what_each_transport_does(
+    proxy: ProxyProcess, column: tuple[str, str], tls: ssl.SSLContext | None
+) -> None:
+    documented = table()
+    found = await carries(CLIENTS, proxy[column[1]], tls)
+    assert found == {name: documented[f"`{name}`"][column] for name in CLIENTS}
+
+
+@each_column
+async def test_what_else_there_is(proxy: ProxyProcess, column: tuple[str, str], tls: ssl.SSLContext | None) -> None:
+    found = await asyncio.gather(*[trial(proxy[column[1]], tls) for trial in MATTERS.values()])
+    documented = table()
+    assert dict(zip(MATTERS, found, strict=True)) == {matter: documented[matter][column] for matter in MATTERS}
+
+
+@each_column
+async def test_who_vanishes(
+    proxy: ProxyProcess, column: tuple[str, str], tls: ssl.SSLContext | None, calm: ServerProcess
+) -> None:
+    missed = await vanishes(proxy[column[1]], tls, calm.port)
+    word = table()[VANISHING][column]
+    if word == "at once":
+        # Who polls now and then can't be missed before its time.
+        expected = set(CLIENTS) - {"shortpolling"}
+        if table()["`websocket`"][column] != "yes":
+            expected -= {"websocket"}
+    else:
+        assert word == "with the next ping; WebSocket at once"
+        expected = {"websocket"}
+    assert missed == expected

@@ -1,0 +1,61 @@
+"""Silence, and the end of connections, as proxies see and hand on them."""
+
+import asyncio
+import ssl
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from faces.support.clients import CLIENTS, STREAMS, WebSocketClient
+from proxies.support.real import ProxyProcess
+
+pytestmark = pytest.mark.proxies
+
+#: Longer than the time-outs of the sites "patient" (3 s) and "impatient" (1 s).
+SILENCE_MILLISECONDS = 5_000
+POLLS = ("polling", "jsonp")
+
+
+async def wait_long(name: str, port: int, tls: ssl.SSLContext) -> str:
+    """Wait for something that comes late, and tell how that went."""
+    async with CLIENTS[name](port, tls=tls) as client:
+        await client.join()
+        try:
+            assert await client.call("slow echo", SILENCE_MILLISECONDS, "at last") == "at last"
+        except AssertionError as error:
+            return str(error.args[0].status)
+        except (EOFError, ValueError, ConnectionClosed):  # a chunk, the size of a chunk or a frame that doesn't come
+            return "cut"
+        return "answered after pings" if client.pings else "answered"
+
+
+async def test_pings_keep_connections_open(proxy: ProxyProcess, trusting: ssl.SSLContext) -> None:
+    """The proxy waits for 3 s, the server pings each second, and says nothing else for 5 s."""
+    found = await asyncio.gather(*[wait_long(name, proxy["patient"], trusting) for name in CLIENTS])
+    assert dict(zip(CLIENTS, found, strict=True)) == dict.fromkeys(CLIENTS, "answered after pings")
+
+
+async def test_a_proxy_that_waits_less_long_than_pings_are_apart(proxy: ProxyProcess, trusting: ssl.SSLContext) -> None:
+    """The proxy waits for 1 s, the server pings each 25 s: only who asks often is left alone."""
+    found = await asyncio.gather(*[wait_long(name, proxy["impatient"], trusting) for name in CLIENTS])
+    expected = dict.fromkeys(CLIENTS, "cut") | dict.fromkeys(POLLS, "504") | {"shortpolling": "answered"}
+    assert dict(zip(CLIENTS, found, strict=True)) == expected
+
+
+async def be_closed(name: str, port: int, tls: ssl.SSLContext) -> str:
+    """Be disconnected by the server."""
+    async with CLIENTS[name](port, tls=tls) as client:
+        await client.join()
+        await client.emit("server close")
+        if isinstance(client, WebSocketClient):
+            return str(await client.closed())
+        assert await client.hear() == "1"
+        if name in STREAMS:
+            with pytest.raises(EOFError):  # it ends, and without the packet that says that it goes on
+                await client.hear()
+        return "1"
+
+
+async def test_the_end_of_a_session_passes(proxy: ProxyProcess, trusting: ssl.SSLContext) -> None:
+    found = await asyncio.gather(*[be_closed(name, proxy["documented"], trusting) for name in CLIENTS])
+    assert dict(zip(CLIENTS, found, strict=True)) == dict.fromkeys(CLIENTS, "1") | {"websocket": "1000"}
