@@ -164,6 +164,8 @@ class PollingClient(Client):
         self.handshake = await self.polls.ask("GET", self.target(), headers=self.headers)
         assert self.handshake.status == 200, self.handshake
         assert self._unpacked(self.handshake)[0] == "0", self.handshake.text
+        if self.handshake.header("connection") == "close":
+            await self.fresh_polls()
         self.opened = json.loads(self._unpacked(self.handshake)[1:])
 
     async def stop(self) -> None:
@@ -193,6 +195,11 @@ class PollingClient(Client):
         await self.posts.close()
         self.posts = await Connection(self.port, tls=self.tls).__aenter__()
 
+    async def fresh_polls(self) -> None:
+        """A new connection for polls."""
+        await self.polls.close()
+        self.polls = await Connection(self.port, tls=self.tls).__aenter__()
+
     async def say(self, *frames: Frame) -> None:
         reply = await self.post(pack(list(frames)))
         assert (reply.status, reply.text) == (200, "ok"), reply
@@ -201,6 +208,8 @@ class PollingClient(Client):
         while not self._frames:
             reply = await self.poll()
             assert reply.status == 200, reply
+            if reply.header("connection") == "close":
+                await self.fresh_polls()
             self._frames.extend(unpack(self._unpacked(reply)))
         return self._frames.popleft()
 

@@ -29,10 +29,18 @@ def replaced(text: str, changes: Mapping[str, str]) -> str:
 
 
 def table() -> dict[str, dict[tuple[str, str], str]]:
-    """The table: a row for each matter, with a cell for each column."""
-    rows = {}
-    for matter, rest in re.findall(r"^\| ([^|]*[^| ]) \|(.*)\|$", PAGE.read_text(), re.MULTILINE):
-        cells = [cell.strip() for cell in rest.split("|")]
-        if len(cells) == len(COLUMNS):
-            rows[matter] = dict(zip(COLUMNS, cells, strict=True))
-    return rows
+    """What works: a row for each matter, with a cell for each column."""
+    rows = _rows("What works")
+    return {matter: dict(zip(COLUMNS, cells, strict=True)) for matter, cells in rows.items()}
+
+
+def unknown_proxies() -> dict[str, list[str]]:
+    """What proxies do that nobody can mend, and what comes of it."""
+    return _rows("Proxies that you don't know")
+
+
+def _rows(heading: str) -> dict[str, list[str]]:
+    """The table under a heading, by the first cells of its rows."""
+    section = PAGE.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([^|]*[^| ]) \|(.*)\|$", section, re.MULTILINE)
+    return {first: [cell.strip() for cell in rest.split("|")] for first, rest in rows[1:]}
