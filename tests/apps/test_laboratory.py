@@ -18,6 +18,7 @@ from madang.apps.laboratory import AssetsMissingError, create_app
 from madang.apps.laboratory import protocol as p
 from madang.apps.laboratory.app import page_policy
 from madang.apps.laboratory.lanes import Lanes, available
+from madang.apps.laboratory.measure import measurable
 from madang.apps.laboratory.wire import listen
 from madang.faces.uvicorn import serve_async
 
@@ -182,7 +183,7 @@ async def test_closing_what_is_closed_is_no_mistake(viewer: Viewer) -> None:
 # ---- lanes
 
 
-@pytest.mark.parametrize("name", ["polling", "websocket"])
+@pytest.mark.parametrize("name", measurable())
 @pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
 async def test_events_both_ways(viewer: Viewer, name: str, binary: bool) -> None:
     lane = await viewer.open(name, rate=50, size=120, direction="both", delayMs=20, binary=binary)
