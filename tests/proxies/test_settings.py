@@ -41,14 +41,14 @@ async def test_nginx_that_ignores_our_header_buffers_streams(real_nginx: ProxyPr
 
 async def test_haproxy_that_reads_requests_first(real_haproxy: ProxyProcess) -> None:
     """`option http-buffer-request` is about requests, and responses pass as before."""
-    found = await carries(HTTP, real_haproxy["waiting"], None)
+    found = await carries(HTTP, real_haproxy["waiting"], tries=4)
     assert set(found) == set(HTTP)
     assert set(found.values()) <= {"yes", "0.2 s late"}
 
 
 async def test_haproxy_that_closes_each_connection(real_haproxy: ProxyProcess) -> None:
     """`option httpclose`: slower, and nothing is lost."""
-    found = await carries(CLIENTS, real_haproxy["closing"], None)
+    found = await carries(CLIENTS, real_haproxy["closing"], tries=4)
     assert set(found) == set(CLIENTS)
     assert set(found.values()) <= {"yes", "0.2 s late"}
 

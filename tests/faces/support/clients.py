@@ -157,10 +157,14 @@ class PollingClient(Client):
 
     transport = "polling"
 
+    async def connection(self) -> Connection:
+        """A new connection to the server."""
+        return await Connection(self.port, tls=self.tls).__aenter__()
+
     async def start(self) -> None:
         self._frames: deque[Frame] = deque()
-        self.polls = await Connection(self.port, tls=self.tls).__aenter__()
-        self.posts = await Connection(self.port, tls=self.tls).__aenter__()
+        self.polls = await self.connection()
+        self.posts = await self.connection()
         self.handshake = await self.polls.ask("GET", self.target(), headers=self.headers)
         assert self.handshake.status == 200, self.handshake
         assert self._unpacked(self.handshake)[0] == "0", self.handshake.text
@@ -193,12 +197,12 @@ class PollingClient(Client):
     async def fresh_posts(self) -> None:
         """A new connection for posts."""
         await self.posts.close()
-        self.posts = await Connection(self.port, tls=self.tls).__aenter__()
+        self.posts = await self.connection()
 
     async def fresh_polls(self) -> None:
         """A new connection for polls."""
         await self.polls.close()
-        self.polls = await Connection(self.port, tls=self.tls).__aenter__()
+        self.polls = await self.connection()
 
     async def say(self, *frames: Frame) -> None:
         reply = await self.post(pack(list(frames)))
@@ -259,8 +263,8 @@ class StreamClient(PollingClient):
         self._frames = deque()
         self._rest = b""
         self.streams = 0
-        self.posts = await Connection(self.port, tls=self.tls).__aenter__()
-        self.polls = await Connection(self.port, tls=self.tls).__aenter__()
+        self.posts = await self.connection()
+        self.polls = await self.connection()
         await self._open_stream()
         hello = await self._frame()
         assert isinstance(hello, str)
@@ -302,7 +306,7 @@ class StreamClient(PollingClient):
             assert await self.chunk() == b"", "nothing comes behind the packet that ends a stream"
             if (self.handshake.header("transfer-encoding") or "").lower() != "chunked":
                 await self.polls.close()
-                self.polls = await Connection(self.port, tls=self.tls).__aenter__()
+                self.polls = await self.connection()
             await self._open_stream()
 
 

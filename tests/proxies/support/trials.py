@@ -22,7 +22,6 @@ POLL_SECONDS = 0.3
 #: A proxy that waits for more to send waits for 0.2 s. On a busy machine all is slow, but not the fastest of many.
 LATE_SECONDS = 0.15
 FEW = 4
-MANY = 20
 #: Nothing that is buffered comes within any time; what isn't may need so long on a busy machine.
 PATIENCE_SECONDS = 15
 LARGE = 1_000_000
@@ -30,13 +29,16 @@ LARGE = 1_000_000
 BIG = "-" * (LARGE - len('42["echo back",""]'))
 
 
-async def carries(names: Iterable[str], port: int, tls: ssl.SSLContext | None) -> dict[str, str]:
+async def carries(
+    names: Iterable[str], port: int, tls: ssl.SSLContext | None = None, *, tries: int = 20
+) -> dict[str, str]:
     """Everything that transports have to do: "yes", or what they don't.
 
     Args:
         names: the transports, all of which are tried at the same time.
         port: the proxy's.
         tls: how to trust the proxy, if it speaks TLS.
+        tries: how many events are given the chance to be fast.
     """
     found = {}
     clients: dict[str, Client] = {}
@@ -49,14 +51,14 @@ async def carries(names: Iterable[str], port: int, tls: ssl.SSLContext | None) -
             else:
                 await client.join()
                 clients[name] = client
-        late = await asyncio.gather(*[_is_late(client) for client in clients.values()])
+        late = await asyncio.gather(*[_is_late(client, tries) for client in clients.values()])
         await asyncio.gather(*[_bears(client) for client in clients.values()])
         for client, is_late in zip(clients, late, strict=True):
             found[client] = "0.2 s late" if is_late else "yes"
     return found
 
 
-async def _is_late(client: Client) -> bool:
+async def _is_late(client: Client, tries: int) -> bool:
     """Each event comes before the next one is sent; tells whether the connection itself makes all of them late."""
     number = 0
     while True:
@@ -66,7 +68,7 @@ async def _is_late(client: Client) -> bool:
         number += 1
         if number >= FEW and (client.transport not in STREAMS or time.monotonic() - began < LATE_SECONDS):
             return False
-        if number == MANY:
+        if number == tries:
             return True
 
 
