@@ -17,6 +17,7 @@ from madang import Client, ConnectError, cli
 from madang.apps.laboratory import AssetsMissingError, create_app
 from madang.apps.laboratory import protocol as p
 from madang.apps.laboratory.app import page_policy
+from madang.apps.laboratory.events import make_server
 from madang.apps.laboratory.lanes import Lanes, available
 from madang.apps.laboratory.measure import measurable
 from madang.apps.laboratory.wire import listen
@@ -423,6 +424,24 @@ async def test_lanes_end_with_their_viewer(visit: Visit) -> None:
     await until(lambda: lane_threads() == before + 1)
     async with Probe(kept) as probe:
         await until(lambda: probe.ticks)
+
+
+async def test_a_lane_that_ends_by_itself_is_told() -> None:
+    lanes = Lanes()
+    async with serve_async(make_server(lanes)) as port:
+        client = Client(f"http://127.0.0.1:{port}", transports=["websocket"])
+        await client.connect()
+        viewer = Viewer(client)
+        opened = await viewer.open("websocket", rate=50)
+        async with Probe(opened, reconnection=False) as probe:
+            await until(lambda: probe.ticks)
+            lanes.get(opened["lane"]).abandon()
+            await until(lambda: viewer.closed)
+        assert viewer.closed == [(opened["lane"], "the lane's server has ended")]
+        await until(lambda: len(lanes) == 0)
+        answer = await viewer.ask("set", opened["lane"], {"rate": 1})
+        assert answer["outcome"] == "refused"
+        await client.close()
 
 
 async def test_a_viewer_that_goes_while_a_lane_is_opened(visit: Visit) -> None:

@@ -137,7 +137,7 @@ class Bench:
         """End the server and its thread."""
         self.abandon()
         if self._thread.ident is not None:
-            await asyncio.wait_for(asyncio.wrap_future(self.ended), STOP_SECONDS)
+            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self.ended)), STOP_SECONDS)
             self._thread.join(STOP_SECONDS)
 
     def _in_thread(self, function: Callable[..., None], *args: Any) -> None:
@@ -334,7 +334,8 @@ class Lane:
         ended = self._bench.ended
         if not ended.done():
             return None
-        return f"the lane's server has ended: {ended.result()!r}"
+        error = ended.result()
+        return "the lane's server has ended" if error is None else f"the lane's server has failed: {error!r}"
 
     def _watch(self, travels: list[Travel]) -> None:
         self._seen += len(travels)
@@ -405,6 +406,14 @@ class Lanes:
 
     def __len__(self) -> int:
         return len(self._lanes) + self._busy
+
+    def get(self, lane: str) -> Lane:
+        """The lane with this id.
+
+        Raises:
+            KeyError: it isn't open.
+        """
+        return self._lanes[lane]
 
     async def open(self, name: str, settings: p.Settings) -> Lane:
         """Open a lane.
