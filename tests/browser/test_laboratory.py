@@ -60,9 +60,12 @@ def visit(chromium: Browser, bench: Bench) -> Iterator[Visit]:
             has_touch=touch,
         )
         contexts.append(context)
-        # The choice of transports as the page remembers it; frames of lanes have nothing to remember anything in.
+        # Settings as the page remembers them; frames of lanes have nothing to remember anything in.
         chosen = json.dumps(json.dumps(transports))
-        context.add_init_script(f"try {{ localStorage['madang-laboratory:transports'] ??= {chosen} }} catch {{}}")
+        context.add_init_script(f"""try {{
+            localStorage['madang-laboratory:transports'] ??= {chosen};
+            localStorage['madang-laboratory:rate'] ??= '5';
+        }} catch {{}}""")
         page = context.new_page()
         page.set_default_timeout(WITHIN_MS)
         # The official client leaves it to the window that a WebTransport ends.
@@ -127,14 +130,14 @@ def test_the_arithmetic() -> None:
 
 def test_all_transports_side_by_side(visit: Visit) -> None:
     page = visit()
-    expect(page.locator(".lane")).to_have_count(0)
+    expect(page.locator(".lane[data-lane]")).to_have_count(0)
+    expect(page.locator(".lane.absent")).to_contain_text(["FlashSocket"])  # it can't run, but is explained
     expect(page.get_by_role("button", name="Start")).to_be_disabled()
     page.get_by_role("button", name="All", exact=True).click()
     names = available(page)
     assert {"polling", "websocket", *STREAMS} <= set(names)
-    expect(page.locator(".lane")).to_have_count(len(names))
+    expect(page.locator(".lane[data-lane]")).to_have_count(len(names))
     page.get_by_label("Both", exact=True).check()
-    slide(page, "rate", 2)
     start(page)
     for name in names:
         expect(page.locator(f".lane[data-lane={name}]")).to_have_attribute("data-state", "running", timeout=WITHIN_MS)
@@ -142,8 +145,8 @@ def test_all_transports_side_by_side(visit: Visit) -> None:
         measured(page, name)
         for column in ("p50", "p99", "overheadPerEvent", "cpuPerEvent", "upPerSecond", "downPerSecond"):
             assert number(cell(page, name, column)) > 0, (name, column)
-        # Each event took the wire's 80 ms at least; clocks of one machine differ by less than that.
-        assert number(cell(page, name, "p50")) > 40
+        # Each event took the wire's 100 ms at least; clocks of one machine differ by less than that.
+        assert number(cell(page, name, "p50")) > 50
         assert cell(page, name, "lost") == "0"
     assert cell(page, "websocket", "requestsPerMinute") == "0"
     assert cell(page, "websocket", "emptyShare") == "\u2013"
@@ -185,7 +188,7 @@ def test_the_time_lines_show_what_travels(visit: Visit) -> None:
     measured(page, "websocket")
     lines = {name: page.locator(f".lane[data-lane={name}] .line canvas") for name in ("polling", "websocket")}
     assert set(lines["polling"].evaluate(COLOURS)) >= {"down", "up"}
-    assert set(lines["websocket"].evaluate(COLOURS)) == {"down", "up", "open"}
+    assert set(lines["websocket"].evaluate(COLOURS)) >= {"down", "up", "open"}
 
     # Pause with the keyboard, go from one thing to the one before, and learn what each is.
     lines["websocket"].focus()
@@ -229,7 +232,7 @@ def test_changes_apply_live_and_begin_a_new_measurement(visit: Visit) -> None:
     page.locator(".transports input[value=polling]").check()
     expect(page.locator(".lane[data-lane=polling]")).to_have_attribute("data-state", "running", timeout=WITHIN_MS)
     page.get_by_role("button", name="Remove WebSocket").click()
-    expect(page.locator(".lane")).to_have_count(1)
+    expect(page.locator(".lane[data-lane]")).to_have_count(1)
     expect(row).to_be_visible()
 
 
@@ -254,7 +257,7 @@ def test_the_table_is_sorted_and_saved(visit: Visit, tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(Path(table.path()).read_text("utf-8-sig"))))
     assert [row["transport"] for row in rows] == ["polling", "websocket"]
     for row in rows:
-        assert (row["rate_per_second"], row["size"], row["direction"], row["binary"]) == ("2", "100", "down", "true")
+        assert (row["rate_per_second"], row["size"], row["direction"], row["binary"]) == ("5", "100", "down", "true")
         assert 0 < float(row["latency_p50_ms"]) <= float(row["latency_p95_ms"]) <= float(row["latency_p99_ms"])
     assert float(rows[0]["requests_per_minute"]) > float(rows[1]["requests_per_minute"]) == 0
 
@@ -289,7 +292,7 @@ def test_both_languages(visit: Visit) -> None:
     measured(page, "sse")
     expect(page.locator("thead")).to_contain_text("요청/")
     for text in page.locator(WORDS).all_inner_texts():
-        assert not text or HANGUL.search(text) or re.fullmatch(r"p\d\d.?", text.strip()), text
+        assert not text or HANGUL.search(text) or re.fullmatch(r"p\d\d.?|CPU", text.strip()), text
     page.get_by_label("English").check()
     expect(page.locator("html")).to_have_attribute("lang", "en")
     expect(lane.locator("h3")).to_have_text("WebSocket")
@@ -306,7 +309,9 @@ def test_a_phone(visit: Visit) -> None:
     start(page)
     measured(page, "polling")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    expect(page.get_by_role("button", name="Stop")).to_be_in_viewport()
+    dock = page.locator(".dock").bounding_box()
+    assert dock is not None
+    assert dock["y"] + dock["height"] == pytest.approx(860, abs=1)  # at hand, wherever one has scrolled
     page.get_by_label("In brief").check()
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     line = page.locator(".lane[data-lane=polling] .line canvas")

@@ -43,8 +43,9 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_carries_page_types_and_licence(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "madang/py.typed" in names
-    assert "madang/apps/chat/static/index.html" in names
-    assert any(re.fullmatch(r"madang/apps/chat/static/.*\.js", name) for name in names)
+    for app in ("chat", "laboratory"):
+        assert f"madang/apps/{app}/static/index.html" in names
+        assert any(re.fullmatch(rf"madang/apps/{app}/static/.*\.js", name) for name in names)
     served = {"transports.js", "socket.io.js", "socket.io.esm.min.js", "LICENSES.txt"}
     assert {f"madang/browser/static/{name}" for name in served} <= set(names)
     assert any(name.endswith("LICENSE") for name in names)

@@ -92,6 +92,8 @@ const en = {
     lost: "Lost",
     events: "Events",
   } as Record<Column, string>,
+  /** Where there is little room; the hint says the rest. */
+  shortColumns: { overheadPerEvent: "Overhead", cpuPerEvent: "CPU" } as Partial<Record<Column, string>>,
   columnHints: {
     p50: "Half of the events were quicker than this",
     p95: "95 of 100 events were quicker than this",
@@ -237,6 +239,7 @@ const ko: Words = {
     lost: "유실",
     events: "이벤트",
   },
+  shortColumns: { overheadPerEvent: "오버헤드", cpuPerEvent: "CPU" },
   columnHints: {
     p50: "이벤트 절반이 이보다 빨리 도착했어요",
     p95: "이벤트 100개 중 95개가 이보다 빨리 도착했어요",

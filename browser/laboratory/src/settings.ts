@@ -37,9 +37,9 @@ export const density = kept<Density>("density", "full");
 export const windowMs = kept("window", 5_000);
 
 export const chosen = kept<string[]>("transports", ["shortpolling", "polling", "sse", "websocket"]);
-export const rate = kept("rate", 2);
+export const rate = kept("rate", 1);
 export const size = kept("size", 100);
-export const delayMs = kept("delay", 80);
+export const delayMs = kept("delay", 100);
 export const shortPollMs = kept("short-poll", 200);
 export const direction = kept<Direction>("direction", "down");
 export const binary = kept("binary", false);

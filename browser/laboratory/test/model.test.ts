@@ -15,7 +15,7 @@ function about(actual: number | null, expected: number, share = 0.011): void {
 
 function stats(atMs: number, more: Partial<LaneStats> = {}): LaneStats {
   const none = { requests: 0, emptyResponses: 0, bytesUp: 0, bytesDown: 0, headerBytesUp: 0, headerBytesDown: 0 };
-  return { atMs, ...none, messagesDown: 0, messagesUp: 0, cpuMs: 0, upLatencyMs: [], upLost: 0, transport: "polling", ...more };
+  return { atMs, ...none, messagesDown: 0, messagesUp: 0, cpuMs: 0, upLatencyMs: [], upLate: 0, upLost: 0, transport: "polling", ...more };
 }
 
 test("the clock goes by the quickest answer", () => {
@@ -126,10 +126,10 @@ test("figures come from what was reported since the settings settled", () => {
 test("events up are those that the server reports", () => {
   const measured = new Measurement({ ...SETTINGS, direction: "up" }, 0);
   const settled = settlingMs(50);
-  measured.report(stats(settled, { upLost: 2, upLatencyMs: [9_999] }));
-  measured.report(stats(settled + 1_000, { messagesUp: 3, upLost: 3, upLatencyMs: [80, 80, 1_500] }));
+  measured.report(stats(settled, { upLost: 2, upLate: 7, upLatencyMs: [9_999] }));
+  measured.report(stats(settled + 1_000, { messagesUp: 30, upLost: 3, upLate: 9, upLatencyMs: [80, 80, 1_500] }));
   const figures = measured.figures();
-  assert.deepEqual([figures.events, figures.late, figures.lost], [3, 1, 1]);
+  assert.deepEqual([figures.events, figures.late, figures.lost], [30, 2, 1]);
   about(figures.p50, 80);
   assert.deepEqual(
     measured.samples.map((sample) => sample.direction),

@@ -1,6 +1,6 @@
 /** What a lane has shown since the settings last changed: the numbers that people read, and the rows of the table. */
 
-import { Arrivals, lateAfterMs } from "./arrivals.ts";
+import { Arrivals } from "./arrivals.ts";
 import { Histogram } from "./histogram.ts";
 import type { LaneSettings, LaneStats } from "../protocol.ts";
 
@@ -47,7 +47,6 @@ export class Measurement {
   #base: LaneStats | null = null;
   #latest: LaneStats | null = null;
   #payload = 0; // bytes of payload of what the server counted
-  #lateUp = 0;
   #before = { late: 0, lost: 0 };
 
   constructor(settings: LaneSettings, nowMs: number) {
@@ -66,7 +65,6 @@ export class Measurement {
     this.#base = null;
     this.#latest = null;
     this.#payload = 0;
-    this.#lateUp = 0;
     this.#before = { late: this.#arrivals.late, lost: this.#arrivals.lost };
     this.down.clear();
     this.up.clear();
@@ -96,10 +94,8 @@ export class Measurement {
     const events = stats.messagesDown - before.messagesDown + stats.messagesUp - before.messagesUp;
     this.#payload += events * this.#settings.size;
     this.#latest = stats;
-    const late = lateAfterMs(this.#settings.delayMs);
     for (const ms of stats.upLatencyMs) {
       this.up.add(ms);
-      if (ms > late) this.#lateUp += 1;
       this.#keep({ atMs: stats.atMs, direction: "up", latencyMs: ms });
     }
   }
@@ -110,11 +106,12 @@ export class Measurement {
     const all = new Histogram();
     all.addAll(this.down);
     all.addAll(this.up);
-    const late = this.#arrivals.late - this.#before.late + this.#lateUp;
-    const lostUp = base && latest ? latest.upLost - base.upLost : 0;
-    const lost = this.#arrivals.lost - this.#before.lost + lostUp;
+    // What came up was counted by the server; of very many it tells only some latencies.
+    const up = base && latest ? latest.messagesUp - base.messagesUp : 0;
+    const late = this.#arrivals.late - this.#before.late + (base && latest ? latest.upLate - base.upLate : 0);
+    const lost = this.#arrivals.lost - this.#before.lost + (base && latest ? latest.upLost - base.upLost : 0);
     const common = {
-      events: all.count,
+      events: this.down.count + up,
       p50: all.quantile(0.5),
       p95: all.quantile(0.95),
       p99: all.quantile(0.99),

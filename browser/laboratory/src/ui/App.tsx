@@ -1,5 +1,5 @@
 import { useEffect } from "preact/hooks";
-import { hello, lanes, link, pulse, running } from "../bench.ts";
+import { hello, lanes, link, offers, pulse, running } from "../bench.ts";
 import * as format from "../format.ts";
 import { t } from "../i18n.ts";
 import { density, language, theme, windowMs } from "../settings.ts";
@@ -7,7 +7,7 @@ import { clock } from "../time.ts";
 import { goLive, heldAt, hold, redraw } from "../view.ts";
 import { Bench } from "./Bench.tsx";
 import { Choice, Icon, Logo } from "./bits.tsx";
-import { LaneCard } from "./LaneCard.tsx";
+import { Absent, LaneCard } from "./LaneCard.tsx";
 import { Legend } from "./Legend.tsx";
 import { Table } from "./Table.tsx";
 
@@ -97,6 +97,11 @@ export function App() {
               lanes.value.map((lane) => <LaneCard key={lane.name} lane={lane} />)
             )}
           </section>
+          {density.value === "full" && hello.value && (
+            <section class="lanes" aria-label={t().notHere}>
+              {offers.value.map(({ name, available }) => !available && <Absent key={name} name={name} />)}
+            </section>
+          )}
           <Table />
           <footer class="foot quiet">
             <span>{t().pauseHint}</span>

@@ -1,7 +1,7 @@
 /** One transport: its time line, its figures, and what there is to know about it. */
 
 import { useSignal } from "@preact/signals";
-import { explanation } from "../explanations.ts";
+import { explanation, type Explanation } from "../explanations.ts";
 import * as format from "../format.ts";
 import { t } from "../i18n.ts";
 import type { Lane } from "../lane.ts";
@@ -92,33 +92,55 @@ export function LaneCard({ lane }: { lane: Lane }) {
         <dl>
           {(brief ? BRIEF : FULL).map((column) => (
             <div key={column} data-figure={column} title={t().columnHints[column]}>
-              <dt>{t().columns[column]}</dt>
+              <dt>{(brief && t().shortColumns[column]) || t().columns[column]}</dt>
               <dd>{show(column, figures)}</dd>
             </div>
           ))}
         </dl>
       </div>
       {lane.problem.value && <p class="problem">{lane.problem.value}</p>}
-      {open && (
-        <div class="words">
-          <section class="words-how">
-            <h4>{t().how}</h4>
-            <p>{words.how}</p>
-          </section>
-          <section>
-            <h4>{t().costs}</h4>
-            <p>{words.costs}</p>
-          </section>
-          <section>
-            <h4>{t().choose}</h4>
-            <p>{words.choose}</p>
-          </section>
-          <section>
-            <h4>{t().proxies}</h4>
-            <p>{words.proxies}</p>
-          </section>
-        </div>
-      )}
+      {open && <Words about={words} />}
     </article>
+  );
+}
+
+/** A transport that can't run here: what it is, all the same. */
+export function Absent({ name }: { name: string }) {
+  const about = explanation(name);
+  return (
+    <article class="lane absent" aria-label={about.name}>
+      <header class="lane-head">
+        <Sketch name={name} />
+        <div class="lane-title">
+          <h3>{about.name}</h3>
+          <p>{about.tagline}</p>
+        </div>
+        <span class="state">{t().notHere}</span>
+      </header>
+      <Words about={about} />
+    </article>
+  );
+}
+
+function Words({ about }: { about: Explanation }) {
+  return (
+    <div class="words">
+      <section class="words-how">
+        <h4>{t().how}</h4>
+        <p>{about.how}</p>
+      </section>
+      <section>
+        <h4>{t().costs}</h4>
+        <p>{about.costs}</p>
+      </section>
+      <section>
+        <h4>{t().choose}</h4>
+        <p>{about.choose}</p>
+      </section>
+      <section>
+        <h4>{t().proxies}</h4>
+        <p>{about.proxies}</p>
+      </section>
+    </div>
   );
 }

@@ -9,6 +9,7 @@ import { t } from "../i18n.ts";
 import type { Lane } from "../lane.ts";
 import type { Item } from "../model/trace.ts";
 import { cursor, edges, focus, goLive, heldAt, hold, onDraw, redraw, scroll, timeOrigin } from "../view.ts";
+import { Sketch } from "./bits.tsx";
 import { placeOf } from "./canvas.ts";
 import { palette } from "./palette.ts";
 
@@ -144,7 +145,12 @@ export function Line({ lane, axis }: { lane: Lane; axis: boolean }) {
         }}
         onKeyDown={step}
       />
-      {lane.state.value === "idle" && <p class="line-empty">{t().notStarted}</p>}
+      {lane.state.value === "idle" && (
+        <p class="line-empty">
+          <Sketch name={lane.name} />
+          {t().notStarted}
+        </p>
+      )}
       <Tip lane={lane} view={view} />
     </div>
   );
