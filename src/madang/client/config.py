@@ -17,7 +17,7 @@ from madang.errors import ConfigError
 __all__ = ["Address", "ClientConfig", "check_proxy"]
 
 #: The links that a client can open; and of the other transports, it speaks all that are not for pages alone.
-_LINKS: Final = ("websocket",)
+_LINKS: Final = ("websocket", "webtransport")
 #: Fields of the query that are the protocol's own; "j" means JSONP.
 _RESERVED: Final = ("EIO", "transport", "sid", "t", "j")
 _SECURE: Final = {"http": False, "ws": False, "https": True, "wss": True}
@@ -121,6 +121,8 @@ class ClientConfig:
             None: none; or the URL of one, as "http://user:password@proxy:3128".
         ssl: how to check the server's certificate: an `ssl.SSLContext`, or the path of a file or folder of
             certificates to trust. None: as the system does.
+        certificate_hashes: by WebTransport, certificates to trust without an authority: their SHA-256 hashes, of 32
+            bytes each.
         certificate: a client certificate to show: the path of a file with certificate and key, or the paths of both.
 
     Reconnection:
@@ -178,6 +180,7 @@ class ClientConfig:
     generation: str = Config().generations[0]
     proxy: str | None = "environment"
     ssl: ssl.SSLContext | str | os.PathLike[str] | None = None
+    certificate_hashes: Sequence[bytes] = ()
     certificate: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None
 
     reconnection: bool = True
@@ -251,6 +254,10 @@ class ClientConfig:
             raise ConfigError(f"ssl must be an ssl.SSLContext or the path of certificates to trust, not {trust!r}")
         if isinstance(trust, ssl.SSLContext) and self.certificate is not None:
             raise ConfigError("load the client certificate into the SSLContext that you give as ssl")
+        hashes: Any = self.certificate_hashes
+        if isinstance(hashes, bytes | str) or not all(isinstance(one, bytes) and len(one) == 32 for one in hashes):
+            raise ConfigError(f"certificate_hashes must be a list of hashes of 32 bytes, not {hashes!r:.80}")
+        object.__setattr__(self, "certificate_hashes", tuple(hashes))
         shown: Any = self.certificate
         if isinstance(shown, Sequence) and not isinstance(shown, str):
             if len(shown) != 2 or not all(isinstance(one, str | os.PathLike) for one in shown):

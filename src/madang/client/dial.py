@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from madang.errors import ConnectError
 from madang.transports import Duplex
 
 __all__ = ["Dialer", "Incoming", "Reply", "words_of"]
@@ -95,6 +96,18 @@ class Dialer(ABC):
         Raises:
             ConnectError: the server can't be reached, or opens none.
         """
+
+    async def knock(self, path: str, headers: Mapping[str, str]) -> Duplex:
+        """Open a session of WebTransport, on which it is still to be said who comes. Otherwise as `open`.
+
+        Args:
+            path: the path, which has no query.
+            headers: what to add to the headers.
+
+        Raises:
+            ConnectError: the server can't be reached, or opens none; or there is no such way.
+        """
+        raise ConnectError("there is no WebTransport here")
 
     @abstractmethod
     async def close(self) -> None:

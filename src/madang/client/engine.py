@@ -1,9 +1,9 @@
 """One connection of a client: an Engine.IO session, over HTTP, over a link, or from the one to the other.
 
 Over HTTP what is to be said goes by POST, one at a time, with all that waits; what the server says is brought by a
-`Source`, see `receiving`. The upgrade opens a WebSocket beside that and sends a probe through it. Only when the probe
+`Source`, see `receiving`. The upgrade opens a link beside that and sends a probe through it. Only when the probe
 is answered does HTTP end: nothing more is posted, the waiting GET comes back (the server lets go of it), then one
-packet moves the session over. So a WebSocket that can't be opened, or loses the probe, costs nothing.
+packet moves the session over. So a link that can't be opened, or loses the probe, costs nothing.
 """
 
 from __future__ import annotations
@@ -161,18 +161,30 @@ class Connection:
         self._check_open()
         self._puller = self._start(self._pull(source))
         links = [name for name, one in self._transports.items() if isinstance(one, LinkTransport)]
-        better = next((name for name in links if name in hello.upgrades), None)
-        if better is not None and config.upgrade:
+        better = [name for name in links if name in hello.upgrades]
+        if better and config.upgrade:
             self._start(self._upgrade(better))
 
     async def _open_link(self, name: str) -> None:
-        link = await self._dialer.open(self.target(name), self._config.headers)
+        link = await self._dial(name)
         self._greeting = self._loop.create_future()
         self._greeted_by = name
         self._link = link
         link.bind(self)
+        if self._knocks(name):
+            link.write(Encoded((self._wire.knock(),)))
         await self._greeting
         self._check_open()
+
+    def _knocks(self, name: str) -> bool:
+        """Whether a link is opened without saying who comes, which is said in its first frame."""
+        transport = self._transports[name]
+        return isinstance(transport, LinkTransport) and transport.knocks
+
+    async def _dial(self, name: str) -> Duplex:
+        if self._knocks(name):
+            return await self._dialer.knock(self._config.path, self._config.headers)
+        return await self._dialer.open(self.target(name), self._config.headers)
 
     def _check_open(self) -> None:
         if self._state != _OPEN:
@@ -333,16 +345,28 @@ class Connection:
 
     # The upgrade
 
-    async def _upgrade(self, name: str) -> None:
+    async def _upgrade(self, names: Sequence[str]) -> None:
+        """Try the links, one after the other, until one works."""
+        config = self._config
+        for number, name in enumerate(sorted(names, key=self._knocks, reverse=True), 1):  # the newest first
+            # Networks let UDP vanish without a word.
+            last = number == len(names)
+            await self._try_link(name, config.upgrade_timeout_seconds if last else config.transport_timeout_seconds)
+            if self._link is not None or self._state != _OPEN:
+                return
+
+    async def _try_link(self, name: str, seconds: float) -> None:
         link: Duplex | None = None
         source, self.probing = self._source, True
         assert source is not None  # we come from HTTP  # noqa: S101
         try:
             try:
-                async with asyncio.timeout(self._config.upgrade_timeout_seconds):
-                    link = await self._dialer.open(self.target(name), self._config.headers)
+                async with asyncio.timeout(seconds):
+                    link = await self._dial(name)
                     probe = Probe(self._loop, self._wire, self._parser)
                     link.bind(probe)
+                    if self._knocks(name) and self.hello is not None:
+                        link.write(Encoded((self._wire.knock(self.hello.sid),)))
                     link.write(Encoded(self._wire.encode(Packet(PING, "probe"), self._parser)))
                     await probe.answer
                     if self._state != _OPEN:

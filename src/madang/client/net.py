@@ -25,6 +25,7 @@ from madang.client.dial import Dialer, Incoming, Reply, words_of
 from madang.client.link import Head, Pipe, WebSocketLink
 from madang.errors import ConfigError, ConnectError, RemoteProtocolError
 from madang.rfc import ws
+from madang.transports import Duplex
 
 if TYPE_CHECKING:
     import httpx
@@ -236,7 +237,16 @@ class NetDialer(Dialer):
             raise
         return pipe
 
-    # What both share
+    # WebTransport
+
+    async def knock(self, path: str, headers: Mapping[str, str]) -> Duplex:  # noqa: D102
+        from madang.client.webtransport import connect
+
+        config = self._config
+        sent = {name: value for name, value in self._headers(path, headers).items() if name.lower() != "host"}
+        return await connect(self._address, path, sent, config.ssl, config.certificate_hashes, config.max_payload_bytes)
+
+    # What all share
 
     def _tls(self) -> ssl.SSLContext:
         config = self._config

@@ -94,6 +94,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("transports", 5, "must be a list of names"),
     ("transports", ["pigeon"], "there is no 'pigeon' among the transports"),
     ("transports", [5], "must be a list of names"),
+    ("certificate_hashes", [b"short"], "certificate_hashes must be a list of hashes of 32 bytes"),
+    ("certificate_hashes", bytes(32), "certificate_hashes must be a list of hashes of 32 bytes"),
     ("transports", ["polling", "polling"], "names one twice"),
     ("parser", "xml", "there is no 'xml' among the parsers"),
     ("parser", 5, "parser must be"),

@@ -566,7 +566,7 @@ class AsyncServer:
         return client.environ if client is not None else None
 
     def transport(self, sid: str, namespace: str | None = None) -> str:
-        """The name of the transport that carries a client now: "polling" or "websocket".
+        """The name of the transport that carries a client now, as "polling" or "websocket".
 
         Raises:
             KeyError: the client isn't there.
