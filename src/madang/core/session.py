@@ -457,10 +457,10 @@ class Session(Timed):
                 stream.write(encoded)
             self._forget()
             stream.close()
-        elif self._probe is not None and self._probe.answered:
-            stream.suspend()
         else:
             self.attach(stream)
+            if self._probe is not None and self._probe.answered:
+                self.end_stream(stream)  # with what has waited: the client may have lost the answer to its probe
 
     def begin_stream(self, transport: StreamTransport, request: Request, exchange: Exchange, hello: Frame) -> None:
         """Send the first packet of a session as the first of a stream."""
