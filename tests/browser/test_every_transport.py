@@ -24,7 +24,12 @@ TRANSPORTS = {
     "websocket": "WebSocket",
 }
 ALL = pytest.mark.parametrize("name", TRANSPORTS)
-CALM = {"transports": "all", "max_payload_bytes": 4_000_000}
+CALM = {
+    "transports": "all",
+    "max_payload_bytes": 4_000_000,
+    "ping_interval_seconds": 25,
+    "ping_timeout_seconds": 20,
+}
 HASTY = {**CALM, "ping_interval_seconds": 0.4, "ping_timeout_seconds": 0.6}
 
 HELPERS = """

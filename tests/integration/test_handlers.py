@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from faces.support.clients import CLIENTS, PollingClient, WebSocketClient, unpack
+from faces.support.clients import DEFAULTS, PollingClient, WebSocketClient, unpack
 from faces.support.http import request
 from faces.support.inside import SERVING
 from integration.conftest import bystander
@@ -198,7 +198,7 @@ async def test_order_over_an_upgrade_under_load(house: House) -> None:
 async def test_order_of_a_burst_to_many(house: House) -> None:
     async with house() as house, contextlib.AsyncExitStack() as stack:
         clients: list[Any] = []
-        for kind in [*CLIENTS.values()] * 4:
+        for kind in [*DEFAULTS.values()] * 4:
             clients.append(await stack.enter_async_context(kind(house.port)))
             await clients[-1].join()
         for number in range(1000):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from faces.support.clients import CLIENTS, PollingClient, RawWebSocket, WebSocketClient, dial, pack
+from faces.support.clients import DEFAULTS, PollingClient, RawWebSocket, WebSocketClient, dial, pack
 from faces.support.http import Connection, request
 from integration.conftest import bystander
 
@@ -22,7 +22,7 @@ FULL = {"code": 4, "message": "Server is full"}
 # ---- what one packet may be ----
 
 
-@pytest.mark.parametrize("kind", CLIENTS)
+@pytest.mark.parametrize("kind", DEFAULTS)
 @pytest.mark.parametrize(
     ("setting", "limit", "fine", "too_much"),
     [
@@ -33,7 +33,7 @@ FULL = {"code": 4, "message": "Server is full"}
     ],
 )
 async def test_packets(fast_house: House, kind: str, setting: str, limit: int, fine: str, too_much: str) -> None:
-    async with fast_house(**{setting: limit}) as house, bystander(house), CLIENTS[kind](house.port) as client:
+    async with fast_house(**{setting: limit}) as house, bystander(house), DEFAULTS[kind](house.port) as client:
         await client.join()
         await client.say(fine)
         assert await client.call("echo", "fine") == "fine"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from faces.support.clients import CLIENTS, PollingClient, RawWebSocket, WebSocketClient, dial
+from faces.support.clients import DEFAULTS, PollingClient, RawWebSocket, WebSocketClient, dial
 from faces.support.http import Connection, request
 from madang import ConfigError, Cookie, Server
 
@@ -36,10 +36,10 @@ async def test_pages_of_other_origins_may_not_by_default(house: House, origin: s
         assert not house.io.engine.sessions
 
 
-@pytest.mark.parametrize("kind", CLIENTS)
+@pytest.mark.parametrize("kind", DEFAULTS)
 @pytest.mark.parametrize("origins", [[PAGE], [PAGE.upper() + "/"], ["https://a.example", PAGE], "*"])
 async def test_pages_that_are_listed_may(house: House, kind: str, origins: Any) -> None:
-    async with house(origins=origins) as house, CLIENTS[kind](house.port, headers={"Origin": PAGE}) as client:
+    async with house(origins=origins) as house, DEFAULTS[kind](house.port, headers={"Origin": PAGE}) as client:
         await client.join()
         assert await client.call("echo", "hello") == "hello"
         if isinstance(client, PollingClient):
@@ -47,7 +47,7 @@ async def test_pages_that_are_listed_may(house: House, kind: str, origins: Any) 
             assert client.handshake.header("access-control-allow-origin") == allowed
 
 
-@pytest.mark.parametrize("kind", CLIENTS)
+@pytest.mark.parametrize("kind", DEFAULTS)
 async def test_pages_of_our_own_and_no_pages_may(house: House, kind: str) -> None:
     async with house() as house:
         for headers in (
@@ -55,7 +55,7 @@ async def test_pages_of_our_own_and_no_pages_may(house: House, kind: str) -> Non
             {"Origin": f"http://127.0.0.1:{house.port}"},
             {"Origin": f"https://127.0.0.1:{house.port}"},
         ):
-            async with CLIENTS[kind](house.port, headers=headers) as client:
+            async with DEFAULTS[kind](house.port, headers=headers) as client:
                 await client.join()
 
 
@@ -97,7 +97,7 @@ async def test_allow_request(house: House) -> None:
         assert house.logged("allow_request said no")
         assert seen == ["polling", "websocket"]
         seen.clear()
-        for kind in CLIENTS.values():
+        for kind in DEFAULTS.values():
             async with kind(house.port, headers={"X-Key": "sesame"}) as client:
                 await client.join()
                 assert await client.call("echo", 1) == 1

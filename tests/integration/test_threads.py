@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from faces.support.clients import CLIENTS, PollingClient, WebSocketClient
+from faces.support.clients import DEFAULTS, PollingClient, WebSocketClient
 from integration.conftest import bystander
 from madang import ConnectionRefused, Server, Socket, ThreadsafeSocket
 from madang.faces.uvicorn import serve_async
@@ -241,9 +241,9 @@ async def test_another_process_is_a_client(house: House) -> None:
 # ---- handlers in threads ----
 
 
-@pytest.mark.parametrize("kind", CLIENTS)
+@pytest.mark.parametrize("kind", DEFAULTS)
 async def test_handlers_that_block(house: House, kind: str) -> None:
-    async with house() as house, CLIENTS[kind](house.port) as client, bystander(house):
+    async with house() as house, DEFAULTS[kind](house.port) as client, bystander(house):
 
         @house.io.on("slow", thread=True)
         def slow(socket: ThreadsafeSocket, number: int) -> int:

@@ -6,7 +6,7 @@
  */
 
 import { Emitter } from "./emitter.ts";
-import { batch, decodePayload, encode, utf8Size, type BinaryType, type Incoming, type Outgoing } from "./packets.ts";
+import { batch, decodePayload, encode, type BinaryType, type Incoming, type Outgoing } from "./packets.ts";
 
 const OPEN_TIMEOUT_MS = 8_000;
 /** How long our good-bye may take. */
@@ -252,11 +252,6 @@ export abstract class Base extends Emitter {
     return `${secure ? "https" : "http"}://${host}${portPart}${path}?${pairs.join("&")}`;
   }
 
-  /** How many bytes of a POST's body a text takes; the body of an empty text included. */
-  protected size(text: string): number {
-    return utf8Size(text);
-  }
-
   /** Send one payload; resolves when the server has taken it. */
   protected async post(body: string): Promise<void> {
     const headers = { "Content-Type": "text/plain;charset=UTF-8" };
@@ -305,7 +300,7 @@ export abstract class Base extends Emitter {
     try {
       const packets = await Promise.all(encoding);
       const limit = this.hello.maxPayload ?? Number.POSITIVE_INFINITY;
-      for (const body of batch(packets, limit, (text) => this.size(text))) await this.post(body);
+      for (const body of batch(packets, limit)) await this.post(body);
     } catch (error) {
       this.fail("post", error);
     } finally {

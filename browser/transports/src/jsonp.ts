@@ -61,10 +61,6 @@ export class JSONP extends Base {
     for (const abort of [...this.#frames.values()]) abort();
   }
 
-  protected override size(text: string): number {
-    return new URLSearchParams([["d", escaped(text)]]).toString().length;
-  }
-
   protected override post(body: string): Promise<void> {
     return new Promise((resolve, reject) => {
       const frame = hiddenFrame("Socket.IO");

@@ -66,27 +66,24 @@ export function binary(bytes: Uint8Array<ArrayBuffer>, binaryType: BinaryType): 
   return { type: "message", data: binaryType === "nodebuffer" && Buffer ? Buffer.from(exact) : exact };
 }
 
-/** Join packets to as few payloads as may be, none over `limit` bytes of body as `size` measures them.
+/** Join packets to as few payloads as may be, none over `limit` bytes.
  *
  * Throws a RangeError where one packet alone is larger.
  */
-export function batch(packets: readonly string[], limit: number, size: (text: string) => number): string[] {
+export function batch(packets: readonly string[], limit: number): string[] {
   const payloads: string[] = [];
-  const between = size(SEPARATOR);
-  const start = size("");
   let held: string[] = [];
-  let total = start;
+  let total = 0;
   for (const packet of packets) {
-    const bytes = size(packet) - start;
-    if (start + bytes > limit) {
-      throw new RangeError(`a packet of ${start + bytes} bytes, and the server takes ${limit} (max_payload_bytes)`);
+    const bytes = utf8Size(packet);
+    if (bytes > limit) {
+      throw new RangeError(`a packet of ${bytes} bytes, and the server takes ${limit} (max_payload_bytes)`);
     }
-    if (held.length && total + between - start + bytes > limit) {
+    if (held.length && total + 1 + bytes > limit) {
       payloads.push(held.join(SEPARATOR));
       held = [];
-      total = start;
     }
-    total += bytes + (held.length ? between - start : 0);
+    total = held.length ? total + 1 + bytes : bytes;
     held.push(packet);
   }
   if (held.length) payloads.push(held.join(SEPARATOR));
