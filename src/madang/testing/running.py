@@ -52,6 +52,7 @@ class Running:
             "parser": config.parser,
             "transports": ["websocket"],
             "ack_timeout_seconds": _ACK_TIMEOUT_SECONDS,
+            "short_poll_interval_seconds": config.min_short_poll_seconds,
             **settings,
         }
         most = settings.get("max_payload_bytes", 100_000_000)
