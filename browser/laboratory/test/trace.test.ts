@@ -105,7 +105,8 @@ test("a socket is open from the change of protocols on, both ways", () => {
 
 test("datagrams make a socket too", () => {
   const line = new Timeline();
-  assert.equal(add(line, "datagram", "up", 0, "handshake"), "up");
+  assert.equal(add(line, "datagram", "up", 0, "handshake"), "control");
+  assert.equal(add(line, "datagram", "up", 3, "data"), "up");
   assert.equal(add(line, "datagram", "down", 5, "small empty"), "control");
   assert.deepEqual(
     line.spans.map((span) => span.what),

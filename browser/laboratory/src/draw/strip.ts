@@ -8,10 +8,12 @@ export const STRIP_TO_MS = 10_000;
 const MARKS: readonly (readonly [number, string])[] = [
   [1, "1 ms"],
   [10, "10"],
-  [100, "100"],
+  [100, "100 ms"],
   [1_000, "1 s"],
   [10_000, "10 s"],
 ];
+/** Narrower strips have fewer words below. */
+const ROOMY = 190;
 
 export function stripX(ms: number, width: number): number {
   const share = Math.log(ms / STRIP_FROM_MS) / Math.log(STRIP_TO_MS / STRIP_FROM_MS);
@@ -43,6 +45,7 @@ export function drawStrip(
     const place = Math.round(stripX(ms, width));
     ctx.fillStyle = palette.line;
     ctx.fillRect(place, 0, 1, bottom);
+    if (width < ROOMY && (ms === 10 || ms === 1_000)) continue;
     ctx.fillStyle = palette.quiet;
     ctx.textAlign = ms === 10_000 ? "right" : "center";
     ctx.fillText(text, ms === 10_000 ? width : Math.max(12, place), height - 3);

@@ -165,7 +165,7 @@ export class Timeline {
           state.channel = this.#begin("socket", item, item.sent, item.arrived);
         }
         if (beat) return "beat";
-        return empty ? "control" : item.up ? "up" : "down";
+        return empty || label === "handshake" ? "control" : item.up ? "up" : "down";
       }
     }
   }
