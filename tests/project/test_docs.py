@@ -184,6 +184,8 @@ async def test_the_readme_example_lets_a_client_in(path: Path, tmp_path: Path, m
     await handshakes(names["app"])
     async with client_of(names["app"]) as client:
         assert (await client.get("/")).text == page
+        [script] = re.findall(r'<script src="(.+)"', page)
+        assert (await client.get(script)).status_code == 200
 
 
 @pytest.mark.parametrize("path", READMES, ids=title)
