@@ -8,7 +8,7 @@ import pytest
 from faces.support.clients import CLIENTS
 from proxies.support.documented import COLUMNS, IDS, table
 from proxies.support.real import ProxyProcess
-from proxies.support.trials import MATTERS, carries, vanishes
+from proxies.support.trials import MATTERS, carries, flashsocket, vanishes
 from support.server import ServerProcess
 
 pytestmark = pytest.mark.proxies
@@ -43,6 +43,10 @@ async def test_what_else_there_is(proxy: ProxyProcess, column: tuple[str, str], 
     found = await asyncio.gather(*[trial(proxy[column[1]], tls) for trial in MATTERS.values()])
     documented = table()
     assert dict(zip(MATTERS, found, strict=True)) == {matter: documented[matter][column] for matter in MATTERS}
+
+
+async def test_what_passes_no_proxy_is_there_without_one(calm: ServerProcess) -> None:
+    assert await flashsocket(calm.port) == "yes"
 
 
 async def test_who_vanishes(

@@ -11,6 +11,7 @@ from typing import Any, Self
 from websockets.exceptions import InvalidStatus
 
 from faces.support.clients import CLIENTS, STREAMS, Client, PollingClient, WebSocketClient
+from faces.support.flash import FlashClient
 from faces.support.http import Connection, request
 
 ELSEWHERE = "127.0.0.2"
@@ -107,6 +108,19 @@ async def webtransport(port: int, tls: ssl.SSLContext | None) -> str:
     return "no"
 
 
+async def flashsocket(port: int, tls: ssl.SSLContext | None = None) -> str:
+    """Its draft of WebSocket has eight bytes behind the head that proxies of HTTP don't know of."""
+    client = FlashClient(port, tls=tls)
+    try:
+        async with asyncio.timeout(UNNOTICED_SECONDS):
+            await client.start()
+    except (TimeoutError, EOFError, AssertionError):  # no answer, none that is whole, or another one
+        return "no"
+    finally:
+        await client.stop()
+    return "yes"
+
+
 async def same_origin(port: int, tls: ssl.SSLContext | None) -> str:
     """A browser's request from a page that came through the same proxy."""
     origin = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
@@ -148,6 +162,7 @@ async def takes(port: int, tls: ssl.SSLContext | None) -> str:
 #: What the table says beside the transports.
 MATTERS: dict[str, Callable[[int, ssl.SSLContext | None], Awaitable[str]]] = {
     "`webtransport`": webtransport,
+    "`flashsocket`": flashsocket,
     "the upgrade from polling to WebSocket": upgrades,
     'pages of the proxy\'s own address, with `origins="same"`': same_origin,
     "the client's address, and whether it used TLS": told_who,
