@@ -109,11 +109,13 @@ async def webtransport(port: int, tls: ssl.SSLContext | None) -> str:
 
 
 async def flashsocket(port: int, tls: ssl.SSLContext | None = None) -> str:
-    """Its draft of WebSocket has eight bytes behind the head that proxies of HTTP don't know of."""
+    """Its draft of WebSocket has eight bytes behind the head, of which proxies of HTTP don't know."""
     client = FlashClient(port, tls=tls)
     try:
         async with asyncio.timeout(UNNOTICED_SECONDS):
             await client.start()
+        await client.join()
+        assert await client.call("echo", "마당") == "마당"
     except (TimeoutError, EOFError, AssertionError):  # no answer, none that is whole, or another one
         return "no"
     finally:
