@@ -110,7 +110,7 @@ class ClientConfig:
         query: what to add to the query of each request.
         headers: what to add to the headers of each request.
         transports: the transports to use; the first one connects. "polling", "shortpolling", "sse", "multipart",
-            "websocket".
+            "websocket", "webtransport".
         upgrade: whether to move to a better transport once connected.
         remember_upgrade: whether to connect by the better transport from the start after an upgrade has worked once.
         try_all_transports: whether to try the next transport when the first one can't connect. What has worked is
