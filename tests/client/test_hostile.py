@@ -16,7 +16,12 @@ from madang import BlockingClient, Client, ConnectError, Disconnected, Reason
 from madang.client.dial import Reply
 from madang.rfc import ws
 
-FAST = {"connect_timeout_seconds": 0.3, "close_timeout_seconds": 0.3, "reconnection": False}
+FAST = {
+    "connect_timeout_seconds": 0.3,
+    "upgrade_timeout_seconds": 0.3,
+    "close_timeout_seconds": 0.3,
+    "reconnection": False,
+}
 
 
 def opened(**changes: Any) -> str:
@@ -258,7 +263,7 @@ UPGRADE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection
         (UPGRADE + b"ACCEPT\r\nSec-WebSocket-Protocol: x\r\n\r\n", "not offered"),
         (UPGRADE + b"ACCEPT\r\n\r\n" + b"\x81\x85abcdhello", "frame of a server is masked"),
         (UPGRADE + b"ACCEPT\r\n\r\n" + b"\x81\x7f\x00\x00\x00\xff\x00\x00\x00\x00", "max_payload_bytes is 1000"),
-        (UPGRADE + b"ACCEPT\r\n\r\n" + b"\x88\x02\x03\xe8", "closed the WebSocket before it had said hello"),
+        (UPGRADE + b"ACCEPT\r\n\r\n" + b"\x88\x02\x03\xe8", "closed the link before it had said hello"),
         (UPGRADE + b"ACCEPT\r\n\r\n" + b"\x81\x02\xff\xff", "not UTF-8"),
         (UPGRADE + b"ACCEPT\r\n\r\n", "no connection within"),
     ],
