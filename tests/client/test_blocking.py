@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from client.conftest import QUICK, WAYS
+from client.conftest import OFFICIAL, QUICK, WAYS
 from madang import (
     AckTimeout,
     BlockingClient,
@@ -41,6 +41,7 @@ def wait_until(condition: Any, seconds: float = 5) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.parametrize("way", OFFICIAL)
 def test_talking(server: ServerProcess, way: str) -> None:
     with client_of(server, way) as client:
         assert client.connected
