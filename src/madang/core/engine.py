@@ -288,6 +288,7 @@ class Engine:
             reader = transport.reader(request)
             if reader is not None:
                 self._check_page(request, reader)
+            transport.check(request)
         sid = query.get("sid")
         if sid is None:
             return None
@@ -317,14 +318,12 @@ class Engine:
         self._check_room()
         self._check_allowed(request)
         if isinstance(transport, StreamTransport):
-            transport.head(request)  # is there all that a stream needs?
             self._check_parked()
             session, hello = self._open(request, transport, generation)
             session.begin_stream(transport, request, exchange, hello)
             self._opened(session)
             return
         assert isinstance(transport, PollTransport)  # there are no others  # noqa: S101
-        transport.respond(request, "")  # is there all that a poll needs?
         session, hello = self._open(request, transport, generation)
         response = transport.respond(request, session.wire.join([hello]))
         if self.config.cookie is not None:
@@ -691,8 +690,13 @@ class Engine:
 
     def _flush(self) -> None:
         dirty, self._dirty = self._dirty, []
-        for session in dirty:
-            session.flush()
+        sessions = iter(dirty)
+        try:
+            for session in sessions:
+                session.flush()
+        finally:
+            for session in sessions:  # none is left, unless one has raised: then the others are not to wait for it
+                self.defer(session)
 
     def park(self, session: Session) -> None:
         """A poll starts to wait, or a stream to stay open.

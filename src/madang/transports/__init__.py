@@ -307,6 +307,13 @@ class HttpTransport(Transport):
     #: Whether it is of use in browsers only: elsewhere another transport does the same with less.
     pages_only: ClassVar[bool] = False
 
+    def check(self, request: Request) -> None:
+        """Look whether a GET has all that its response needs. Asked before anything else is done with it.
+
+        Raises:
+            RequestRefused: it has not.
+        """
+
     def unpack(self, request: Request, body: bytes) -> str:
         """Take the payload out of the body that a client has posted.
 
@@ -344,11 +351,7 @@ class PollTransport(HttpTransport):
 
     @abstractmethod
     def respond(self, request: Request, payload: str) -> Response:
-        """Put a payload for the client into the response to its poll.
-
-        Raises:
-            RequestRefused: the request lacks what is needed for that.
-        """
+        """Put a payload for the client into the response to its poll, which `check` has found good."""
 
     def read(self, body: bytes) -> str:
         """Take the payload out of the response to a poll: the client's half of `respond`.
@@ -384,11 +387,7 @@ class StreamTransport(HttpTransport):
 
     @abstractmethod
     def head(self, request: Request) -> Headers:
-        """The headers that say what kind of stream it is.
-
-        Raises:
-            RequestRefused: the request lacks what is needed for a stream.
-        """
+        """The headers that say what kind of stream it is. `check` has found the request good."""
 
     @abstractmethod
     def prelude(self, request: Request) -> bytes:

@@ -20,7 +20,8 @@ __all__ = ["TRANSPORT", "Iframe"]
 #: Browsers look at so much of a document before they show any of it.
 _PRELUDE_BYTES: Final = 2048
 _INDEX: Final = re.compile(r"[0-9]{1,9}")
-_ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.\-_\[\]:]{1,260}|null")
+#: Of a page that has none ("null"), nobody could tell it from others.
+_ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.\-_\[\]:]{1,260}")
 
 
 class Iframe(StreamTransport):
@@ -29,10 +30,16 @@ class Iframe(StreamTransport):
     name: ClassVar[str] = "iframe"
     pages_only: ClassVar[bool] = True
 
-    def head(self, request: Request) -> Headers:  # noqa: D102
-        origin = _origin(request)
+    def check(self, request: Request) -> None:  # noqa: D102
+        origin = request.query.get("origin")
+        if origin is not None and _ORIGIN.fullmatch(origin) is None:
+            detail = f"origin is that of the page, as https://example.org, not {origin[:80]!r}"
+            raise RequestRefused(*BAD_REQUEST, detail, {"name": "BAD_ORIGIN", "origin": origin[:80]})
         if _INDEX.fullmatch(request.query.get("j", "")) is None:
             raise RequestRefused(*BAD_REQUEST, "j must be a number", {"name": "BAD_CALLBACK"})
+
+    def head(self, request: Request) -> Headers:  # noqa: D102
+        origin = request.query.get("origin", "")
         # The scripts are ours, and there is nothing else to load.
         policy = "default-src 'none'; script-src 'unsafe-inline'"
         if "[" not in origin:  # the policy's grammar has no word for addresses of IPv6
@@ -55,16 +62,6 @@ class Iframe(StreamTransport):
     def reader(self, request: Request) -> str | None:
         """The origin that payloads are handed to; without one, it is the server's own."""
         return request.query.get("origin")
-
-
-def _origin(request: Request) -> str:
-    origin = request.query.get("origin")
-    if origin is None:
-        return ""
-    if _ORIGIN.fullmatch(origin) is None:
-        detail = f"origin is that of the page, as https://example.org, not {origin[:80]!r}"
-        raise RequestRefused(*BAD_REQUEST, detail, {"name": "BAD_ORIGIN", "origin": origin[:80]})
-    return origin if origin != "null" else ""
 
 
 TRANSPORT: Final = Iframe()

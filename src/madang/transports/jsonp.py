@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from typing import ClassVar, Final
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 
 from madang.errors import BAD_REQUEST, RemoteProtocolError, RequestRefused
 from madang.transports import PollTransport, Request, Response, script_string
@@ -26,8 +26,10 @@ _HEADERS: Final = (
 )
 #: The function's number: what else stands there could be a program.
 _INDEX: Final = re.compile(r"[0-9]{1,9}")
-#: Clients write a line break as backslash and "n", and double the backslash where these two have stood.
-_ESCAPED: Final = re.compile(r"\\{1,2}n")
+#: Half of a character, which no decoded text has.
+_NOT_TEXT: Final = "\udc00"
+#: How all browsers begin to say who they are.
+_BROWSERS: Final = ("Mozilla/", "Opera/")
 
 
 class JSONP(PollTransport):
@@ -40,30 +42,38 @@ class JSONP(PollTransport):
     # Forms write a byte as "%E3".
     expansion: ClassVar[int] = 3
 
-    def respond(self, request: Request, payload: str) -> Response:  # noqa: D102
+    def check(self, request: Request) -> None:  # noqa: D102
         index = request.query.get("j", "0")
         if _INDEX.fullmatch(index) is None:
             context = {"name": "BAD_CALLBACK", "j": index[:40]}
             raise RequestRefused(*BAD_REQUEST, f"j is the number of a function, not {index[:40]!r}", context)
+
+    def respond(self, request: Request, payload: str) -> Response:  # noqa: D102
+        index = int(request.query.get("j", "0"))
         return Response(200, _HEADERS, f"___eio[{index}]({script_string(payload)});".encode("utf-8", "replace"))
 
     def unpack(self, request: Request, body: bytes) -> str:  # noqa: D102
-        # The one field of a form. A payload may have a million of escapes, and a parser of forms would copy it often.
         if not body.startswith(b"d="):
             raise RemoteProtocolError("the form has no field d", rule=_RULE)
+        # A payload may have a million of escapes, of both kinds. So none is looked at by itself: "%41" is made "\\x41",
+        # which Python has a decoder for.
+        value = body[2:].partition(b"&")[0].replace(b"\\", b"\\\\").replace(b"+", b" ").replace(b"%", b"\\x")
         try:
-            value = unquote_to_bytes(body[2:].partition(b"&")[0].replace(b"+", b" ")).decode()
-        except UnicodeDecodeError:
-            raise RemoteProtocolError("a payload is not UTF-8", rule=_RULE) from None
-        if "\\n" not in value:
-            return value
-        return _ESCAPED.sub(lambda found: "\n" if len(found[0]) == 2 else "\\n", value)
+            text = value.decode("unicode_escape").encode("latin-1").decode()
+        except UnicodeDecodeError as error:
+            what = "the form has a broken escape" if error.encoding == "unicodeescape" else "a payload is not UTF-8"
+            raise RemoteProtocolError(what, rule=_RULE) from None
+        # Clients write a line break as backslash and "n", and double the backslash where these two have stood.
+        if "\\n" not in text:
+            return text
+        return text.replace("\\\\n", _NOT_TEXT).replace("\\n", "\n").replace(_NOT_TEXT, "\\n")
 
     def reader(self, request: Request) -> str | None:
         """Who loads the script: as the browser tells, or "" where one that could tell doesn't.
 
-        Without `Origin`, `Sec-Fetch-Site` and `Referer`, only a request that has cookies is a browser's for sure; one
-        without them has no more rights than any other program.
+        A page can keep a browser from sending `Origin` and `Referer`, and `Sec-Fetch-Site` isn't sent to hosts without
+        TLS. A request without all three is a browser's if it has cookies, or calls itself one; any other program may
+        load what it likes.
         """
         origin = request.header("origin")
         if origin is not None:
@@ -78,7 +88,9 @@ class JSONP(PollTransport):
             except ValueError:
                 return ""
             return f"{parts.scheme}://{parts.netloc}"
-        return None if site is None and request.header("cookie") is None else ""
+        if site is None and request.header("cookie") is None:
+            return "" if (request.header("user-agent") or "").startswith(_BROWSERS) else None
+        return ""
 
 
 TRANSPORT: Final = JSONP()

@@ -8,6 +8,7 @@ from madang import Server
 from madang.errors import Reason, RequestRefused
 from madang.packet import Frame
 from madang.testing import EngineKit, RecordingDuplex, RecordingExchange
+from madang.transports import Response
 from support.bodies import WAYS, multipart_frames
 
 STREAMS = ["sse", "multipart", "iframe"]
@@ -323,6 +324,52 @@ def test_the_number_of_a_function_is_a_number(kit: EngineKit, index: str) -> Non
     assert kit.engine.sessions == {}
 
 
+@pytest.mark.parametrize("more", ["j=x", "j=1&origin=javascript:alert(1)"])
+def test_a_frame_that_asks_again_is_checked_like_the_first(more: str) -> None:
+    kit = EngineKit(transports="all", origins="*")
+    client = Streaming(kit, "iframe")
+    client.session._release_poll()
+    client.heard()
+    for _ in range(3):
+        assert kit.http("GET", f"EIO=4&transport=iframe&sid={client.session.id}&{more}").status == 400
+    assert kit.engine._parked == 0, "what is refused takes no place"
+    client.again()
+    assert not client.response.ended
+
+
+def test_a_script_that_asks_again_is_checked_like_the_first(kit: EngineKit) -> None:
+    """What was found only when its poll is answered would go off in the middle of a broadcast."""
+    kit.http("GET", "EIO=4&transport=jsonp&j=1")
+    [sid] = kit.engine.sessions
+    kit.http("POST", f"EIO=4&transport=jsonp&j=1&sid={sid}", b"d=40")
+    other = kit.polling()
+    other.join()
+    assert kit.http("GET", f"EIO=4&transport=jsonp&j=1&sid={sid}").status == 200
+    assert kit.http("GET", f"EIO=4&transport=jsonp&j=alert(1)&sid={sid}").status == 400
+    waiting = other.poll()
+    kit.io.emit("tick")
+    kit.turn()
+    assert waiting.text == '42["tick"]'
+    assert kit.http("GET", f"EIO=4&transport=jsonp&j=2&sid={sid}").text == '___eio[2]("42[\\"tick\\"]");'
+
+
+def test_one_that_fails_at_the_end_of_a_turn_holds_up_nobody(kit: EngineKit) -> None:
+    class Broken(RecordingExchange):
+        def respond(self, response: Response) -> None:
+            raise OSError("broken")
+
+    first, second = kit.polling(), kit.polling()
+    first.join()
+    second.join()
+    kit.engine.begin(kit.request("GET", f"EIO=4&transport=polling&sid={first.session.id}"), Broken())
+    waiting = second.poll()
+    kit.io.emit("tick")
+    with pytest.raises(OSError, match="broken"):
+        kit.turn()
+    kit.turn()
+    assert waiting.text == '42["tick"]'
+
+
 def test_jsonp_is_polling_with_a_number(kit: EngineKit) -> None:
     client = kit.http("GET", "EIO=4&transport=polling&j=3")
     assert client.text.startswith('___eio[3]("0{')
@@ -351,6 +398,9 @@ PAGE = "https://page.example"
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
         ({"Cookie": "a=b"}, 403),
+        ({"User-Agent": "Mozilla/5.0 (X11; Linux x86_64)"}, 403),
+        ({"User-Agent": "Mozilla/5.0 (X11; Linux x86_64)", "Referer": f"{PAGE}/"}, 200),
+        ({"User-Agent": "Python/3.13 aiohttp/3.12"}, 200),
         ({"Origin": PAGE}, 200),
         ({"Origin": "https://evil.example"}, 403),
     ],
@@ -390,7 +440,10 @@ def test_frames_are_for_pages_that_are_allowed(origin: str | None, status: int) 
         assert "frame-ancestors 'self'" in answer.headers["content-security-policy"]
 
 
-@pytest.mark.parametrize("origin", ['https://page.example"+alert(1)+"', "javascript:alert(1)", "", "https://a b"])
+@pytest.mark.parametrize(
+    "origin",
+    ['https://page.example"+alert(1)+"', "javascript:alert(1)", "", "https://a b", "https://a;sandbox", "null"],
+)
 def test_frames_with_any_origin_take_none_that_is_none(origin: str) -> None:
     kit = EngineKit(transports=["iframe"], origins="*")
     assert kit.http("GET", f"EIO=4&transport=iframe&j=0&origin={origin}").status == 400
