@@ -36,6 +36,7 @@ try:
         ConnectionIdIssued,
         ConnectionIdRetired,
         ConnectionTerminated,
+        HandshakeCompleted,
         ProtocolNegotiated,
         QuicEvent,
         StopSendingReceived,
@@ -43,6 +44,7 @@ try:
         StreamReset,
     )
     from aioquic.quic.packet import (
+        QuicErrorCode,
         QuicFrameType,
         QuicHeader,
         QuicPacketType,
@@ -87,6 +89,10 @@ logger = logging.getLogger("madang")
 
 #: How many streams of each kind the peer may open in the whole life of a connection. It needs two and four.
 _MAX_STREAMS: Final = 16
+#: How many pieces of a stream may wait for what is missing before them, at least; in a large window, one for each of so
+#: many bytes: those who lose every other datagram need half of that. aioquic looks at all of them for each new one.
+_MIN_PIECES: Final = 64
+_PIECE_BYTES: Final = 1024
 #: How much may come in all on a stream that is not the session's: heads and settings.
 _OTHER_STREAM_BYTES: Final = 32_768
 #: Between these, what is written and not yet confirmed by the peer counts as full.
@@ -100,6 +106,8 @@ _TURN_BYTES: Final = 32_768
 _CLOSE_TIMEOUT_SECONDS: Final = 2.0
 #: How long what still waits for the peer may take to be confirmed before that.
 _CLOSE_FLUSH_SECONDS: Final = 20.0
+#: From which share of the silence that ends a connection on heartbeats are too rare to keep it: one may be lost.
+_QUIET_SHARE: Final = 0.85
 #: Ends that are not put off: of peers that have not read for long, and of the server, which nobody may hold.
 _PROMPT: Final = (Reason.SLOW_CONSUMER, Reason.PING_TIMEOUT, Reason.SHUTTING_DOWN)
 #: Source: draft-ietf-webtrans-http3, 6.
@@ -140,6 +148,7 @@ class Connection(QuicConnection):
         self.stream_id: int | None = None
         self.untaken = 0
         self._window = window_bytes
+        self._most_pieces = max(_MIN_PIECES, window_bytes // _PIECE_BYTES)
         # Never raised: a connection has one session, which has one stream.
         for limit in (self._local_max_streams_bidi, self._local_max_streams_uni):
             limit.value = limit.sent = _MAX_STREAMS
@@ -148,6 +157,11 @@ class Connection(QuicConnection):
     def is_over(self) -> bool:
         """Whether one of the two has closed it: nothing is sent any more."""
         return self._state in END_STATES or self._close_pending
+
+    @property
+    def silence_seconds(self) -> float:
+        """After how long of silence the connection is over: the shorter time of both sides (RFC 9000, 10.1)."""
+        return self._idle_timeout()
 
     @property
     def certificate(self) -> Any:
@@ -168,6 +182,20 @@ class Connection(QuicConnection):
         """Whether the peer has all of a stream that we have ended, or wants no more of it."""
         stream = self._streams.get(stream_id)
         return stream is None or bool(stream.sender.is_finished)
+
+    def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
+        """Take a datagram, and end the connection of a peer that sends its streams in crumbs with holes between.
+
+        Each piece costs a look at all others that wait: a hundred datagrams, from who knows whom, would take seconds.
+        """
+        if self.is_over:
+            return  # what comes before our goodbye is sent has come too late
+        super().receive_datagram(data, addr, now)
+        for streams, most in ((self._streams, self._most_pieces), (self._crypto_streams, _MIN_PIECES)):
+            for stream in streams.values():
+                if len(stream.receiver._ranges) > most:
+                    self.close(error_code=QuicErrorCode.INTERNAL_ERROR, reason_phrase="a stream in too many pieces")
+                    return
 
     def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
         limit: Limit = self._local_max_data
@@ -272,6 +300,7 @@ class Link(Duplex):
         "_full",
         "_gone",
         "_h3",
+        "_keeper",
         "_loop",
         "_over",
         "_paused",
@@ -321,6 +350,7 @@ class Link(Duplex):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._stopper: asyncio.TimerHandle | None = None
+        self._keeper: asyncio.TimerHandle | None = None
 
     # The port
 
@@ -466,10 +496,20 @@ class Link(Duplex):
             self._look()
         except Exception:
             # What a peer can make aioquic stumble over costs that peer its connection, and nobody else anything.
-            logger.warning("a WebTransport connection has failed, and is dropped", exc_info=True)
-            self._end(Reason.TRANSPORT_ERROR)
+            self._failed()
             return
         self.wake()
+
+    def _failed(self) -> None:
+        """An exception is being handled: tell the peer, if that still can be done, and forget the connection."""
+        logger.warning("a WebTransport connection has failed, and is dropped", exc_info=True)
+        try:
+            self._quic.close(error_code=QuicErrorCode.INTERNAL_ERROR)
+            for data, address in self._quic.datagrams_to_send(now=self._loop.time()):
+                self._send(data, address)
+        except Exception:
+            logger.debug("nor can its peer be told", exc_info=True)
+        self._end(Reason.TRANSPORT_ERROR)
 
     def _happened(self, event: QuicEvent) -> None:
         if isinstance(event, StreamDataReceived) and event.stream_id == self._stream_id:
@@ -485,7 +525,8 @@ class Link(Duplex):
                     self._told(happened)
         elif isinstance(event, ProtocolNegotiated):
             self._h3 = _HTTP3(self._quic)
-            self._negotiated()
+        elif isinstance(event, HandshakeCompleted):
+            self._shaken()
         elif isinstance(event, ConnectionIdIssued):
             self._named(event.connection_id, True)
         elif isinstance(event, ConnectionIdRetired):
@@ -522,16 +563,16 @@ class Link(Duplex):
         self._session_ended()
 
     def _session_ended(self) -> None:
-        """The peer has ended the session. What has come before is taken, unless nobody wants it now."""
+        """The peer has ended the session. What has come before is taken, when its receiver wants it."""
         if self._closing and self._farewell is None:
             self.cut()  # both have said goodbye
             return
         self._ended = self._over = True
-        if not self._rest or self._paused:
+        if not self._rest:
             self._leave(Reason.TRANSPORT_CLOSE)
 
-    def _negotiated(self) -> None:
-        """HTTP/3 can be spoken."""
+    def _shaken(self) -> None:
+        """The handshake is done, and HTTP/3 can be spoken."""
 
     def _named(self, connection_id: bytes, new: bool) -> None:
         """The connection has got one more name, or one less."""
@@ -598,6 +639,27 @@ class Link(Duplex):
         self._quic.close(error_code=ErrorCode.H3_NO_ERROR)
         self.wake()
 
+    # Staying
+
+    def keep(self, quiet_seconds: float) -> None:
+        """Keep the connection through times in which nothing is said, where they may be longer than QUIC bears.
+
+        Args:
+            quiet_seconds: how long a session may have nothing to say: its time between heartbeats.
+        """
+        bearable = self._quic.silence_seconds
+        if quiet_seconds > bearable * _QUIET_SHARE:
+            self._keep_on(bearable / 2)
+
+    def _keep_on(self, seconds: float) -> None:
+        self._keeper = self._loop.call_later(seconds, self._nudge, seconds)
+
+    def _nudge(self, seconds: float) -> None:
+        """Send a PING of QUIC, which nobody but the peer's QUIC sees (RFC 9000, 10.1.2)."""
+        self._quic.send_ping(0)
+        self.wake()
+        self._keep_on(seconds)
+
     # Sending
 
     def wake(self) -> None:
@@ -616,8 +678,7 @@ class Link(Duplex):
             for data, address in self._quic.datagrams_to_send(now=self._loop.time()):
                 self._send(data, address)
         except Exception:
-            logger.warning("a WebTransport connection has failed, and is dropped", exc_info=True)
-            self._end(Reason.TRANSPORT_ERROR)
+            self._failed()
             return
         self._set_timer()
 
@@ -648,10 +709,10 @@ class Link(Duplex):
         self._reader.stop()
         self._rest.clear()
         self._buffer.clear()
-        for timer in (self._timer, self._stopper):
+        for timer in (self._timer, self._stopper, self._keeper):
             if timer is not None:
                 timer.cancel()
-        self._timer = self._stopper = None
+        self._timer = self._stopper = self._keeper = None
         receiver, self._receiver = self._receiver, None
         self._vanished()
         if receiver is not None:

@@ -13,10 +13,16 @@ from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.h3.connection import H3_ALPN, H3Connection
 from aioquic.h3.events import DataReceived, H3Event, HeadersReceived, WebTransportStreamDataReceived
 from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataReceived, StreamReset
 from aioquic.quic.logger import QuicLogger
+from aioquic.quic.packet import QuicFrameType, QuicPacketType
+from aioquic.quic.packet_builder import QuicPacketBuilder
+from aioquic.tls import Epoch
+from cryptography.hazmat.primitives import hashes
 
 from madang import ConfigError, Server, Socket, WebTransport
+from madang.faces.certificate import Certificate
 from madang.faces.uvicorn import serve_async
 from madang.transports.webtransport import FrameReader, frame
 
@@ -42,6 +48,7 @@ class Peer(QuicConnectionProtocol):
         self.terminated: ConnectionTerminated | None = None
         self.reader = FrameReader(self.frames.append, max_payload_bytes=10_000_000)
         self.stream = -1
+        self.answers = True  # whether it ends a session that the server ends
 
     def quic_event_received(self, event: QuicEvent) -> None:
         if isinstance(event, ConnectionTerminated):
@@ -65,6 +72,9 @@ class Peer(QuicConnectionProtocol):
             self.bodies[event.stream_id] = self.bodies.get(event.stream_id, b"") + event.data
             if event.stream_ended:
                 self.ended.add(event.stream_id)
+                if self.answers and self._quic._streams[event.stream_id].sender._buffer_fin is None:
+                    self.h3.send_data(event.stream_id, b"", end_stream=True)
+                    self.transmit()
 
     async def request(self, path: str = "/socket.io/", **headers: str) -> int:
         """Ask for a session; gives its stream."""
@@ -122,9 +132,13 @@ class House:
         io.engine.on("connection_error", lambda error, request: self.refusals.append(error.detail or error.message))
 
     @asynccontextmanager
-    async def peer(self) -> AsyncIterator[Peer]:
+    async def peer(self, **more: Any) -> AsyncIterator[Peer]:
         settings = QuicConfiguration(
-            alpn_protocols=H3_ALPN, max_datagram_frame_size=65_536, verify_mode=ssl.CERT_NONE, server_name="localhost"
+            alpn_protocols=H3_ALPN,
+            max_datagram_frame_size=65_536,
+            verify_mode=ssl.CERT_NONE,
+            server_name="localhost",
+            **more,
         )
         async with connect("127.0.0.1", self.port, configuration=settings, create_protocol=Peer) as peer:
             assert isinstance(peer, Peer)
@@ -193,12 +207,15 @@ async def test_wrong_first_packets(house: House, said: bytes, why: str) -> None:
     await house.until_empty()
 
 
-async def test_nobody_knocks(house: House) -> None:
-    async with house.peer() as peer:
-        await peer.request()
-        await peer.until_over()
-    assert "upgrade_timeout_seconds is 2" in house.refusals[0]
-    await house.until_empty()
+@pytest.mark.parametrize("answers", [True, False], ids=["polite", "silent"])
+async def test_nobody_knocks(answers: bool) -> None:
+    async with running(upgrade_timeout_seconds=0.5) as house:
+        async with house.peer() as peer:
+            peer.answers = answers
+            await peer.request()
+            await peer.until_over()
+        assert "upgrade_timeout_seconds is 0.5" in house.refusals[0]
+        await house.until_empty()
 
 
 async def test_a_frame_that_is_too_large(house: House) -> None:
@@ -215,7 +232,10 @@ async def test_a_frame_that_is_too_large(house: House) -> None:
 
 @pytest.mark.parametrize("way", ["stream", "reset", "stop", "session", "capsule", "connection", "vanishes"])
 async def test_the_client_ends(way: str) -> None:
-    async with running(ping_interval_seconds=0.5, ping_timeout_seconds=1) as house, house.peer() as peer:
+    heartbeat = {"ping_interval_seconds": 0.2, "ping_timeout_seconds": 0.3} if way == "vanishes" else {}
+    # One that has vanished is waited for until it notices it.
+    idle = {"idle_timeout": 1.0} if way == "vanishes" else {}
+    async with running(**heartbeat) as house, house.peer(**idle) as peer:
         session = await peer.begin()
         peer.say(frame("0") + frame("40"))
         await until(lambda: len(peer.frames) >= 2)
@@ -323,6 +343,101 @@ async def test_holes_do_not_fill_the_memory(house: House) -> None:
     await house.is_well()
 
 
+def crumbs(builder: QuicPacketBuilder, offset: int, stream: int | None = None) -> int:
+    """Fill a packet with single bytes, none beside another, of a stream or the handshake; gives the next offset."""
+    while builder.remaining_flight_space > 24:
+        buffer = builder.start_frame(0x0E if stream is not None else QuicFrameType.CRYPTO, capacity=24)
+        if stream is not None:
+            buffer.push_uint_var(stream)
+        buffer.push_uint_var(offset)
+        buffer.push_uint_var(1)
+        buffer.push_bytes(b"x")
+        offset += 2
+    return offset
+
+
+async def test_a_handshake_in_crumbs(house: House) -> None:
+    """Each piece that waits for another is looked at whenever one comes: thousands of them would cost minutes."""
+    theirs, number, offset = bytes(range(8)), 0, 2
+    crypto = CryptoPair()
+    crypto.setup_initial(theirs, is_client=True, version=1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.connect(("127.0.0.1", house.port))
+        for _ in range(30):
+            builder = QuicPacketBuilder(
+                host_cid=bytes(8),
+                peer_cid=theirs,
+                version=1,
+                is_client=True,
+                packet_number=number,
+                max_datagram_size=1200,
+            )
+            builder.start_packet(QuicPacketType.INITIAL, crypto)
+            offset = crumbs(builder, offset)
+            for datagram in builder.flush()[0]:
+                sender.send(datagram)
+            number = builder.packet_number
+        await house.is_well()
+    listener = house.beside._listener
+    assert listener is not None
+    for link in listener.links:
+        assert link._quic.is_over
+        assert all(len(one.receiver._ranges) < 300 for one in link._quic._crypto_streams.values())
+    assert not listener._half_open
+
+
+async def test_a_stream_in_crumbs(house: House) -> None:
+    async with house.peer() as peer:
+        await peer.join()
+        quic, offset = peer._quic, 10_000
+        for _ in range(10):
+            builder = QuicPacketBuilder(
+                host_cid=quic.host_cid,
+                peer_cid=quic._peer_cid.cid,
+                version=1,
+                is_client=True,
+                packet_number=quic._packet_number,
+                max_datagram_size=1200,
+            )
+            builder.start_packet(QuicPacketType.ONE_RTT, quic._cryptos[Epoch.ONE_RTT])
+            offset = crumbs(builder, offset, peer.stream)
+            for datagram in builder.flush()[0]:
+                peer._transport.sendto(datagram, quic._network_paths[0].addr)
+            quic._packet_number = builder.packet_number
+        await peer.until_over()
+        assert peer.terminated is not None
+        assert peer.terminated.reason_phrase == "a stream in too many pieces"
+    await until(lambda: house.reasons == ["transport close"])
+    await house.is_well()
+
+
+async def test_what_came_before_the_end_is_taken_by_who_is_busy() -> None:
+    """The client ends the session while its handlers are all at work, and the rest of what it has said waits."""
+    async with running(max_handlers_per_client=4) as house, house.peer() as peer:
+        gate, taken = asyncio.Event(), []
+
+        async def slow(socket: Socket, number: int, body: str) -> None:
+            await gate.wait()
+            taken.append(number)
+
+        house.io.on("slow", slow)
+        session = await peer.begin()
+        peer.say(frame("0") + frame("40"))
+        await until(lambda: len(peer.frames) == 2)
+        for number in range(20):
+            peer.say(frame(f'42["slow",{number},"{"x" * 5000}"]'))
+        await until(lambda: not peer._quic._streams[peer.stream].sender._buffer)
+        peer.say(b"", end=True)
+        peer.h3.send_data(session, b"", end_stream=True)
+        peer.transmit()
+        await until(lambda: session in peer.ended or peer._quic._streams[session].sender.is_finished)
+        await asyncio.sleep(0.1)
+        assert (house.reasons, taken) == ([], [])
+        gate.set()
+        await until(lambda: house.reasons == ["transport close"])
+        await until(lambda: len(taken) >= 16)  # of what the session itself lets wait, nothing is told any more
+
+
 async def test_a_server_that_is_busy_is_not_sent_more() -> None:
     """A client that is sent to wait by its handlers can send no more than the window."""
     async with running(max_handlers_per_client=4) as house, house.peer() as peer:
@@ -363,7 +478,7 @@ async def test_a_client_that_does_not_read() -> None:
 
 
 async def test_half_open_connections_are_counted_and_end() -> None:
-    beside = WebTransport(max_half_open_per_address=3, open_timeout_seconds=1.5)
+    beside = WebTransport(max_half_open_per_address=3, open_timeout_seconds=0.6)
     async with running(beside, upgrade_timeout_seconds=30) as house, house.peer() as well:
         await well.join()
         async with house.peer() as first, house.peer() as second, house.peer() as third:
@@ -371,7 +486,7 @@ async def test_half_open_connections_are_counted_and_end() -> None:
             await third.request()
             before = beside.connections_count
             fourth = asyncio.create_task(house.is_well())
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.2)
             assert (beside.connections_count, fourth.done()) == (before, False)
             for peer in (first, second, third):
                 await peer.until_over()
@@ -391,24 +506,46 @@ async def test_the_oldest_half_open_connection_makes_room() -> None:
 
 async def test_addresses_are_validated_when_there_are_many() -> None:
     logger = QuicLogger()
-    async with running(WebTransport(retry_half_open=1)) as house, house.peer():
-        settings = QuicConfiguration(
-            alpn_protocols=H3_ALPN, max_datagram_frame_size=65_536, verify_mode=ssl.CERT_NONE, quic_logger=logger
-        )
-        async with connect("127.0.0.1", house.port, configuration=settings, create_protocol=Peer) as peer:
-            assert isinstance(peer, Peer)
-            await peer.join()
+    beside = WebTransport(retry_half_open=1)
+    async with running(beside) as house, house.peer(), house.peer(quic_logger=logger) as peer:
+        await peer.join()
     names = [event["data"].get("header", {}).get("packet_type") for event in logger.to_dict()["traces"][0]["events"]]
     assert "retry" in names
 
 
+async def test_addresses_that_many_begin_with_are_validated() -> None:
+    """Else somebody who sends in their name could keep those out who are there."""
+    logger = QuicLogger()
+    beside = WebTransport(max_half_open_per_address=4)
+    async with (
+        running(beside) as house,
+        house.peer(),
+        house.peer(),
+        house.peer(quic_logger=logger) as peer,
+    ):
+        await peer.join()
+    names = [event["data"].get("header", {}).get("packet_type") for event in logger.to_dict()["traces"][0]["events"]]
+    assert "retry" in names
+
+
+async def test_heartbeats_that_are_rarer_than_quic_bears() -> None:
+    """A client's QUIC gives up after a silence of its own choice: nothing has to be said for it to stay."""
+    async with running(ping_interval_seconds=60) as house, house.peer(idle_timeout=0.6) as peer:
+        await peer.join()
+        await asyncio.sleep(1.5)
+        assert peer.terminated is None
+        peer.say(frame('420["echo",1]'))
+        await until(lambda: peer.frames[-1] == "430[1]")
+        assert house.reasons == []
+
+
 async def test_handshakes_are_bounded() -> None:
     """Those that come too fast wait for their next try."""
-    beside = WebTransport(max_handshakes_per_second=2)
+    beside = WebTransport(max_handshakes_per_second=5)
     async with running(beside) as house:
         began = asyncio.get_running_loop().time()
-        await asyncio.gather(*(house.is_well() for _ in range(5)))
-        assert asyncio.get_running_loop().time() - began >= 1.4
+        await asyncio.gather(*(house.is_well() for _ in range(7)))
+        assert asyncio.get_running_loop().time() - began >= 0.35
 
 
 async def test_garbage(house: House) -> None:
@@ -464,8 +601,16 @@ async def test_beside_another_asgi_server() -> None:
 
 
 async def test_the_certificate_is_renewed(house: House) -> None:
-    before = house.beside.certificate_hash
-    assert house.beside._made is not None
-    assert not house.beside._made.is_ageing
-    assert before in (house.beside._made.hash,)
-    await house.is_well()
+    """Who comes on its last day gets a new one, and nobody who is there notices it."""
+    async with house.peer() as early:
+        await early.join()
+        house.beside._made = old = Certificate.make(days=1)
+        assert old.is_ageing
+        async with house.peer() as late:
+            await late.join()
+            shown = late._quic.tls._peer_certificate
+            assert shown.fingerprint(hashes.SHA256()) == house.beside.certificate_hash != old.hash
+            assert house.beside._made is not old
+            assert not house.beside._made.is_ageing
+        early.say(frame('420["echo",1]'))
+        await until(lambda: early.frames[-1] == "430[1]")

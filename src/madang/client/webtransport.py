@@ -192,8 +192,8 @@ class ClientLink(Link):
 
     # HTTP/3
 
-    def _negotiated(self) -> None:
-        assert self._h3 is not None  # just now  # noqa: S101
+    def _shaken(self) -> None:
+        assert self._h3 is not None  # what it speaks comes before the certificate  # noqa: S101
         if self._hashes and _hash(self._quic.certificate) not in self._hashes:
             self._fail("the server's certificate has none of the hashes in certificate_hashes")
             return

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 __all__ = ["Certificate"]
 
-_VALID: Final = datetime.timedelta(days=13)
+_DAYS: Final = 13
 #: Clocks differ.
 _BEFORE: Final = datetime.timedelta(hours=1)
 _RENEW: Final = datetime.timedelta(days=1)
@@ -50,11 +50,12 @@ class Certificate:
         self.hash = hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).digest()
 
     @classmethod
-    def make(cls, names: Iterable[str] = ()) -> Certificate:
-        """Make one for this machine, valid for 13 days.
+    def make(cls, names: Iterable[str] = (), *, days: float = _DAYS) -> Certificate:
+        """Make one for this machine.
 
         Args:
             names: further names and IP addresses that it is for, beside those of this machine itself.
+            days: how long it is valid; browsers take no hash for more than 14.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.UTC)
@@ -67,7 +68,7 @@ class Certificate:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - _BEFORE)
-            .not_valid_after(now - _BEFORE + _VALID)
+            .not_valid_after(now - _BEFORE + datetime.timedelta(days=days))
             .add_extension(x509.SubjectAlternativeName([name for one in wanted for name in _general(one)]), False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
             .sign(key, hashes.SHA256())

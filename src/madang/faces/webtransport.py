@@ -78,14 +78,15 @@ class WebTransport:
     Limits:
         max_connections: how many QUIC connections there may be; those that come then get no answer.
         max_half_open: how many of these may be without a session; then the one goes that is so for longest.
-        max_half_open_per_address: how many of these one IP address (of IPv6: one /64) may have.
+        max_half_open_per_address: how many of these one IP address (of IPv6: one /64) may have. From half of that on a
+            client has to prove its address first.
         max_handshakes_per_second: how many connections may begin within a second; the next ones have to try again.
         retry_half_open: from how many half-open connections on a client has to prove its address first, which takes
             it one more round trip (Retry of RFC 9000).
         window_bytes: how much of one client may come in before it is taken.
         open_timeout_seconds: how long a client may take from its first datagram to its session.
-        idle_timeout_seconds: after how long of silence a connection is over. Must be longer than the heartbeat's
-            `ping_interval_seconds`.
+        idle_timeout_seconds: after how long of silence a connection is over, unless the client has chosen less. Where
+            heartbeats are rarer than that, PINGs of QUIC keep it.
 
     Raises:
         ConfigError: a value that makes no sense, or a certificate that can't be read.
@@ -461,7 +462,7 @@ class _Listener:
             except ValueError:
                 return
             retried = header.destination_cid
-        elif len(self._half_open) >= self.settings.retry_half_open:
+        elif self._asks_for_proof(network_of(address[0])):
             own = os.urandom(_ID_BYTES)
             token = self._retry.create_token(
                 address=address,
@@ -505,6 +506,18 @@ class _Listener:
         return (
             len(self.links) < self.settings.max_connections
             and self._by_network.get(network, 0) < self.settings.max_half_open_per_address
+        )
+
+    def _asks_for_proof(self, network: str) -> bool:
+        """Whether a client has to show that its address is its own.
+
+        Also where many half-open connections have the same one: else nobody at an address could come while somebody
+        elsewhere sends in its name.
+        """
+        settings = self.settings
+        return (
+            len(self._half_open) >= settings.retry_half_open
+            or self._by_network.get(network, 0) >= (settings.max_half_open_per_address + 1) // 2
         )
 
     def _may_begin(self, now: float) -> bool:
@@ -641,6 +654,7 @@ class _ServerLink(Link):
     def dismiss(self) -> None:
         """The listener ends: so does the session, unless it has ended by itself."""
         self._leave(Reason.TRANSPORT_CLOSE)
+        self.wake()  # one that is over already needs no more than that
 
     def drop(self) -> None:
         """Forget the connection without a word."""
@@ -651,6 +665,11 @@ class _ServerLink(Link):
 
     def _vanished(self) -> None:
         self._listener.forget(self)
+
+    def _look(self) -> None:
+        super()._look()
+        if self._quic.is_over:
+            self._listener.settled(self)  # it only waits for late datagrams
 
     # HTTP/3
 
@@ -700,6 +719,7 @@ class _ServerLink(Link):
         own = engine.dress(request, [("sec-webtransport-http3-draft", "draft02")])
         self._h3.send_headers(stream_id, [(b":status", b"200"), *_encoded(own)])
         self._reader.max_payload_bytes = io.config.max_payload_bytes
+        self.keep(io.config.ping_interval_seconds)
         engine.greet(request, _NAME, self)
 
     def _answer(self, stream_id: int, status: int, body: bytes, headers: Sequence[tuple[str, str]] = ()) -> None:
