@@ -13,6 +13,8 @@ PORT ?= 8000
 PARALLEL ?= -n 4 --dist worksteal
 # What a version of Python can break; documentation, other people's clients and other people's servers are run on one.
 VERSIONED := tests/unit tests/transcripts tests/faces tests/integration tests/client tests/testing tests/apps
+# What it most likely breaks: enough for versions between the oldest and the newest.
+BETWEEN := tests/unit tests/transcripts tests/testing
 
 .DEFAULT_GOAL := test
 .PHONY: all setup assets npm browser chat test lint types unit pythons fix bench bench-quick fuzz wheel clean help
@@ -72,8 +74,9 @@ pythons: ## the suites that another version could break, on the other Pythons of
 	        $$venv/bin/python -m pip install --quiet --upgrade "pip>=25.1"; \
 	        $$venv/bin/python -m pip install --quiet --editable . --group dev; \
 	        touch $$venv/.ready; fi; \
-	    echo "== Python $$version"; \
-	    MADANG_TEST_FACES=uvicorn-fast,uvicorn-websockets $$venv/bin/python -m pytest -q $(PARALLEL) -m "not node and not browser and not slow" $(VERSIONED); done
+	    suites="$(BETWEEN)"; test "$$python" != "$(firstword $(PYTHONS))" || suites="$(VERSIONED)"; \
+	    echo "== Python $$version: $$suites"; \
+	    MADANG_TEST_FACES=uvicorn-fast,uvicorn-websockets $$venv/bin/python -m pytest -q $(PARALLEL) -m "not node and not browser and not slow" $$suites; done
 
 lint: setup assets ## style
 	$(BIN)/ruff check .

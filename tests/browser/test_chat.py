@@ -307,6 +307,7 @@ def test_a_server_restart_in_between(visit: Visit, courtyard: Courtyard, how: si
     mina, jun = visit("Mina"), visit("Jun", scripts=(NO_WEBSOCKET,))
     say(mina, "before")
     expect(bubbles(jun)).to_have_text(["before"])
+    expect(mina.locator(".message.pending")).to_have_count(0)
     courtyard.stop(how)
     for page in (mina, jun):
         expect(page.get_by_test_id("banner")).to_be_visible()

@@ -316,7 +316,10 @@ async def test_batches_as_large_as_the_server_takes(small: ServerProcess, visit:
     }"""
     assert await page.evaluate(script) is True
     posts = [request for request in requests if request.method == "POST"]
-    assert all(len(request.post_data_buffer or b"") <= 20_000 for request in posts)
+    bodies = [request.post_data_buffer or b"" for request in posts]
+    if name == "JSONP":  # what a form makes of it doesn't count
+        bodies = [parse_qs(body)[b"d"][0] for body in bodies]
+    assert all(len(body) <= 20_000 for body in bodies)
     assert len(posts) < 25  # joined where they fit
     too_large = """async () => {
         const left = next(socket, "disconnect");

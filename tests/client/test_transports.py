@@ -294,7 +294,7 @@ BLOCKED += [(how, "sse", streams) for how in ("refuse", "swallow", "deaf", "buff
 @pytest.mark.parametrize(("how", "name", "spoils"), BLOCKED)
 async def test_the_next_transport(place: Any, how: str, name: str, spoils: Any) -> None:
     """One that is spoiled costs what one transport may cost, and only once."""
-    settings = {**QUICK, "connect_timeout_seconds": 60.0, "transport_timeout_seconds": 0.2, "try_all_transports": True}
+    settings = {**QUICK, "connect_timeout_seconds": 60.0, "transport_timeout_seconds": 0.8, "try_all_transports": True}
     async with place() as here, Spoiler(here.port, spoils, how) as proxy:
         names = [name, "polling"]
         async with Client(proxy.url, transports=names, upgrade=False, **settings) as client:
