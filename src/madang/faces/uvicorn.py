@@ -39,6 +39,10 @@ logger = logging.getLogger("madang")
 
 #: How often requests are looked at that aren't whole yet.
 _SWEEP_SECONDS: Final = 1.0
+#: How long a client may read nothing of what is written, before its connection is cut at a shutdown.
+_SHUTDOWN_PATIENCE_SECONDS: Final = 2.0
+#: How much of a stream goes to the transport before the turn of the event loop ends, so that it can say it is full.
+_CORK_BYTES: Final = 65_536
 #: With what a request for the Flash policy file begins, and no request of HTTP does.
 _POLICY_BYTE: Final = POLICY_REQUEST[0]
 #: The transports that may be asked for in the drafts before RFC 6455: old browsers and clients call theirs "websocket".
@@ -76,7 +80,7 @@ class _Ground:
         self._proxy: Any = (
             ProxyHeadersMiddleware(_keep, trusted_hosts=config.forwarded_allow_ips) if config.proxy_headers else None
         )
-        #: Connections whose request isn't whole yet, or that wait for their next one.
+        #: Connections whose request isn't whole yet, or that wait for their next one, or for the client to read.
         self.waiting: set[HttpProtocol] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._common_pairs: list[tuple[bytes, bytes]] | None = None
@@ -154,6 +158,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._next_is_due = False  # whether the next pipelined request has its turn soon
         self._chunk = b""  # the bytes at hand
         self._refused_upgrade = False  # whether all that still comes is meant for a WebSocket that there won't be
+        self._unread = 0  # how many bytes of written responses the client has left when it was looked at
+        self._unread_since = 0.0
+        # As long as the heartbeat has it.
+        self._patience = ground.io.config.ping_interval_seconds + ground.io.config.ping_timeout_seconds
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection came; its first request may take only so long."""
@@ -260,7 +268,9 @@ class HttpProtocol(HttpToolsProtocol):
     def _next_soon(self) -> None:
         """Start the next pipelined request in a turn of its own, as soon as the client reads our responses."""
         self.flow.pause_reading()
-        if not self._next_is_due and not self.flow.write_paused:
+        if self.flow.write_paused:
+            self._await_request()
+        elif not self._next_is_due:
             self._next_is_due = True
             self.loop.call_soon(self._start_next)
 
@@ -270,7 +280,12 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self._active is not None and not self._active.response_complete:
             return
-        cycle, app = self.pipeline.pop()
+        cycle, app = cast("Any", self.pipeline.pop())
+        if self._idle:
+            self._idle = False
+            self._since = self.loop.time()
+            if not (isinstance(cycle, _Cycle) and cycle.more_body):
+                self._ground.waiting.discard(self)
         if not self.pipeline:
             self.flow.resume_reading()
         self._start_asgi_task(cycle, app)
@@ -316,7 +331,10 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._head_done:
             return
         if not self._idle:
-            self._ground.waiting.discard(self)
+            if self.flow.write_paused and not self._is_answering:
+                self._await_request()
+            else:
+                self._ground.waiting.discard(self)
         super().on_message_complete()
 
     def answered(self) -> None:
@@ -326,6 +344,7 @@ class HttpProtocol(HttpToolsProtocol):
         """
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            self._ground.watch(self)
             return
         if self.pipeline:
             self._next_soon()
@@ -336,9 +355,12 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             self.flow.resume_reading()
         if self._head_done:  # else the next request has begun, and has its own deadline
-            self._since = self.loop.time()
-            self._idle = True
-            self._ground.watch(self)
+            self._await_request()
+
+    def _await_request(self) -> None:
+        self._since = self.loop.time()
+        self._idle = True
+        self._ground.watch(self)
 
     def on_response_complete(self) -> None:
         """A response of another application was sent."""
@@ -347,30 +369,50 @@ class HttpProtocol(HttpToolsProtocol):
             self._next_soon()
         else:
             super().on_response_complete()
+            if self.transport.is_closing():
+                self._ground.watch(self)
 
     def check_time(self, now: float) -> None:
         """End what takes too long."""
         config = self._ground.io.config
         waited = now - self._since
-        if self.transport.is_closing():
+        closing = self.transport.is_closing()
+        if (closing or not self._is_answering) and self._is_unread(now):
             self._ground.waiting.discard(self)
-        elif self._idle:
-            if waited > self.timeout_keep_alive:
+            self.transport.abort()
+        elif closing:
+            if not self._unread:
                 self._ground.waiting.discard(self)
+        elif self._idle:
+            if waited > self.timeout_keep_alive and not self._unread and not self.pipeline:
                 self.transport.close()
         elif not self._head_done and waited > config.header_timeout_seconds:
             self._give_up(408, "Request Timeout", f"header_timeout_seconds is {config.header_timeout_seconds:g}")
         elif waited > config.request_timeout_seconds:
             self._give_up(408, "Request Timeout", f"request_timeout_seconds is {config.request_timeout_seconds:g}")
 
+    @property
+    def _is_answering(self) -> bool:
+        """Whether a response is to come, or under way: then it is for others to say how long it may take."""
+        return self._active is not None and not self._active.response_complete
+
+    def _is_unread(self, now: float) -> bool:
+        """Whether the client has long read nothing of what is written. Its connection, closed or not, would stay."""
+        unread = self.transport.get_write_buffer_size()
+        if unread != self._unread:
+            self._unread = unread
+            self._unread_since = now
+        return unread > 0 and now - self._unread_since > self._patience
+
     def _refuse_head(self) -> None:
         limit = self._ground.io.config.max_header_bytes
         self._give_up(431, "Request Header Fields Too Large", f"max_header_bytes is {limit}")
 
     def _give_up(self, status: int, phrase: str, detail: str) -> None:
-        self._ground.waiting.discard(self)
         logger.info("a request from %s never got whole: %s", self.client[0] if self.client else "unknown", detail)
-        if self._head_bytes or self._chunk_bytes:  # else it has asked for nothing
+        # Else it has asked for nothing, or the answer would stand in the middle of another one.
+        answering = self._is_answering and self._active.response_started
+        if (self._head_bytes or self._chunk_bytes) and not answering:
             head = f"HTTP/1.1 {status} {phrase}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             self.transport.write(head.encode())
         self.transport.close()
@@ -378,10 +420,13 @@ class HttpProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """uvicorn ends: answer the polls that wait, leave requests that aren't whole, then do as it does."""
         self._ground.io.disconnect_all()
+        self._patience = min(self._patience, _SHUTDOWN_PATIENCE_SECONDS)
         if self in self._ground.waiting:
             self.transport.close()
         else:
             super().shutdown()
+            if self.transport.is_closing():
+                self._ground.watch(self)
 
     # WebSocket
 
@@ -502,6 +547,7 @@ class _Cycle(Exchange):
 
     __slots__ = (
         "_buffer",
+        "_buffered",
         "_chunked",
         "_corked",
         "_protocol",
@@ -527,6 +573,7 @@ class _Cycle(Exchange):
         self._streamer: Streamer | None = None
         self._chunked = protocol.parser.get_http_version() == "1.1"
         self._buffer: list[bytes] | None = None
+        self._buffered = 0
         self._corked = False
         self.keep_alive = keep_alive
         self.body = bytearray()
@@ -538,6 +585,11 @@ class _Cycle(Exchange):
     def message_event(self) -> _Cycle:
         """Where uvicorn tells that something has changed."""
         return self
+
+    @property
+    def response_started(self) -> bool:
+        """Whether a part of the response was sent, and not all of it."""
+        return self._streamer is not None
 
     def begin(self) -> None:
         """Ask the engine what to do with the request."""
@@ -610,8 +662,12 @@ class _Cycle(Exchange):
         if self._corked:
             if self._buffer is None:
                 self._buffer = [data]
+                self._buffered = len(data)
             else:
                 self._buffer.append(data)
+                self._buffered += len(data)
+            if self._buffered > _CORK_BYTES:
+                self.flush()
         else:
             self._corked = True
             self._protocol._ground.cork.add(self)
