@@ -34,7 +34,7 @@ $(VENV)/.ready: pyproject.toml
 assets: $(STATIC) $(SERVED) ## the pages, and what servers give to pages, built from pinned npm packages
 
 define page
-src/madang/apps/$(1)/static/index.html: browser/$(1)/package-lock.json $$(shell find $$(wildcard $$(addprefix browser/$(1)/,src public styles index.html build.mjs)) $$(wildcard browser/transports/src) -type f)
+src/madang/apps/$(1)/static/index.html: browser/$(1)/package-lock.json $$(shell find $$(wildcard $$(addprefix browser/$(1)/,src public styles index.html build.mjs)) $$(wildcard browser/transports/src) browser/page.mjs -type f)
 	@command -v npm >/dev/null || { echo "Node.js with npm is needed to build the pages"; exit 1; }
 	npm ci --prefix browser/$(1) --no-audit --no-fund --loglevel=error
 	npm run --silent --prefix browser/$(1) build
