@@ -60,7 +60,7 @@ except ImportError as error:
     from madang.errors import ConfigError
 
     raise ConfigError(
-        f'WebTransport needs aioquic 1.3 or newer ({error}): pip install "madang[webtransport]"'
+        f'WebTransport needs aioquic 1.7.2 or newer ({error}): pip install "madang[webtransport]"'
     ) from error
 
 from madang.errors import Reason, RemoteProtocolError

@@ -1,10 +1,14 @@
 """WebTransport with clients by hand, over aioquic's own: pieces, wrong first packets, floods, vanishing."""
 
 import asyncio
+import os
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -573,6 +577,21 @@ async def test_it_has_to_be_among_the_transports() -> None:
     with pytest.raises(ConfigError, match=r'transports=\["polling", "websocket", "webtransport"\]'):
         async with serve_async(Server(), webtransport=True):
             pass
+
+
+@pytest.mark.parametrize("found", ["raise ModuleNotFoundError(__name__)", ""], ids=["missing", "old"])
+def test_without_aioquic(found: str, tmp_path: Path) -> None:
+    """The command says what to install."""
+    (tmp_path / "aioquic").mkdir()
+    (tmp_path / "aioquic" / "__init__.py").write_text(found)
+    (tmp_path / "app.py").write_text("import madang\nio = madang.Server(transports=['polling', 'webtransport'])\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-m", "madang", "serve", "app:io", "--port", "0", "--webtransport"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: WebTransport needs aioquic ")
+    assert 'pip install "madang[webtransport]"' in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 async def test_a_port_that_is_taken() -> None:

@@ -151,7 +151,9 @@ def test_its_header_says_how_to_run_it(name: str) -> None:
     assert f"madang serve {name}:app --app-dir examples" in header
     assert f"python examples/{name}.py" in header
     assert "npm install --prefix examples" in header
-    assert source.rstrip().endswith('if __name__ == "__main__":\n    serve(app)')
+    last = source.rstrip().rpartition("\n")
+    assert last[0].endswith('if __name__ == "__main__":')
+    assert last[2].startswith("    serve(app")
 
 
 @pytest.mark.parametrize("name", [*NAMES, *sorted(HELPERS | CLIENTS | TESTS)])

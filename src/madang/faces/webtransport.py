@@ -368,7 +368,11 @@ class _Endpoint(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, address: Any) -> None:
         """A datagram came."""
         assert self.transport is not None  # it listens  # noqa: S101
-        self._listener.received(data, address, self.transport)
+        try:
+            self._listener.received(data, address, self.transport)
+        except Exception:
+            # Who has sent it, nobody knows. uvloop would close the socket for all.
+            logger.exception("a datagram from %s could not be handled", address[0])
 
     def error_received(self, exc: Exception) -> None:
         """An earlier datagram could not be delivered. Its connection finds out by itself."""
