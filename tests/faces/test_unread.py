@@ -2,6 +2,8 @@
 
 import asyncio
 import socket as sockets
+from collections.abc import MutableMapping
+from typing import Any
 
 import pytest
 
@@ -125,6 +127,37 @@ async def test_the_server_ends_all_the_same() -> None:
             await asyncio.sleep(0.1)
         deaf.socket.close()
         assert io.engine.sessions == {}
+
+
+@pytest.mark.parametrize("reason", [Reason.SLOW_CONSUMER, Reason.PING_TIMEOUT])
+async def test_the_portable_face_holds_no_task(reason: str) -> None:
+    """There the server's flow control waits for as long as the client likes."""
+    io = server()
+    asked = False
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        nonlocal asked
+        if not asked:
+            asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        return await asyncio.get_running_loop().create_future()
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+        if len(message.get("body", b"")) > 10_000:
+            await asyncio.get_running_loop().create_future()
+
+    scope = {"type": "http", "method": "GET", "path": "/socket.io/", "query_string": STREAM.encode(), "headers": []}
+    task = asyncio.create_task(io.asgi()(scope, receive, send))
+    session = await session_of(io)
+    session.push(Encoded(("4" + "x" * MUCH,)))
+    session.push(Encoded(("4" + "x" * MUCH,)))
+    await asyncio.sleep(0.01)
+    session.close(reason, discard=True)
+    await asyncio.wait_for(task, DEADLINE)
+    assert [len(message.get("body", b"")) > MUCH for message in sent] == [False, False, False, True]
+    assert io.engine._parked == 0
 
 
 async def test_a_request_that_never_gets_whole_behind_a_stream() -> None:

@@ -33,6 +33,8 @@ ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 _HIGH_WATER: Final = 65_536
 #: How long a link that we close may take to send what was written, before we leave the connection to the server.
 _CLOSE_TIMEOUT_SECONDS: Final = 2.0
+#: How long a client may take to read the rest of a stream that has ended, before we do so.
+_LAST_PARTS_SECONDS: Final = 20.0
 
 
 class ASGIFace:
@@ -119,13 +121,17 @@ class ASGIFace:
         """Send the parts of a response that stays open, until it ends or its connection breaks."""
         loop = asyncio.get_running_loop()
         gone: asyncio.Future[None] = loop.create_future()
+        ended = exchange.ended = loop.create_future()
+        if exchange.over:
+            ended.set_result(None)
         watch = loop.create_task(_until_disconnect(receive, gone))
         pump = loop.create_task(exchange.pump(send))
         try:
-            await asyncio.wait([gone, pump], return_when=asyncio.FIRST_COMPLETED)
-            if gone.done() and exchange.over:
-                # What was written last may still be on its way out.
-                await asyncio.wait([pump], timeout=_CLOSE_TIMEOUT_SECONDS)
+            await asyncio.wait([gone, pump, ended], return_when=asyncio.FIRST_COMPLETED)
+            if exchange.over:
+                # What was written last may still be on its way out; but who doesn't read it may not hold the task.
+                hopeless = exchange.cut or gone.done()
+                await asyncio.wait([pump], timeout=_CLOSE_TIMEOUT_SECONDS if hopeless else _LAST_PARTS_SECONDS)
         finally:
             watch.cancel()
             pump.cancel()
@@ -268,7 +274,7 @@ class ASGIFace:
 class _Exchange(Exchange):
     """Keeps the response, or the parts of one that stays open, until the task of the request sends them."""
 
-    __slots__ = ("_full", "_parts", "_size", "_waiter", "over", "response", "streamer", "waiter")
+    __slots__ = ("_full", "_parts", "_size", "_waiter", "cut", "ended", "over", "response", "streamer", "waiter")
 
     def __init__(self) -> None:
         self.response: Response | None = None
@@ -276,6 +282,8 @@ class _Exchange(Exchange):
         self.streamer: Streamer | None = None
         #: Whether nothing more is written.
         self.over = False
+        self.cut = False
+        self.ended: asyncio.Future[None] | None = None
         self._parts: deque[bytes] = deque()
         self._size = 0
         self._full = False
@@ -304,8 +312,11 @@ class _Exchange(Exchange):
 
     def end(self, *, cut: bool = False) -> None:
         self.over = True
+        self.cut = cut
         if cut:
             self._parts.clear()
+        if self.ended is not None and not self.ended.done():
+            self.ended.set_result(None)
         self._wake()
 
     # The connection
