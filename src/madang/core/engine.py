@@ -639,7 +639,9 @@ class Engine:
         if initial and self.config.cookie is not None:
             headers.append(self._cookie(session))
         headers = self.dress(request, headers, initial=initial)
-        exchange.stream(Response(200, headers, transport.prelude(request)), stream)
+        prelude = transport.prelude(request)
+        request.compact()  # it is kept for as long as the response stays open
+        exchange.stream(Response(200, headers, prelude), stream)
 
     def dress(
         self, request: Request, headers: Sequence[tuple[str, str]] = (), *, initial: bool = False
