@@ -6,7 +6,7 @@ A face asks in this order:
 * a WebSocket: `admit(request)` before the handshake, `link(request, duplex)` after it;
 * a link on which clients knock, as WebTransport: `admit_knock(request)` before the handshake, `greet` after it.
 
-Source: Engine.IO protocol 4; Fetch standard (CORS).
+Source: Engine.IO protocol 4.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, overload
-from urllib.parse import urlsplit
 
 import orjson
 
 from madang import parsers, transports, wire
 from madang.config import Config
+from madang.core import origins
 from madang.core.events import EngineEvents, ResponseHeaders
 from madang.core.files import File
 from madang.core.knock import Knock
@@ -62,9 +62,6 @@ from madang.wire import Open, Wire
 
 __all__ = ["Engine"]
 
-_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
-#: How often browsers have to ask again whether they may (seconds; the Fetch standard lets them cap it).
-_PREFLIGHT_MAX_AGE: Final = "600"
 #: What keeps proxies from collecting a response that stays open, and from changing it.
 _UNBUFFERED: Final = (
     ("Cache-Control", "no-store, no-transform"),
@@ -201,9 +198,9 @@ class Engine:
         """
         self.wheel.advance(self.clock())
         try:
-            self._check_origin(request)
+            origins.check(self.config, request)
             if request.method == "OPTIONS":
-                exchange.respond(Response(204, self.dress(request, self._preflight(request)), b""))
+                exchange.respond(Response(204, self.dress(request, origins.preflight(self.config, request)), b""))
                 return 0
             if not request.path.endswith("/") and self._give(request, exchange):
                 return 0
@@ -230,7 +227,7 @@ class Engine:
         if file is None or request.method not in ("GET", "HEAD"):
             return False
         response = file.answer(request, packed=_accepts_gzip(request.header("accept-encoding") or ""))
-        headers = self.dress(request, [*response.headers, *self._cors(request)])
+        headers = self.dress(request, [*response.headers, *origins.cors(self.config, request)])
         exchange.respond(Response(response.status, headers, response.body))
         return True
 
@@ -287,7 +284,7 @@ class Engine:
         if request.method == "GET":
             reader = transport.reader(request)
             if reader is not None:
-                self._check_page(request, reader)
+                origins.check_page(self.config, request, reader)
             transport.check(request)
         sid = query.get("sid")
         if sid is None:
@@ -453,7 +450,7 @@ class Engine:
 
     def _link_target(self, request: Request) -> tuple[LinkTransport, Session | None]:
         """The transport and, for an upgrade, the session of a link's request."""
-        self._check_origin(request)
+        origins.check(self.config, request)
         query = request.query
         name = query.get("transport", "")
         transport = self._transports.get(name)
@@ -483,7 +480,7 @@ class Engine:
         Raises:
             RequestRefused: it may not; answer with its status, and `error_body`.
         """
-        self._check_origin(request)
+        origins.check(self.config, request)
         if self._full:
             self._check_room()
 
@@ -533,55 +530,6 @@ class Engine:
         session.push(Encoded((hello,)))
         self._opened(session)
 
-    # Origins
-
-    def _check_origin(self, request: Request) -> None:
-        origin = request.header("origin")
-        if origin is not None:
-            self._check_page(request, origin)
-
-    def _check_page(self, request: Request, origin: str) -> None:
-        """Refuse a page of an origin that isn't allowed."""
-        if self.config.origins == "*":
-            return
-        if self.config.origins != "same" and origin.lower() in self.config.origins:
-            return
-        if _same_host(origin, (request.header("host") or "")):
-            return
-        raise RequestRefused(
-            *FORBIDDEN,
-            f"pages of {origin[:200]!r} may not connect to {request.headers.get('host', '')[:200]!r}: "
-            "add it to the setting `origins`, or let the proxy pass on the Host header",
-            {"name": "ORIGIN_NOT_ALLOWED", "origin": origin[:200]},
-        )
-
-    def _cors(self, request: Request) -> list[tuple[str, str]]:
-        """The headers that let a page of another, allowed origin read the response."""
-        if self.config.origins == "same":
-            return []
-        origin = request.header("origin")
-        if origin is None:
-            return []
-        if self.config.origins == "*":
-            return [("Access-Control-Allow-Origin", "*")]
-        if origin.lower() not in self.config.origins:
-            return [("Vary", "Origin")]
-        headers = [("Access-Control-Allow-Origin", origin), ("Vary", "Origin")]
-        if self.config.cors_credentials:
-            headers.append(("Access-Control-Allow-Credentials", "true"))
-        return headers
-
-    def _preflight(self, request: Request) -> list[tuple[str, str]]:
-        headers = self._cors(request)
-        if not headers:
-            return []
-        headers.append(("Access-Control-Allow-Methods", "GET, POST, OPTIONS"))
-        asked = request.header("access-control-request-headers")
-        if asked:
-            headers.append(("Access-Control-Allow-Headers", asked))
-        headers.append(("Access-Control-Max-Age", _PREFLIGHT_MAX_AGE))
-        return headers
-
     # Responses
 
     def prepare(self, prepared: Prepared) -> None:
@@ -611,7 +559,7 @@ class Engine:
             compress: whether to try.
             initial: whether it is the first of a session.
         """
-        headers = self.dress(request, [*response.headers, *self._cors(request)], initial=initial)
+        headers = self.dress(request, [*response.headers, *origins.cors(self.config, request)], initial=initial)
         body = response.body
         threshold = self.config.http_compression_threshold_bytes
         if compress and threshold is not None and len(body) >= threshold:
@@ -635,7 +583,7 @@ class Engine:
         initial: bool,
     ) -> None:
         """Send the head of a response that stays open."""
-        headers = [*transport.head(request), *_UNBUFFERED, *self._cors(request)]
+        headers = [*transport.head(request), *_UNBUFFERED, *origins.cors(self.config, request)]
         if initial and self.config.cookie is not None:
             headers.append(self._cookie(session))
         headers = self.dress(request, headers, initial=initial)
@@ -733,18 +681,6 @@ class Engine:
         session = self.sessions.get(sid) if sid else None
         if session is not None and isinstance(session.transport, HttpTransport):
             session.close(Reason.TRANSPORT_ERROR, discard=True)
-
-
-def _same_host(origin: str, host: str) -> bool:
-    """Whether an origin is the host that was asked, whatever the scheme: a proxy may have taken off TLS."""
-    try:
-        parts = urlsplit(origin.lower())
-    except ValueError:
-        return False
-    default = _DEFAULT_PORTS.get(parts.scheme)
-    if default is None or not host:
-        return False
-    return parts.netloc.removesuffix(default) == host.lower().removesuffix(default)
 
 
 def _accepts_gzip(accepted: str) -> bool:
