@@ -169,6 +169,8 @@ async def world(browser: Browser, request: pytest.FixtureRequest) -> AsyncIterat
     async with serve_async(io.asgi(page_app), webtransport=beside) as port:
         yield World(io, beside, port, browser)
         for context in browser.contexts:
+            for page in context.pages:
+                await page.evaluate("() => { socket.disconnect(); }")  # else the server waits for it at its end
             await context.close()
 
 

@@ -129,6 +129,13 @@ async def test_a_certificate_that_is_trusted_by_its_file(tmp_path: Path) -> None
         assert await client.call("echo", 1) == 1
 
 
+async def test_never_past_a_proxy(house: House) -> None:
+    with pytest.raises(ConnectError, match="through no HTTP proxy"):
+        async with house.client(["webtransport"], proxy="http://127.0.0.1:9"):
+            pass
+    assert house.beside.connections_count == 0
+
+
 async def test_the_wrong_path(house: House) -> None:
     with pytest.raises(ConnectError, match="status 404"):
         async with house.client(["webtransport"], path="/elsewhere/"):

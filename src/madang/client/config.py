@@ -118,7 +118,8 @@ class ClientConfig:
         parser: how packets are written, the same as on the server: "json", "msgpack", or a `Parser`.
         generation: the protocol generation to speak.
         proxy: "environment": as the environment variables say (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`);
-            None: none; or the URL of one, as "http://user:password@proxy:3128".
+            None: none; or the URL of one, as "http://user:password@proxy:3128". WebTransport can go through none, and
+            isn't tried where there is one.
         ssl: how to check the server's certificate: an `ssl.SSLContext`, or the path of a file or folder of
             certificates to trust. None: as the system does.
         certificate_hashes: by WebTransport, certificates to trust without an authority: their SHA-256 hashes, of 32

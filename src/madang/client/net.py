@@ -242,6 +242,11 @@ class NetDialer(Dialer):
     async def knock(self, path: str, headers: Mapping[str, str]) -> Duplex:  # noqa: D102
         from madang.client.webtransport import connect
 
+        if self._proxy is not None:
+            # Past it we'd show our own address to whom we are to reach through it.
+            raise ConnectError(
+                "WebTransport goes through no HTTP proxy: leave it out of `transports`, or set proxy=None"
+            )
         config = self._config
         sent = {name: value for name, value in self._headers(path, headers).items() if name.lower() != "host"}
         return await connect(self._address, path, sent, config.ssl, config.certificate_hashes, config.max_payload_bytes)
