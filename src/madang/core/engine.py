@@ -648,7 +648,7 @@ class Engine:
             for session in sessions:  # none is left, unless one has raised: then the others are not to wait for it
                 self.defer(session)
 
-    def park(self, session: Session) -> None:
+    def park(self) -> None:
         """A poll starts to wait, or a stream to stay open.
 
         Raises:
@@ -661,7 +661,7 @@ class Engine:
         if self._parked >= self.config.max_unanswered_polls:
             raise RequestRefused(*SERVER_FULL, f"max_unanswered_polls is {self.config.max_unanswered_polls}")
 
-    def unpark(self, session: Session) -> None:
+    def unpark(self) -> None:
         """A poll waits no longer, or a stream has ended."""
         self._parked -= 1
 

@@ -430,7 +430,7 @@ class Session(Timed):
         elif not waits or (self._probe is not None and self._probe.answered):
             self._respond(request, exchange, list(self.wire.encode(_NOOP_PACKET, self.parser)))
         else:
-            self._engine.park(self)
+            self._engine.park()
             self._exchange = exchange
             self._poll = request
             self._release_after(self._engine.config.poll_timeout_seconds)
@@ -550,7 +550,7 @@ class Session(Timed):
         assert request is not None  # noqa: S101
         self._exchange = self._poll = None
         self._release_by = 0.0
-        self._engine.unpark(self)
+        self._engine.unpark()
         return exchange, request
 
     def _respond(self, request: Request, exchange: Exchange, frames: list[Frame]) -> None:

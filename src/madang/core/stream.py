@@ -50,7 +50,7 @@ class Stream(Duplex):
 
     def open(self, request: Request, *, initial: bool = False) -> None:
         """Send the head. `initial` says whether it is the first response of the session."""
-        self._engine.park(self._session)
+        self._engine.park()
         self._open = True
         self._engine.open_stream(self._session, request, self._exchange, self._transport, self, initial=initial)
 
@@ -100,7 +100,7 @@ class Stream(Duplex):
         self.write(Encoded(session.wire.encode(farewell, session.parser)))
         self._open = False
         self._exchange.end(cut=cut)
-        self._engine.unpark(session)
+        self._engine.unpark()
 
     def pause_reading(self) -> None:
         """What comes by POST is held back by not answering the POST."""
@@ -127,7 +127,7 @@ class Stream(Duplex):
         if not self._open:
             return
         self._open = False
-        self._engine.unpark(self._session)
+        self._engine.unpark()
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             receiver.lost(self, Reason.TRANSPORT_CLOSE)
