@@ -1,6 +1,7 @@
 """WebTransport with clients by hand, over aioquic's own: pieces, wrong first packets, floods, vanishing."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -617,6 +618,24 @@ async def test_beside_another_asgi_server() -> None:
     with pytest.raises(ConfigError, match="name the port"):
         async with WebTransport().listen(io):
             pass
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["first", "later"])
+async def test_who_is_there_at_the_end_hears_all(others: int) -> None:
+    """Also when there was nobody in between."""
+    async with contextlib.AsyncExitStack() as stack:
+        async with running() as house:
+            for _ in range(others):
+                await house.is_well()
+                await house.until_empty()
+            peer = await stack.enter_async_context(house.peer())
+            await peer.join()
+            for _ in range(10):
+                house.io.emit("news", "x" * 20_000)
+        await peer.until_over()
+        said = [one for one in peer.frames if isinstance(one, str) and one.startswith('42["news"')]
+        assert len(said) == 10
+    assert house.reasons[-1] == "server shutting down"
 
 
 async def test_the_certificate_is_renewed(house: House) -> None:

@@ -591,6 +591,7 @@ class _Listener:
     async def close(self) -> None:
         """Take nobody new, let all go, and listen no more."""
         self.closing = True
+        self._alone.clear()  # it may have been set whenever there was nobody
         for link in list(self.links):
             link.dismiss()
         if self.links:
