@@ -132,6 +132,11 @@ def test_all_transports_side_by_side(visit: Visit) -> None:
     page = visit()
     expect(page.locator(".lane[data-lane]")).to_have_count(0)
     expect(page.locator(".lane.absent")).to_contain_text(["FlashSocket"])  # it can't run, but is explained
+    title, words = (page.locator(f".lane.absent {part}").bounding_box() for part in ("header", ".words"))
+    assert title is not None
+    assert words is not None
+    assert (title["x"], title["width"]) == (words["x"], words["width"])  # one below the other, and as wide as the card
+    assert title["y"] + title["height"] <= words["y"]
     expect(page.get_by_role("button", name="Start")).to_be_disabled()
     page.get_by_role("button", name="All", exact=True).click()
     names = available(page)

@@ -377,6 +377,20 @@ async def test_pages_of_other_origins(server: ServerProcess, friendly: ServerPro
     assert await page.evaluate("(text) => ask(socket, 'echo', text)", big) == [big]
 
 
+@pytest.mark.parametrize("name", CLASSES)
+async def test_pages_that_do_not_say_where_requests_come_from(friendly: ServerProcess, visit: Open, name: str) -> None:
+    for url in (friendly.url, other_origin(friendly)):
+        page = await visit(url, friendly.url)
+        await page.evaluate("""() => {
+            const rule = document.createElement("meta");
+            [rule.name, rule.content] = ["referrer", "no-referrer"];
+            document.head.append(rule);
+        }""")
+        await start(page, friendly.url, name)
+        assert await page.evaluate("() => ask(socket, 'echo', '마당')") == ["마당"]
+        await page.evaluate("() => socket.disconnect()")
+
+
 async def test_says_what_the_server_says(friendly: ServerProcess, visit: Open) -> None:
     page = await visit(friendly.url)
     script = """async (url) => {

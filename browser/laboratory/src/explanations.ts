@@ -57,7 +57,7 @@ const en: Record<TransportName, Explanation> = {
     how: "One question gets a response that doesn’t end: multipart/x-mixed-replace, cut into parts by a boundary. Each event is a part, and bytes travel as they are. What the page has to say goes by POST.",
     costs: "Some ninety bytes of boundary and part headers for each event down, and no more questions. Each event up is a request.",
     choose: "When much binary comes down, and there is no WebSocket.",
-    proxies: "A proxy that buffers holds everything back. Madang asks nginx not to (X-Accel-Buffering); others have to be told.",
+    proxies: "A proxy that buffers holds everything back. Madang asks nginx not to (X-Accel-Buffering). HAProxy holds each event back for 0.2 s, unless it is told not to (option http-no-delay).",
   },
   iframe: {
     name: "Forever iframe",
@@ -65,7 +65,7 @@ const en: Record<TransportName, Explanation> = {
     how: "A hidden frame loads a document that doesn’t end. Each event is a small script in it, which runs as it arrives and hands the event over. What the page has to say goes by POST.",
     costs: "A script tag around each event, escaped text, base64 for bytes, and padding at the beginning. The document grows until it is begun anew.",
     choose: "For browsers from before EventSource. This is what was called Comet in 2006.",
-    proxies: "As every stream it suffers from proxies that buffer; the padding gets it past those that wait for a first kilobyte or two.",
+    proxies: "As every stream: held back by what buffers, and for 0.2 s by HAProxy as it comes. The padding gets it past those that wait for a first kilobyte or two.",
   },
   sse: {
     name: "Server-Sent Events",
@@ -73,7 +73,7 @@ const en: Record<TransportName, Explanation> = {
     how: "One question, and the response stays open. Each event is a few lines of text in the web’s own format for this, text/event-stream. What the page has to say goes by POST.",
     costs: "A handful of bytes around each event down; each event up is a request. Over HTTP/1.1 it takes one of the six connections that a browser allows.",
     choose: "When nearly everything flows from server to page: feeds, dashboards, progress. And where WebSocket is blocked.",
-    proxies: "Most pass it on. Those that buffer have to be told, and heartbeats keep idle timeouts away.",
+    proxies: "nginx passes it on at once; HAProxy as it comes makes each event 0.2 s late (option http-no-delay helps). Others that buffer have to be told. Heartbeats keep idle timeouts away.",
   },
   websocket: {
     name: "WebSocket",
@@ -81,7 +81,7 @@ const en: Record<TransportName, Explanation> = {
     how: "One HTTP request asks to change the protocol. From then on, both sides speak on that connection when they like. Each event is a frame with a header of 2 to 14 bytes: no questions, no answers.",
     costs: "The fewest bytes, and little work for the server. One connection stays open for each client.",
     choose: "Whenever it gets through, and above all when both sides have a lot to say: chats, games, editors.",
-    proxies: "The proxy has to pass on Upgrade: a few lines for nginx, none for HAProxy. Some office networks block it without TLS.",
+    proxies: "The proxy has to pass on Upgrade: nginx as it comes doesn’t and needs a few lines, HAProxy none. Some office networks block it without TLS.",
   },
   flashsocket: {
     name: "FlashSocket",
@@ -89,7 +89,7 @@ const en: Record<TransportName, Explanation> = {
     how: "A small Flash film first asked for a policy file that says who may connect. Then it opened a TCP connection and spoke an early WebSocket. That dialect knew text only, so bytes travelled as base64.",
     costs: "A plug-in, a port for policies, base64 for bytes. Per event it was as cheap as WebSocket.",
     choose: "Never today; Madang speaks it so that what is old still connects.",
-    proxies: "Hardly any let it through. It needs a direct connection.",
+    proxies: "nginx passes it on where it passes on WebSocket; HAProxy refuses it. The policy file has a port of its own, which has to be open.",
   },
   webtransport: {
     name: "WebTransport",
@@ -132,7 +132,7 @@ const ko: Record<TransportName, Explanation> = {
     how: "한 번 물으면 끝나지 않는 응답(multipart/x-mixed-replace)이 와요. 경계선으로 나뉜 조각 하나가 이벤트 하나이고, 바이너리는 있는 그대로 담겨요. 브라우저가 할 말은 POST로 보내요.",
     costs: "내려오는 이벤트마다 경계선과 조각 헤더로 90바이트쯤 들지만 다시 물을 필요는 없어요. 올라가는 이벤트는 하나하나가 요청이에요.",
     choose: "웹소켓을 쓸 수 없는데 바이너리가 많이 내려올 때 골라요.",
-    proxies: "버퍼링하는 프록시는 조각을 쥐고 놓아 주지 않아요. nginx에는 마당이 X-Accel-Buffering으로 부탁해 두지만, 다른 프록시는 따로 설정해야 해요.",
+    proxies: "버퍼링하는 프록시는 조각을 쥐고 놓아 주지 않아요. nginx에는 마당이 X-Accel-Buffering으로 미리 부탁해 둬요. HAProxy는 기본 설정에서 이벤트마다 0.2초씩 붙잡아 두므로 option http-no-delay가 필요해요.",
   },
   iframe: {
     name: "포에버 아이프레임",
@@ -140,7 +140,7 @@ const ko: Record<TransportName, Explanation> = {
     how: "숨은 프레임이 끝나지 않는 문서를 불러와요. 이벤트 하나가 작은 스크립트 하나이고, 도착하는 대로 실행되어 이벤트를 건네줘요. 브라우저가 할 말은 POST로 보내요.",
     costs: "이벤트마다 script 태그가 붙고, 텍스트는 이스케이프하고, 바이트는 base64로 바꾸고, 처음에는 빈칸도 채워 보내요. 문서가 계속 커지므로 가끔 새로 시작해요.",
     choose: "EventSource가 나오기 전의 브라우저를 위한 방식이에요. 2006년에 ‘코멧(Comet)’이라 부르던 것이 이거예요.",
-    proxies: "다른 스트림처럼 버퍼링하는 프록시에 약해요. 처음 1~2킬로바이트가 찰 때까지 기다리는 프록시는 앞에 채운 빈칸 덕분에 지나갈 수 있어요.",
+    proxies: "다른 스트림처럼 버퍼링하는 프록시에 약하고, 기본 설정의 HAProxy에서는 0.2초씩 늦어요. 처음 1~2킬로바이트가 찰 때까지 기다리는 프록시는 앞에 채운 빈칸 덕분에 지나갈 수 있어요.",
   },
   sse: {
     name: "서버 전송 이벤트(SSE)",
@@ -148,7 +148,7 @@ const ko: Record<TransportName, Explanation> = {
     how: "한 번 물으면 응답이 열린 채로 있어요. 이벤트는 웹 표준 형식인 text/event-stream에 맞춘 몇 줄의 텍스트예요. 브라우저가 할 말은 POST로 보내요.",
     costs: "내려오는 이벤트에는 몇 바이트만 붙고, 올라가는 이벤트는 하나하나가 요청이에요. HTTP/1.1에서는 브라우저가 허락하는 연결 여섯 개 가운데 하나를 차지해요.",
     choose: "피드, 대시보드, 진행 상황처럼 거의 모든 것이 서버에서 내려올 때, 그리고 웹소켓이 막혀 있을 때 골라요.",
-    proxies: "대부분 잘 지나가요. 버퍼링하는 프록시는 설정이 필요하고, 조용할 때 끊기는 일은 하트비트가 막아 줘요.",
+    proxies: "nginx는 바로바로 전해 줘요. 기본 설정의 HAProxy는 이벤트마다 0.2초씩 늦어지는데 option http-no-delay로 풀려요. 그 밖에 버퍼링하는 프록시는 설정이 필요하고, 조용할 때 끊기는 일은 하트비트가 막아 줘요.",
   },
   websocket: {
     name: "웹소켓",
@@ -156,7 +156,7 @@ const ko: Record<TransportName, Explanation> = {
     how: "HTTP 요청 하나로 프로토콜을 바꾸자고 해요. 그다음부터는 그 연결에서 양쪽이 언제든 말할 수 있어요. 이벤트 하나가 프레임 하나이고 헤더는 2~14바이트뿐이라, 질문도 대답도 필요 없어요.",
     costs: "오가는 바이트가 가장 적고 서버가 할 일도 적어요. 대신 접속자마다 연결 하나가 열려 있어요.",
     choose: "통하기만 하면 언제나 좋아요. 채팅, 게임, 공동 편집처럼 양쪽 모두 할 말이 많을 때 특히 그래요.",
-    proxies: "프록시가 Upgrade 헤더를 전해 줘야 해요. nginx는 설정 몇 줄이 필요하고 HAProxy는 그대로 돼요. TLS가 아니면 막는 사내망도 있어요.",
+    proxies: "프록시가 Upgrade 헤더를 전해 줘야 해요. nginx는 기본 설정으로는 전하지 않아 몇 줄을 더해야 하고, HAProxy는 그대로 돼요. TLS가 아니면 막는 사내망도 있어요.",
   },
   flashsocket: {
     name: "플래시소켓",
@@ -164,7 +164,7 @@ const ko: Record<TransportName, Explanation> = {
     how: "작은 플래시 무비가 먼저 누가 접속해도 되는지 적힌 정책 파일을 받아 와요. 그다음 TCP 연결을 열고 초기 웹소켓으로 말해요. 그 시절 규격은 텍스트만 알아서 바이트는 base64로 오갔어요.",
     costs: "플러그인과 정책 파일용 포트가 필요하고 바이트는 base64로 늘어나요. 이벤트 하나에 드는 값은 웹소켓만큼 쌌어요.",
     choose: "지금 고를 일은 없어요. 오래된 클라이언트도 접속할 수 있도록 마당이 알아들을 뿐이에요.",
-    proxies: "지나갈 수 있는 프록시가 거의 없어요. 서버와 직접 연결되어야 해요.",
+    proxies: "웹소켓을 전해 주도록 설정한 nginx는 지나가지만 HAProxy는 거절해요. 정책 파일을 주는 포트도 따로 열려 있어야 해요.",
   },
   webtransport: {
     name: "웹트랜스포트",

@@ -6,6 +6,9 @@
 import { Base, type Options } from "./base.ts";
 import { attach, hiddenFrame, refuseHeaders } from "./dom.ts";
 
+/** Servers ask whose page it is. A page that hides where requests come from may still tell them its origin. */
+const REFERRER = "origin";
+
 type Callbacks = ((payload: unknown) => void)[];
 
 /** The global that the server's scripts call. Older official clients use it too, and keep hold of theirs. */
@@ -50,6 +53,7 @@ export class JSONP extends Base {
     script.addEventListener("load", done);
     script.addEventListener("error", done);
     script.async = true;
+    script.referrerPolicy = REFERRER;
     script.src = this.uri({ j: String(index) });
     attach(script);
   }
@@ -64,38 +68,28 @@ export class JSONP extends Base {
   protected override post(body: string): Promise<void> {
     return new Promise((resolve, reject) => {
       const frame = hiddenFrame("Socket.IO");
-      frame.setAttribute("sandbox", "allow-same-origin"); // what comes back is only looked at
-      frame.name = `madang-${Math.random().toString(36).slice(2)}`;
-      const form = document.createElement("form");
-      form.method = "POST";
-      form.action = this.uri({ j: "0" });
-      form.target = frame.name;
-      form.acceptCharset = "utf-8";
-      form.hidden = true;
-      const field = document.createElement("textarea");
-      field.name = "d";
-      field.value = escaped(body);
-      form.append(field);
-
+      frame.setAttribute("sandbox", "allow-same-origin allow-forms"); // what comes back is only looked at
+      const timeout = this.opts.requestTimeout ?? 0;
       const finish = (error?: Error) => {
         clearTimeout(timer);
         this.#frames.delete(frame);
         frame.remove();
-        form.remove();
         if (error) reject(error);
         else resolve();
       };
-      const timeout = this.opts.requestTimeout ?? 0;
       const late = () => finish(new Error(`no answer within ${timeout} ms (requestTimeout)`));
       const timer = timeout > 0 ? setTimeout(late, timeout) : undefined;
       this.#frames.set(frame, () => finish(new Error("aborted")));
-      attach(frame, form);
+      attach(frame);
+      const uri = this.uri({ j: "0" });
       frame.addEventListener("load", () => {
-        const answer = answerIn(frame, form.action);
+        const answer = answerIn(frame, uri);
         if (answer === "") return; // the empty document that every iframe begins with
         finish(answer === "ok" || answer === null ? undefined : new Error(answer));
       });
-      form.submit();
+      const blank = frame.contentDocument;
+      if (blank) formIn(blank, uri, body).submit();
+      else finish(new Error("the page may have no frame of its own"));
     });
   }
 }
@@ -116,6 +110,24 @@ function register(callback: (payload: unknown) => void): [number, () => void] {
 /** Line breaks as the official client writes them: browsers turn those of a form into \r\n. */
 function escaped(payload: string): string {
   return payload.replace(/\\n/g, "\\\n").replace(/\n/g, "\\n");
+}
+
+/** The form of a payload, in the frame's own document: there it can say where it comes from, whatever the page's rule. */
+function formIn(blank: Document, action: string, body: string): HTMLFormElement {
+  const rule = blank.createElement("meta");
+  rule.name = "referrer";
+  rule.content = REFERRER;
+  blank.head.append(rule);
+  const form = blank.createElement("form");
+  form.method = "POST";
+  form.action = action;
+  form.acceptCharset = "utf-8";
+  const field = blank.createElement("textarea");
+  field.name = "d";
+  field.value = escaped(body);
+  form.append(field);
+  blank.body.append(form);
+  return form;
 }
 
 /** What a POST was answered with: "" for no answer yet, and null where the page may not see it. */
