@@ -57,6 +57,7 @@ async def test_endless_bodies(strict: ServerProcess, bystander: WebSocketClient,
                 while sent < 50_000_000 and not connection.reader._buffer:  # type: ignore[attr-defined]
                     connection.write(b"4000\r\n" + b"d=" + b"x" * 0x3FFE + b"\r\n")
                     await connection.writer.drain()
+                    await asyncio.sleep(0)  # `drain` alone doesn't let an answer in
                     sent += 0x4000
                 reply = await connection.reply()
             except ConnectionError:
