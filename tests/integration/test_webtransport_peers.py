@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 import ssl
 import subprocess
 import sys
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -636,6 +638,21 @@ async def test_who_is_there_at_the_end_hears_all(others: int) -> None:
         said = [one for one in peer.frames if isinstance(one, str) and one.startswith('42["news"')]
         assert len(said) == 10
     assert house.reasons[-1] == "server shutting down"
+
+
+async def test_nothing_is_kept_of_who_has_left() -> None:
+    async with running(upgrade_timeout_seconds=1000) as house:
+        assert house.beside._listener is not None
+        async with house.peer() as peer:
+            await peer.join()
+            [seen] = [weakref.ref(link._quic) for link in house.beside._listener.links]
+        await house.until_empty()
+
+        def is_gone() -> bool:
+            gc.collect()
+            return seen() is None
+
+        await until(is_gone)
 
 
 async def test_the_certificate_is_renewed(house: House) -> None:

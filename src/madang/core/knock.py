@@ -21,23 +21,23 @@ __all__ = ["Knock"]
 class Knock(Timed):
     """The receiver of such a link, until the first frame has come, or `upgrade_timeout_seconds` are over."""
 
-    __slots__ = ("_duplex", "_engine", "_open", "_request", "_transport")
+    __slots__ = ("_duplex", "_engine", "_request", "_transport")
 
     def __init__(self, engine: Engine, request: Request, transport: LinkTransport, duplex: Duplex) -> None:
         super().__init__()
         self._engine = engine
         self._request = request
         self._transport = transport
-        self._duplex = duplex
-        self._open = True
+        self._duplex: Duplex | None = duplex  # None once nobody waits: the wheel keeps us until we would be due
         self.due = engine.clock() + engine.config.upgrade_timeout_seconds
         engine.wheel.add(self)
         duplex.bind(self)
 
     def receive(self, frame: Frame) -> None:
         """The first frame came."""
-        if self._end():
-            self._engine.let_in(self._request, self._transport, self._duplex, frame)
+        duplex = self._end()
+        if duplex is not None:
+            self._engine.let_in(self._request, self._transport, duplex, frame)
 
     def fail(self, error: RemoteProtocolError, reason: str) -> None:
         """The client broke a rule of the link."""
@@ -59,12 +59,13 @@ class Knock(Timed):
         """Nothing waits."""
 
     def _refuse(self, detail: str, code: int) -> None:
-        if self._end():
+        duplex = self._end()
+        if duplex is not None:
             self._engine.refused(self._request, RequestRefused(*BAD_REQUEST, detail))
-            self._duplex.close(code, BAD_REQUEST[1])
+            duplex.close(code, BAD_REQUEST[1])
 
-    def _end(self) -> bool:
-        """Nobody waits any longer; tells whether somebody did."""
-        was, self._open = self._open, False
+    def _end(self) -> Duplex | None:
+        """Nobody waits any longer; gives the link, if somebody did."""
+        duplex, self._duplex = self._duplex, None
         self.due = 0.0
-        return was
+        return duplex
