@@ -4,6 +4,7 @@ import asyncio
 import re
 import socket
 import threading
+import tracemalloc
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -175,6 +176,18 @@ async def test_what_is_refused(viewer: Viewer, event: str, args: tuple[Any, ...]
     answer = await viewer.ask(event, *args)
     assert answer["outcome"] == "refused"
     assert error in answer["error"]
+
+
+async def test_names_that_nobody_knows_are_neither_kept_nor_repeated(viewer: Viewer) -> None:
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            refused = await viewer.ask("open", f"{number}" + "x" * 300_000, {})
+            assert refused["outcome"] == "refused"
+            assert len(refused["error"]) < 200
+        assert tracemalloc.get_traced_memory()[0] < 3_000_000  # all of them are 6 MB
+    finally:
+        tracemalloc.stop()
 
 
 async def test_closing_what_is_closed_is_no_mistake(viewer: Viewer) -> None:

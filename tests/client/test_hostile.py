@@ -338,7 +338,7 @@ def test_any_frames_at_all(first: str | bytes, frames: list[str | bytes], joined
         before = asyncio.all_tasks()
         said = [first, *([JOINED] if joined else []), *frames]
         dialer = Scripted(frames=[said[0]])
-        times = {"connect_timeout_seconds": 0.05, "close_timeout_seconds": 0.05, "reconnection": False}
+        times = {"connect_timeout_seconds": 0.01, "close_timeout_seconds": 0.01, "reconnection": False}
         client = Client("http://server", dialer=dialer, transports=["websocket"], **times)
         client.on_any(lambda *args: None)
         joining = asyncio.create_task(client.connect())

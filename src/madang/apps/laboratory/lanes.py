@@ -64,11 +64,15 @@ class LaneAuth(Struct):
     lane: str
 
 
-@functools.cache
 def why_not(name: str) -> str:
     """Why there can't be lanes with a transport; empty if there can."""
     if name not in p.TRANSPORTS:
-        return f"there is no transport {name!r}"
+        return f"there is no transport {name[:40]!r}"
+    return _why_not_here(name)
+
+
+@functools.cache  # of the few that there are: visitors say what they like
+def _why_not_here(name: str) -> str:
     if name == "flashsocket":
         return "needs the Flash player, which browsers have no more"
     try:
@@ -423,7 +427,7 @@ class Lanes:
         """
         reason = why_not(name)
         if reason:
-            raise p.LaboratoryError(f"{name}: {reason}")
+            raise p.LaboratoryError(f"{name[:40]}: {reason}")
         if self._closing:
             raise p.LaboratoryError("the laboratory is closing")
         if len(self) >= self._most:
