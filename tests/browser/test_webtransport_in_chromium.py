@@ -143,8 +143,9 @@ def process() -> Iterator[ServerProcess]:
 @pytest.mark.skipif("uvicorn-fast" not in FACES, reason="the command is asked for")
 async def test_the_command(browser: Browser, process: ServerProcess) -> None:
     """A page and a client in Python, by what the log says."""
-    said = re.search(r"pages need (transportOptions: .*atob\('([^']+)'\).*)", process.log)
-    assert said is not None
+    async with asyncio.timeout(SECONDS):  # it answers over TCP a moment before it listens for UDP
+        while not (said := re.search(r"pages need (transportOptions: .*atob\('([^']+)'\).*)\n", process.log)):
+            await asyncio.sleep(0.05)
     options, hash_ = said.groups()
     context = await browser.new_context()
     page = await context.new_page()
