@@ -63,6 +63,7 @@ except ImportError as error:
         f'WebTransport needs aioquic 1.7.2 or newer ({error}): pip install "madang[webtransport]"'
     ) from error
 
+from madang.cork import Cork
 from madang.errors import Reason, RemoteProtocolError
 from madang.packet import Encoded, Frame
 from madang.transports import Duplex, Receiver
@@ -71,7 +72,6 @@ from madang.transports.webtransport import FrameReader, frame
 __all__ = [
     "Buffer",
     "Connection",
-    "Cork",
     "HeadersReceived",
     "Link",
     "QuicConfiguration",
@@ -251,27 +251,6 @@ class _HTTP3(H3Connection):
     def _get_local_settings(self) -> dict[int, int]:
         settings: dict[int, int] = super()._get_local_settings()
         return {**settings, Setting.QPACK_MAX_TABLE_CAPACITY: 0, Setting.QPACK_BLOCKED_STREAMS: 0}
-
-
-class Cork:
-    """Collects the links that have something to send in this turn of the event loop, and lets them at its end."""
-
-    __slots__ = ("_links", "_loop")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._links: list[Link] = []
-
-    def add(self, link: Link) -> None:
-        """Let a link send at the end of this turn."""
-        if not self._links:
-            self._loop.call_soon(self._flush)
-        self._links.append(link)
-
-    def _flush(self) -> None:
-        links, self._links = self._links, []
-        for link in links:
-            link.transmit()
 
 
 class Link(Duplex):
@@ -668,7 +647,7 @@ class Link(Duplex):
             self._corked = True
             self._cork.add(self)
 
-    def transmit(self) -> None:
+    def uncork(self) -> None:
         """The turn of the event loop is over."""
         self._corked = False
         if self._gone:

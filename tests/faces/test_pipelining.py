@@ -9,7 +9,8 @@ from uvicorn.server import ServerState
 
 import madang
 from faces.support.http import Connection
-from madang.faces.uvicorn import HttpProtocol, make_config, serve_async
+from madang.faces.connection import HttpProtocol
+from madang.faces.uvicorn import make_config, serve_async
 from madang.transports import Request
 
 HOST = b"Host: x\r\n"

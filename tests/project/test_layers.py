@@ -1,6 +1,7 @@
 """Who may import whom: the table of the architecture, kept by `ast`.
 
     5  borders    cli  apps  faces  client  migrate  testing   asyncio, sockets, clocks, logging
+               cork  quic
     4  app        server  dispatch  tasks  neighbours          coroutines, no sockets
                threadsafe  workers  browser
     3  core       core                                         no runtime at all
@@ -47,6 +48,7 @@ LEVELS = {
     "faces": 5,
     "migrate": 5,
     "client": 5,
+    "cork": 5,
     "quic": 5,
     "testing": 5,
     "pytest_plugin": 5,
@@ -74,9 +76,10 @@ BESIDE = {
     "cli": {"faces", "apps"},
     "__main__": {"cli"},
     "apps": {"faces"},
-    "faces": {"quic"},
-    "client": {"quic"},
-    "quic": set(),
+    "faces": {"cork", "quic"},
+    "client": {"cork", "quic"},
+    "cork": set(),
+    "quic": {"cork"},
     "migrate": {"faces"},
     "testing": {"client", "faces"},
     "pytest_plugin": {"testing", "client", "faces"},

@@ -11,8 +11,9 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from madang.client.config import Address
+from madang.cork import Cork
 from madang.errors import ConnectError, Reason
-from madang.quic import Connection, Cork, HeadersReceived, Link, configuration
+from madang.quic import Connection, HeadersReceived, Link, configuration
 from madang.transports import Receiver
 
 __all__ = ["ClientLink", "connect"]
@@ -175,8 +176,8 @@ class ClientLink(Link):
             self._closer = self._receiver
         super().close(code, reason)
 
-    def transmit(self) -> None:  # noqa: D102
-        super().transmit()
+    def uncork(self) -> None:  # noqa: D102
+        super().uncork()
         if self._quic.is_over:
             self._end(Reason.TRANSPORT_CLOSE)  # nobody else waits for late datagrams here
 

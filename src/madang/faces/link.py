@@ -14,12 +14,13 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Final, Protocol
 
 from madang.core.engine import Engine
+from madang.cork import Cork
 from madang.errors import Reason, RemoteProtocolError
 from madang.packet import Encoded
 from madang.rfc import hixie, ws
 from madang.transports import Duplex, Receiver
 
-__all__ = ["Cork", "HixieLink", "Link", "WebSocketLink"]
+__all__ = ["HixieLink", "Link", "WebSocketLink"]
 
 #: How many corked bytes go to the transport before the turn of the event loop ends, so that it can say it is full.
 _CORK_BYTES: Final = 65_536
@@ -33,34 +34,6 @@ _CLOSE_FLUSH_SECONDS: Final = 20.0
 _HIXIE: Final = "hixie"
 #: Ends that are not put off: of clients that have not read for long, and of the server, which no client may hold.
 _PROMPT: Final = (Reason.SLOW_CONSUMER, Reason.PING_TIMEOUT, Reason.SHUTTING_DOWN)
-
-
-class Corked(Protocol):
-    """Something that joins what is written to it within a turn of the event loop."""
-
-    def uncork(self) -> None:
-        """The turn is over."""
-
-
-class Cork:
-    """Collects what was written to in this turn of the event loop, links and streams, and flushes it at its end."""
-
-    __slots__ = ("_links", "_loop")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._links: list[Corked] = []
-
-    def add(self, link: Corked) -> None:
-        """Flush a link or a stream at the end of this turn."""
-        if not self._links:
-            self._loop.call_soon(self._flush)
-        self._links.append(link)
-
-    def _flush(self) -> None:
-        links, self._links = self._links, []
-        for link in links:
-            link.uncork()
 
 
 class _Reader(Protocol):

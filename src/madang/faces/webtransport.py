@@ -20,11 +20,11 @@ from dataclasses import KW_ONLY, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
+from madang.cork import Cork
 from madang.errors import ConfigError, Reason, RequestRefused
 from madang.quic import (
     Buffer,
     Connection,
-    Cork,
     HeadersReceived,
     Link,
     QuicConfiguration,
@@ -602,7 +602,7 @@ class _Listener:
                 pass  # they are told below
         for link in list(self.links):
             link.cut()
-            link.transmit()
+            link.uncork()
             link.drop()
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -650,9 +650,9 @@ class _ServerLink(Link):
             self._listener.settled(self)
         super().bind(receiver)
 
-    def transmit(self) -> None:
+    def uncork(self) -> None:
         """The turn of the event loop is over."""
-        super().transmit()
+        super().uncork()
         if self._listener.closing and self._quic.is_over:
             self.drop()  # nobody waits for late datagrams then
 

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from madang.cork import Cork
 from madang.errors import RemoteProtocolError
-from madang.faces.link import Cork, HixieLink
+from madang.faces.link import HixieLink
 from madang.packet import Encoded, Frame
 from madang.testing import EngineKit
 from madang.transports import Duplex

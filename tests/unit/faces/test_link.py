@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from madang.cork import Cork
 from madang.errors import Reason
 from madang.faces import link as module
-from madang.faces.link import Cork, WebSocketLink
+from madang.faces.link import WebSocketLink
 from madang.packet import Encoded
 from madang.rfc import ws
 from madang.testing import EngineKit

@@ -1,0 +1,528 @@
+"""One HTTP connection of the fast face: uvicorn's own protocol, made ours.
+
+A request at our path, for a WebSocket or not, goes to the engine straight away; one that never gets whole is ended, and
+so is a client that reads nothing of what it is sent. All else is uvicorn's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+import time
+from typing import Any, Final, cast
+from urllib.parse import unquote
+
+import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from madang.cork import Cork
+from madang.errors import BAD_REQUEST, RemoteProtocolError, RequestRefused
+from madang.faces.asgi import ASGIFace
+from madang.faces.cycle import Cycle
+from madang.faces.flash import POLICY_REQUEST, HixieOpening, PolicyExchange, policy
+from madang.faces.link import HixieLink, WebSocketLink
+from madang.rfc import hixie, ws
+from madang.transports import Request
+
+__all__ = ["HttpProtocol", "http_protocol"]
+
+logger = logging.getLogger("madang")
+
+#: How often requests are looked at that aren't whole yet.
+_SWEEP_SECONDS: Final = 1.0
+#: How long a client may read nothing of what is written, before its connection is cut at a shutdown.
+_SHUTDOWN_PATIENCE_SECONDS: Final = 2.0
+#: With what a request for the Flash policy file begins, and no request of HTTP does.
+_POLICY_BYTE: Final = POLICY_REQUEST[0]
+#: The transports that may be asked for in the drafts before RFC 6455: old browsers and clients call theirs "websocket".
+_OLDER: Final = ("flashsocket", "websocket")
+
+
+class Ground:
+    """What the connections of one event loop share.
+
+    Args:
+        face: the application whose path is ours.
+        config: uvicorn's settings.
+        loop: the running event loop.
+    """
+
+    def __init__(self, face: ASGIFace, config: uvicorn.Config, loop: asyncio.AbstractEventLoop) -> None:
+        self.face = face
+        self.io = face.io
+        self.loop = loop
+        self.cork = Cork(loop)
+        self.path = config.root_path + self.io.config.path
+        settings = self.io.config
+        self.deflate = (
+            ws.Deflate(
+                level=settings.websocket_compression_level,
+                threshold_bytes=settings.websocket_compression_threshold_bytes,
+            )
+            if settings.websocket_compression
+            else None
+        )
+        #: Whether Flash films are served: the drafts before RFC 6455, and the policy file.
+        self.flash = "flashsocket" in settings.transports
+        self._proxy: Any = (
+            ProxyHeadersMiddleware(_keep, trusted_hosts=config.forwarded_allow_ips) if config.proxy_headers else None
+        )
+        #: Connections whose request isn't whole yet, or that wait for their next one, or for the client to read.
+        self.waiting: set[HttpProtocol] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._common_pairs: list[tuple[bytes, bytes]] | None = None
+        self._common = b""
+
+    def client_of(
+        self, client: tuple[str, int] | None, scheme: str | None, headers: list[tuple[bytes, bytes]]
+    ) -> tuple[str, bool]:
+        """The client's address and whether it used TLS, as trusted proxies tell."""
+        names = [name for name, _ in headers]
+        if self._proxy is not None and (b"x-forwarded-for" in names or b"x-forwarded-proto" in names):
+            scope: dict[str, Any] = {"type": "http", "client": client, "scheme": scheme, "headers": headers}
+            # The middleware waits for nothing but the application inside it, which is ours and returns at once.
+            with contextlib.suppress(StopIteration):
+                self._proxy(scope, None, None).send(None)
+            client, scheme = scope["client"], scope["scheme"]
+        return client[0] if client else "", scheme == "https"
+
+    def common_headers(self, pairs: list[tuple[bytes, bytes]]) -> bytes:
+        """The headers that uvicorn gives every response; it makes a new list of them each second."""
+        if pairs is not self._common_pairs:
+            self._common_pairs = pairs
+            self._common = b"".join([b"%s: %s\r\n" % pair for pair in pairs])
+        return self._common
+
+    def watch(self, protocol: HttpProtocol) -> None:
+        """A connection waits for something."""
+        self.waiting.add(protocol)
+        if self._sweeper is None:
+            self._sweeper = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        now = self.loop.time()
+        for protocol in list(self.waiting):
+            protocol.check_time(now)
+        if self.waiting:
+            self._sweeper = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+
+async def _keep(scope: Any, receive: Any, send: Any) -> None:
+    """The application inside the proxy middleware: it only wants the scope as the middleware left it."""
+
+
+def http_protocol(face: ASGIFace) -> type[HttpProtocol]:
+    """uvicorn's HTTP protocol for an application of ours."""
+    return type("HttpProtocol", (HttpProtocol,), {"face": face, "grounds": {}})
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, made ours for one face.
+
+    Attributes:
+        face: the application.
+        grounds: what the connections of an event loop share, by loop.
+    """
+
+    face: ASGIFace
+    grounds: dict[asyncio.AbstractEventLoop, Ground]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        ground = self.grounds.get(self.loop)
+        if ground is None:
+            self.grounds.clear()
+            ground = self.grounds[self.loop] = Ground(self.face, self.config, self.loop)
+        self.ground = ground
+        self._since = 0.0  # when it began to wait
+        self._idle = False  # whether it waits for a next request that nobody has to send
+        self._chunk_bytes = 0
+        self._head_bytes = 0
+        self._head_done = False
+        self._completed = False  # whether a request got whole within the bytes at hand
+        self._active: Any = None  # the cycle that was started last, of all that wait
+        self._next_is_due = False  # whether the next pipelined request has its turn soon
+        self._chunk = b""  # the bytes at hand
+        self._refused_upgrade = False  # whether all that still comes is meant for a WebSocket that there won't be
+        self._unread = 0  # how many bytes of written responses the client has left when it was looked at
+        self._unread_since = 0.0
+        # As long as the heartbeat has it.
+        self._patience = ground.io.config.ping_interval_seconds + ground.io.config.ping_timeout_seconds
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A connection came; its first request may take only so long."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self.ground.waiting.discard(self)
+        self.pipeline.clear()
+        super().connection_lost(exc)
+        # uvicorn tells only the cycle that came last.
+        active, self._active = self._active, None
+        if active is not None and active is not self.cycle and not active.response_complete:
+            active.disconnected = True
+            active.message_event.set()
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly: it gets no more requests started, and its stream has to wait."""
+        super().pause_writing()
+        if isinstance(self._active, Cycle):
+            self._active.fill(True)
+
+    def resume_writing(self) -> None:
+        """The client has read enough of our responses: go on with its stream, or its requests."""
+        super().resume_writing()
+        if self.transport.is_closing():
+            return
+        if isinstance(self._active, Cycle):
+            self._active.fill(False)
+        if self.pipeline:
+            self._next_soon()
+        elif self.cycle is None or self.cycle.response_complete:
+            self.flow.resume_reading()
+
+    def _await_head(self) -> None:
+        self._since = self.loop.time()
+        self._idle = False
+        self._head_bytes = 0
+        self._head_done = False
+        self.ground.watch(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._refused_upgrade:
+            return
+        if data[0] == _POLICY_BYTE and not self._head_done and not self._head_bytes and self.ground.flash:
+            self._answer_policy(data)
+            return
+        self._chunk = data
+        self._chunk_bytes = len(data)
+        self._completed = False
+        super().data_received(data)
+        self._chunk = b""
+        if not self._head_done:
+            # Behind the end of another request only a part of the bytes is this head: what was parsed of it by now.
+            self._head_bytes += self._parsed_head_bytes() if self._completed else len(data)
+            if self._head_bytes > self.ground.io.config.max_header_bytes and not self.transport.is_closing():
+                self._refuse_head()
+
+    def _parsed_head_bytes(self) -> int:
+        return len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        if self._idle or self not in self.ground.waiting:
+            self._await_head()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The head of a request is whole: if it is ours, the engine gets it now."""
+        if self._completed and self.transport.is_closing():
+            return  # what comes behind the last request of a connection isn't handled (RFC 9112, 9.6)
+        limit = self.ground.io.config.max_header_bytes
+        # A part of the bytes may be the body.
+        if self._head_bytes + self._chunk_bytes > limit and self._parsed_head_bytes() > limit:
+            self._refuse_head()
+            return
+        self._head_done = True
+        request = None if self.parser.should_upgrade() and self._should_upgrade() else self._own_request()
+        if request is None:
+            super().on_headers_complete()
+            # Only our own requests have a limit for the rest: others' uploads may take their time.
+            self.ground.waiting.discard(self)
+            return
+        if self.expect_100_continue:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
+        before, cycle = self.cycle, Cycle(self, request, keep_alive)
+        self.cycle = cast("Any", cycle)
+        if before is not None and not before.response_complete:
+            # Pipelined: its turn comes when the response before it is sent.
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, cast("Any", None)))
+        elif self._completed or self.flow.write_paused:
+            # Pipelined, and the response before it is written already. A chunk of bytes holds hundreds of requests:
+            # one of them for each turn of the event loop, so that others are served between them.
+            self.pipeline.appendleft((self.cycle, cast("Any", None)))
+            self._next_soon()
+        else:
+            self._active = cycle
+            cycle.begin()
+
+    def _next_soon(self) -> None:
+        """Start the next pipelined request in a turn of its own, as soon as the client reads our responses."""
+        self.flow.pause_reading()
+        if self.flow.write_paused:
+            self._await_request()
+        elif not self._next_is_due:
+            self._next_is_due = True
+            self.loop.call_soon(self._start_next)
+
+    def _start_next(self) -> None:
+        self._next_is_due = False
+        if not self.pipeline or self.flow.write_paused or self.transport.is_closing():
+            return
+        if self._active is not None and not self._active.response_complete:
+            return
+        cycle, app = cast("Any", self.pipeline.pop())
+        if self._idle:
+            self._idle = False
+            self._since = self.loop.time()
+            if not (isinstance(cycle, Cycle) and cycle.more_body):
+                self.ground.waiting.discard(self)
+        if not self.pipeline:
+            self.flow.resume_reading()
+        self._start_asgi_task(cycle, app)
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._active = cycle
+        if isinstance(cycle, Cycle):
+            cycle.begin()
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _own_request(self) -> Request | None:
+        """The request that is at hand, if its path is ours."""
+        raw_path, _, query = self.url.decode("latin-1").partition("?")
+        path = self.root_path + (unquote(raw_path) if "%" in raw_path else raw_path)
+        ground = self.ground
+        if path != ground.path and not self.face.owns(
+            {"path": path, "root_path": self.root_path, "query_string": query.encode("latin-1")}
+        ):
+            return None
+        if ground.io.loop is not self.loop:
+            ground.io.bind()
+        address, secure = ground.client_of(self.client, self.scheme, self.headers)
+        return Request(
+            self.parser.get_method().decode("ascii"),
+            path,
+            query,
+            self.headers,
+            address=address,
+            secure=secure,
+            received=time.time(),
+            root_path=self.root_path,
+        )
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body came."""
+        if self._head_done:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._completed = True
+        if not self._head_done:
+            return
+        if not self._idle:
+            if self.flow.write_paused and not self._is_answering:
+                self._await_request()
+            else:
+                self.ground.waiting.discard(self)
+        super().on_message_complete()
+
+    def answered(self) -> None:
+        """One of our responses was sent: go on with the next request, or wait for it.
+
+        uvicorn sets a timer for each response; we look at all waiting connections together.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            self.ground.watch(self)
+            return
+        if self.pipeline:
+            self._next_soon()
+            return
+        if self.flow.write_paused:
+            # Who doesn't read our responses gets no more of them piled up.
+            self.flow.pause_reading()
+        else:
+            self.flow.resume_reading()
+        if self._head_done:  # else the next request has begun, and has its own deadline
+            self._await_request()
+
+    def _await_request(self) -> None:
+        self._since = self.loop.time()
+        self._idle = True
+        self.ground.watch(self)
+
+    def on_response_complete(self) -> None:
+        """A response of another application was sent."""
+        if self.pipeline and not self.transport.is_closing():
+            self.server_state.total_requests += 1
+            self._next_soon()
+        else:
+            super().on_response_complete()
+            if self.transport.is_closing():
+                self.ground.watch(self)
+
+    def check_time(self, now: float) -> None:
+        """End what takes too long."""
+        config = self.ground.io.config
+        waited = now - self._since
+        closing = self.transport.is_closing()
+        if (closing or not self._is_answering) and self._is_unread(now):
+            self.ground.waiting.discard(self)
+            self.transport.abort()
+        elif closing:
+            if not self._unread:
+                self.ground.waiting.discard(self)
+        elif self._idle:
+            if waited > self.timeout_keep_alive and not self._unread and not self.pipeline:
+                self.transport.close()
+        elif not self._head_done and waited > config.header_timeout_seconds:
+            self._give_up(408, "Request Timeout", f"header_timeout_seconds is {config.header_timeout_seconds:g}")
+        elif waited > config.request_timeout_seconds:
+            self._give_up(408, "Request Timeout", f"request_timeout_seconds is {config.request_timeout_seconds:g}")
+
+    @property
+    def _is_answering(self) -> bool:
+        """Whether a response is to come, or under way: then it is for others to say how long it may take."""
+        return self._active is not None and not self._active.response_complete
+
+    def _is_unread(self, now: float) -> bool:
+        """Whether the client has long read nothing of what is written. Its connection, closed or not, would stay."""
+        unread = self.transport.get_write_buffer_size()
+        if unread != self._unread:
+            self._unread = unread
+            self._unread_since = now
+        return unread > 0 and now - self._unread_since > self._patience
+
+    def _refuse_head(self) -> None:
+        limit = self.ground.io.config.max_header_bytes
+        self._give_up(431, "Request Header Fields Too Large", f"max_header_bytes is {limit}")
+
+    def _give_up(self, status: int, phrase: str, detail: str) -> None:
+        logger.info("a request from %s never got whole: %s", self.client[0] if self.client else "unknown", detail)
+        # Else it has asked for nothing, or the answer would stand in the middle of another one.
+        answering = self._is_answering and self._active.response_started
+        if (self._head_bytes or self._chunk_bytes) and not answering:
+            head = f"HTTP/1.1 {status} {phrase}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            self.transport.write(head.encode())
+        self.transport.close()
+
+    def shutdown(self) -> None:
+        """uvicorn ends: answer the polls that wait, leave requests that aren't whole, then do as it does."""
+        self.ground.io.disconnect_all()
+        self._patience = min(self._patience, _SHUTDOWN_PATIENCE_SECONDS)
+        if self in self.ground.waiting:
+            self.transport.close()
+        else:
+            super().shutdown()
+            if self.transport.is_closing():
+                self.ground.watch(self)
+
+    # WebSocket
+
+    def handle_websocket_upgrade(self) -> None:
+        """A request for a WebSocket: take it if it is ours, else leave it to uvicorn's own implementation."""
+        self.ground.waiting.discard(self)
+        if not self._head_done:
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            # Pipelined behind a request whose response is still to come, which would end up inside the WebSocket:
+            # the connection ends after that response instead.
+            self._refused_upgrade = True
+            self.cycle.keep_alive = False
+            return
+        request = self._own_request()
+        if request is None:
+            super().handle_websocket_upgrade()
+        else:
+            self._upgrade(self.ground, request)
+
+    def _upgrade(self, ground: Ground, request: Request) -> None:
+        engine = ground.io.engine
+        transport = self.transport
+        headers_in = request.headers
+        agreed = None
+        try:
+            handshake: ws.Handshake | hixie.Handshake
+            if ground.flash and request.query.get("transport") in _OLDER and hixie.speaks(headers_in):
+                handshake = hixie.check_handshake(request.method, self.scope["http_version"], headers_in)
+            else:
+                handshake = ws.check_handshake(request.method, self.scope["http_version"], headers_in)
+                if ground.deflate is not None:
+                    agreed = ws.negotiate(handshake.extensions, ground.deflate)
+            engine.admit(request)
+        except RemoteProtocolError as error:
+            context = {"name": "TRANSPORT_HANDSHAKE_ERROR"}
+            engine.refused(request, RequestRefused(*BAD_REQUEST[:2], error.http_status, str(error), context))
+            extra = [ws.VERSION_HEADER] if error.http_status == 426 else []
+            self._refuse(error.http_status, [*engine.dress(request), *extra], str(error).encode())
+            return
+        except RequestRefused as refusal:
+            engine.refused(request, refusal)
+            headers = engine.dress(request, [("Content-Type", "application/json")])
+            self._refuse(refusal.status, headers, engine.error_body(refusal))
+            return
+        self.connections.discard(self)
+        if isinstance(handshake, hixie.Handshake):
+            self._open_older(ground, request, handshake)
+            return
+        link = WebSocketLink(
+            transport,
+            self.loop,
+            ground.cork,
+            engine,
+            agreed[1:] if agreed is not None else None,
+            self.connections,
+            ground.io.disconnect_all,
+        )
+        extensions = agreed[0] if agreed is not None else None
+        headers = engine.link_headers(request)
+        transport.write(ws.handshake_response(handshake.key, extensions=extensions, headers=headers))
+        transport.set_protocol(link)
+        engine.link(request, link)
+
+    def _open_older(self, ground: Ground, request: Request, handshake: hixie.Handshake) -> None:
+        """Open a WebSocket of a draft before RFC 6455, once the eight bytes have come that belong to its handshake."""
+        engine = ground.io.engine
+        transport, loop, connections = self.transport, self.loop, self.connections
+        # uvicorn calls us while it handles what its parser has raised, which tells where the head has ended.
+        ended = sys.exception()
+        behind = self._chunk[ended.args[0] :] if ended is not None else b""
+
+        def opened(rest: bytes) -> None:
+            link = HixieLink(transport, loop, ground.cork, engine, connections, ground.io.disconnect_all)
+            transport.set_protocol(link)
+            engine.link(request, link)
+            if rest:
+                link.data_received(rest)
+
+        target = self.url.decode("latin-1")
+        headers = engine.link_headers(request)
+        transport.write(hixie.handshake_response(handshake, target, secure=request.secure, headers=headers))
+        if handshake.numbers is None:
+            opened(behind)
+        else:
+            seconds = ground.io.config.header_timeout_seconds
+            opening = HixieOpening(transport, handshake, seconds, connections, opened)
+            transport.set_protocol(opening)
+            opening.data_received(behind)
+
+    # Flash
+
+    def _answer_policy(self, data: bytes) -> None:
+        """A connection that begins like a film's request for the policy file, and like no request of HTTP."""
+        config = self.ground.io.config
+        self.ground.waiting.discard(self)
+        self.connections.discard(self)
+        port = self.server[1] if self.server is not None else 0  # behind a Unix socket there is no port to tell
+        content = policy(config.origins, port or 0)
+        exchange = PolicyExchange(lambda: content, config.header_timeout_seconds, self.connections)
+        self.transport.set_protocol(exchange)
+        exchange.connection_made(self.transport)
+        exchange.data_received(data)
+
+    def _refuse(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        lines = [f"HTTP/1.1 {status} ", f"Content-Length: {len(body)}", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in headers]
+        self.transport.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+        self.transport.close()
