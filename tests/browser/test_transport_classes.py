@@ -337,10 +337,9 @@ async def test_batches_as_large_as_the_server_takes(small: ServerProcess, visit:
 
 
 async def test_the_server_goes_and_comes_back(visit: Open) -> None:
-    with ServerProcess(selected_faces()[0], TRANSPORTS_SERVER) as server:
-        # What becomes of a document that breaks off Chromium doesn't tell the page around it: there the heartbeat does.
-        server.settings.update(ping_interval_seconds=1, ping_timeout_seconds=1)
-        await asyncio.to_thread(server.restart)
+    # What becomes of a document that breaks off Chromium doesn't tell the page around it: there the heartbeat does.
+    heartbeat = {"ping_interval_seconds": 1, "ping_timeout_seconds": 1}
+    with ServerProcess(selected_faces()[0], TRANSPORTS_SERVER | heartbeat) as server:
         page = await visit(server.url)
         script = """async ([url, names]) => {
             const options = { reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 100 };

@@ -109,7 +109,7 @@ async def test_recovery(way: str, parser: str) -> None:
     heard: list[int] = []
     extra: list[Any] = []
     async with (
-        NodeServer(recovery=True, parser=parser) as server,
+        NodeServer(recovery=True, parser=parser, options={"pingInterval": 500, "pingTimeout": 2500}) as server,
         Cable(server.port) as cable,
         client_of(cable, way, parser=parser) as client,
     ):
@@ -120,12 +120,16 @@ async def test_recovery(way: str, parser: str) -> None:
         await client.call("tick", "room", 0, 3)
         first = client.id
         for start in range(3, 103, 20):
-            # The server restores only whom it knows to be gone: it sees that by the poll that waits.
+            # The server restores only whom it knows to be gone. It sees that by the poll that waits; if the cut comes
+            # between two polls, by its heartbeat, which takes longer.
             await until(lambda: way != "polling" or cable.unanswered == 1, 20)
             await asyncio.sleep(0.1)
+            cable.refusing = True
             cable.cut()
             await until(lambda: not client.connected)
+            await server.alone()
             server.tick(start, start + 20)
+            cable.refusing = False
             await until(lambda: client.connected)
             assert client.id == first
         await until(lambda: len(heard) >= 103)

@@ -258,7 +258,7 @@ async def test_closing_while_it_tries() -> None:
 async def test_killed_and_started_again(way: str, retries: int) -> None:
     """Numbered events over kills: in order, and with retries none is lost."""
     heard: list[int] = []
-    total = 60
+    total = 40
     with ServerProcess(target="client.support.counting:io") as server:
         settings: dict[str, Any] = {**QUICK, "retries": retries, "ack_timeout_seconds": 1.0}
         async with Client(server.url, transports=WAYS[way], **settings) as client:

@@ -40,6 +40,15 @@ class NodeServer:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"tick": [first, end]}).encode() + b"\n")
 
+    async def alone(self) -> None:
+        """Wait until it knows that no client is left."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(b'{"alone": true}\n')
+        async with asyncio.timeout(20):
+            await self._process.stdout.readline()
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self

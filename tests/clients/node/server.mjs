@@ -51,8 +51,15 @@ io.of("/private").use((socket, next) => next(socket.handshake.auth.token === "se
 io.of("/private").on("connection", listen);
 
 http.listen(told.port ?? 0, "127.0.0.1", () => console.log(JSON.stringify({ port: http.address().port })));
+/** Say so when no client is left. */
+function alone() {
+  if (io.engine.clientsCount) setTimeout(alone, 10);
+  else console.log("{}");
+}
+
 process.stdin.on("data", (line) => {
   const said = JSON.parse(line);
   if (said.tick) for (let number = said.tick[0]; number < said.tick[1]; number++) io.emit("number", number);
+  if (said.alone) alone();
 });
 process.stdin.on("end", () => process.exit(0));
