@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import json
 import os
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+#: Addresses that stand for all of a machine's.
+_ALL = ("0.0.0.0", "::")  # noqa: S104
 
 # Read by glibc when a process starts: without them it gives the top of the heap back after each large message, and
 # asks for it again with the next one. At 16 kB messages that is most of the cost.
@@ -117,16 +121,20 @@ def chat(host: str, port: int, log_level: str, data: Path) -> None:
         app = create_app(data)
     except (ConfigError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::") else host  # noqa: S104
-    if port:
-        click.echo(f"The courtyard is open: http://{shown}:{port}  (Ctrl-C closes it)")
+    _announce("courtyard", host, port)
     madang.serve(app, host=host, port=port, log_level=log_level)
 
 
 @main.command()
 @_options(8000)
 @click.option("--lane-ports", default="0", show_default=True, help="Ports of lanes, as 9001-9032; 0 for free ones.")
-@click.option("--max-lanes", default=32, show_default=True, help="How many lanes there may be at a time.")
+@click.option(
+    "--max-lanes",
+    default=32,
+    type=click.IntRange(min=1),
+    show_default=True,
+    help="How many lanes there may be at a time.",
+)
 @click.option("--measure", is_flag=True, help="Open no page: measure, print a table, and end.")
 @click.option(
     "--transports", default="", help="What to measure, as polling,websocket; all that can be without a browser."
@@ -150,12 +158,24 @@ def lab(host: str, port: int, log_level: str, lane_ports: str, max_lanes: int, m
         app = create_app(host, lane_ports=ports, max_lanes=max_lanes)
     except ConfigError as error:
         raise click.ClickException(str(error)) from None
-    shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::") else host  # noqa: S104
-    if port:
-        click.echo(f"The laboratory is open: http://{shown}:{port}  (Ctrl-C closes it)")
-        if host == "0.0.0.0" and (address := _own_address()):  # noqa: S104
-            click.echo(f"For a phone in the same network: http://{address}:{port}")
+    _announce("laboratory", host, port)
+    if port and host == "0.0.0.0" and (address := _own_address()):  # noqa: S104
+        click.echo(f"For a phone in the same network: http://{address}:{port}")
     madang.serve(app, host=host, port=port, log_level=log_level)
+
+
+def _announce(what: str, host: str, port: int) -> None:
+    """Say where an application is found; nothing for any free port, which the log will tell.
+
+    Raises:
+        ClickException: somebody else is found there.
+    """
+    if not port:
+        return
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1" if host in _ALL else host, port), 1):
+        raise click.ClickException(f"port {port} is taken; choose another one with --port")
+    shown = "localhost" if host in ("127.0.0.1", *_ALL) else host
+    click.echo(f"The {what} is open: http://{shown}:{port}  (Ctrl-C closes it)")
 
 
 def _own_address() -> str:

@@ -3,6 +3,8 @@
 import asyncio
 import re
 import socket
+import subprocess
+import sys
 import threading
 import tracemalloc
 from base64 import b64decode
@@ -527,6 +529,17 @@ def test_the_types_of_the_page_are_those_of_the_handlers() -> None:
     command = ["types", "madang.apps.laboratory.contract:io", "--output", str(file), "--check"]
     result = CliRunner().invoke(cli.main, command)
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("application", ["lab", "chat"])
+def test_a_port_that_is_taken(application: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        data = ["--data", str(tmp_path)] if application == "chat" else []
+        command = [sys.executable, "-m", "madang", application, "--port", port, *data]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert f"port {port} is taken" in ended.stderr
 
 
 async def test_the_page_and_its_headers(port: int) -> None:
