@@ -309,6 +309,17 @@ def test_both_languages(visit: Visit) -> None:
     expect(page.get_by_role("button", name="Start")).to_be_enabled()
 
 
+@pytest.mark.parametrize("locale", ["en-GB", "ko-KR"])
+def test_the_table_on_a_phone(visit: Visit, locale: str) -> None:
+    page = visit("polling", locale=locale, width=360, touch=True)
+    page.get_by_role("button", name=re.compile("Start|시작")).click()
+    measured(page, "polling")
+    name = page.locator("tr[data-row=polling] th").bounding_box()
+    assert name is not None
+    assert name["width"] > 80  # words stay whole: Korean may be broken after each letter
+    assert name["height"] < 90
+
+
 def test_a_phone(visit: Visit) -> None:
     page = visit("polling", "websocket", width=360, touch=True)
     start(page)
