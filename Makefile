@@ -13,8 +13,9 @@ PORT ?= 8000
 PARALLEL ?= -n 4 --dist worksteal
 # What a version of Python can break; documentation, other people's clients and other people's servers are run on one.
 VERSIONED := tests/unit tests/transcripts tests/faces tests/integration tests/client tests/testing tests/apps
-# What it most likely breaks: enough for versions between the oldest and the newest.
-BETWEEN := tests/unit tests/transcripts tests/testing
+# The oldest of several: what runs on it and on the newest, runs on those between them.
+OLDEST := $(filter-out $(PYTHON),$(firstword $(PYTHONS)))
+OLDEST_VENV := .venv-$(if $(OLDEST),$(shell $(OLDEST) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 
 .DEFAULT_GOAL := test
 .PHONY: all setup assets npm browser chat test lint types unit pythons fix bench bench-quick fuzz wheel clean help
@@ -60,23 +61,27 @@ browser: ## Chromium, from Debian's packages
 chat: setup assets ## run the chat
 	$(BIN)/madang chat --port $(PORT)
 
-test: setup assets npm browser lint types ## lint, types and all tests, on each Python of this machine
+test: ## lint, types and all tests; then, on the oldest Python of this machine, what a version could break
+	@$(MAKE) --no-print-directory -j4 setup assets npm browser $(if $(OLDEST),$(OLDEST_VENV)/.ready)
+	@$(MAKE) --no-print-directory -j2 lint types
 	$(BIN)/python -m pytest $(PARALLEL)
-	@$(MAKE) --no-print-directory pythons
+	@$(if $(OLDEST),$(MAKE) --no-print-directory versioned OLD="$(OLDEST_VENV)")
 
-pythons: ## the suites that another version could break, on the other Pythons of this machine
-	@set -e; for python in $(PYTHONS); do \
-	    version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
-	    test "$$version" != "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" || continue; \
-	    venv=.venv-$$version; \
-	    if [ ! -e $$venv/.ready ] || [ pyproject.toml -nt $$venv/.ready ]; then \
-	        $$python -m venv $$venv; \
-	        $$venv/bin/python -m pip install --quiet --upgrade "pip>=25.1"; \
-	        $$venv/bin/python -m pip install --quiet --editable . --group dev; \
-	        touch $$venv/.ready; fi; \
-	    suites="$(BETWEEN)"; test "$$python" != "$(firstword $(PYTHONS))" || suites="$(VERSIONED)"; \
-	    echo "== Python $$version: $$suites"; \
-	    MADANG_TEST_FACES=uvicorn-fast,uvicorn-websockets $$venv/bin/python -m pytest -q $(PARALLEL) -m "not node and not browser and not slow" $$suites; done
+pythons: ## what a version could break, on all Pythons of this machine but the newest
+	@set -e; for python in $(filter-out $(PYTHON),$(PYTHONS)); do \
+	    $(MAKE) --no-print-directory versioned OLD=.venv-$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); done
+
+.venv-3.%/.ready: pyproject.toml
+	python=$$(scripts/pythons | while read python; do "$$python" -c 'import sys; sys.exit(sys.version_info[1] != $*)' && echo "$$python"; done); \
+	    "$$python" -m venv .venv-3.$*
+	.venv-3.$*/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	.venv-3.$*/bin/python -m pip install --quiet --editable . --group dev
+	touch $@
+
+.PHONY: versioned
+versioned: $(OLD)/.ready
+	@echo "== $$($(OLD)/bin/python --version)"
+	MADANG_TEST_FACES=uvicorn-fast $(OLD)/bin/python -m pytest -q $(PARALLEL) -m "not node and not browser and not slow" $(VERSIONED)
 
 lint: setup assets ## style
 	$(BIN)/ruff check .
