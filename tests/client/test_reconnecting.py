@@ -193,7 +193,7 @@ async def test_all_namespaces_come_back(place: Any) -> None:
 
 async def test_a_silent_server(place: Any, way: str) -> None:
     async with (
-        place(ping_interval_seconds=0.2, ping_timeout_seconds=0.8) as here,
+        place(ping_interval_seconds=0.2, ping_timeout_seconds=0.2) as here,
         Cable(here.port) as cable,
         Client(cable.url, transports=WAYS[way], **QUICK) as client,
     ):
@@ -204,7 +204,9 @@ async def test_a_silent_server(place: Any, way: str) -> None:
         assert client.connected
         cable.silent = True
         await until(lambda: not client.connected)
-        assert ("disconnect", Reason.PING_TIMEOUT) in told
+        # The server misses the pong when the client misses the ping, and breaks off a stream: the cable passes that on.
+        reasons = {Reason.PING_TIMEOUT, Reason.TRANSPORT_ERROR} if way == "sse" else {Reason.PING_TIMEOUT}
+        assert any(("disconnect", reason) in told for reason in reasons)
         cable.silent = False
         await until(lambda: client.connected)
 

@@ -69,6 +69,7 @@ class Client:
         self.id = ""
         self.pongs = True  # answer the server's pings
         self.pings = 0
+        self.began = 0.0  # when a test has begun to connect
         self._questions = 0
         self._skipped: deque[Frame] = deque()
 
