@@ -57,9 +57,9 @@ async def test_who_never_answers_goes(hasty: ServerProcess, client: Client) -> N
     client.pongs = False
     if isinstance(client, WebSocketClient):
         assert await client.closed() == 1000
-        assert 0.6 < time.monotonic() - began < 3
+        assert 0.6 < time.monotonic() - began < 10
     assert await reason_of(hasty, client) == "ping timeout"
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 async def test_polls_alone_are_no_answer(hasty: ServerProcess) -> None:
