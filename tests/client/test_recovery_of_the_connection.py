@@ -85,7 +85,8 @@ async def test_none_lost_none_twice_in_order(place: Any, way: str) -> None:
         speaking.cancel()
         await until(lambda: all(heard[id_][-1:] == source.expected[id_][-1:] for id_ in heard))
         assert [client.id for client in clients] == ids
-        assert all(client.recovered for client in clients)
+        # Between two short polls there is nothing to cut: a client may never have been lost.
+        assert way == "shortpolling" or all(client.recovered for client in clients)
         assert heard == source.expected
         assert source.number > 100
 

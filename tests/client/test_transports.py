@@ -148,7 +148,8 @@ async def test_a_silent_server(place: Any, way: str) -> None:
         assert client.connected
         cable.silent = True
         await until(lambda: reasons and left)
-        assert reasons == ["ping timeout"]
+        # The server misses the pong when the client misses the ping, and breaks off a stream: the cable passes that on.
+        assert reasons == ["ping timeout"] or (way in ("sse", "multipart") and reasons == ["transport error"])
         assert left[0] in ("ping timeout", "transport close")
 
 

@@ -543,6 +543,8 @@ def _closed(path: str) -> str:
 
 def _is_gone(error: BaseException) -> bool:
     """Whether an ASGI server's exception says that the client is gone: OSError in ASGI 2.4, else its own."""
+    if isinstance(error, AttributeError) and "transfer_data_task" in str(error):
+        return True  # uvicorn with the old half of websockets, where the client left before the handshake was done
     return isinstance(error, OSError) or type(error).__name__ in (
         "ClientDisconnected",
         "ConnectionClosed",
