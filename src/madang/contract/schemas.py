@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -74,6 +75,9 @@ class Schemas:
 
         schemas, named = msgspec.json.schema_components(kinds, schema_hook=foreign, ref_template=REF + "{name}")
         self.named: dict[str, Any] = {name: _adapted(schema) for name, schema in named.items()}
+        for schema in self.named.values():
+            if "description" in schema:  # a docstring, which Python takes the indentation off only since 3.13
+                schema["description"] = inspect.cleandoc(schema["description"])
         homes = self._take_in(models) if models else {}
         self._schemas: list[dict[str, Any]] = [_moved(_adapted(schema), homes) for schema in schemas]
         self.named = {name: _moved(schema, homes) for name, schema in self.named.items()}
