@@ -8,8 +8,8 @@ Source: Socket.IO protocol 5 (packet types), Engine.IO protocol 4 (packet types)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Final, TypeVar
 
 from madang.errors import RemoteProtocolError
 
@@ -33,6 +33,8 @@ __all__ = [
     "Packet",
     "restore_attachments",
 ]
+
+T = TypeVar("T")
 
 #: One encoded Engine.IO packet: text or bytes.
 Frame = str | bytes
@@ -136,17 +138,31 @@ class Encoded:
         size: about how many bytes it takes, for the limits.
         compress: whether compression is worth trying.
         link_bytes: what a face keeps here when its links all send the same bytes for these frames.
-        forms: what transports and faces keep of other forms of the frames, by what the form depends on.
     """
 
-    __slots__ = ("compress", "forms", "frames", "link_bytes", "size")
+    __slots__ = ("_forms", "compress", "frames", "link_bytes", "size")
 
     def __init__(self, frames: tuple[Frame, ...], compress: bool = True) -> None:
         self.frames = frames
         self.size = len(frames[0]) if len(frames) == 1 else sum(map(len, frames))
         self.compress = compress
         self.link_bytes: bytes | None = None
-        self.forms: dict[object, Any] | None = None
+        self._forms: dict[object, Any] | None = None
+
+    def form(self, key: object, make: Callable[[Encoded], T]) -> T:
+        """The packet in another form, which is made once for all clients that take it.
+
+        Args:
+            key: what the form depends on, the same for all who share it.
+            make: makes it of this packet.
+        """
+        forms = self._forms
+        if forms is None:
+            forms = self._forms = {}
+        form: T | None = forms.get(key)
+        if form is None:
+            form = forms[key] = make(self)
+        return form
 
 
 def restore_attachments(data: Any, buffers: list[bytes]) -> Any:

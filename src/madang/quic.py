@@ -342,13 +342,7 @@ class Link(Duplex):
         """Send the frames of a packet at the end of this turn of the event loop."""
         if self._closing:
             return
-        forms = encoded.forms
-        if forms is None:
-            forms = encoded.forms = {}
-        data = forms.get(_FORM)
-        if data is None:
-            frames = encoded.frames
-            data = forms[_FORM] = frame(frames[0]) if len(frames) == 1 else b"".join(map(frame, frames))
+        data = encoded.form(_FORM, _framed)
         self._buffer.append(data)
         self._buffered += len(data)
         if self._buffered > _CORK_BYTES:
@@ -703,3 +697,7 @@ class Link(Duplex):
 
 def _ignore(content: Frame) -> None:
     """What comes before and after the session means nothing."""
+
+
+def _framed(encoded: Encoded) -> bytes:
+    return b"".join(map(frame, encoded.frames))

@@ -63,7 +63,7 @@ def test_encoded_size(frames: tuple[str | bytes, ...], size: int) -> None:
     encoded = Encoded(frames)
     assert encoded.size == size
     assert encoded.compress is True
-    assert (encoded.link_bytes, encoded.forms) == (None, None)
+    assert encoded.link_bytes is None
 
 
 def test_encoded_without_compression() -> None:
@@ -111,3 +111,19 @@ def test_what_a_client_says_does_not_fill_the_log() -> None:
         restore_attachments([placeholder("x" * 1_000_000)], [])
     assert "names attachment 'xxx" in str(caught.value)
     assert len(str(caught.value)) < 250
+
+
+def test_another_form_is_made_once_for_each_key() -> None:
+    encoded = Encoded(("4a", b"b"))
+    made: list[Encoded] = []
+
+    def make(one: Encoded) -> tuple[int, ...]:
+        made.append(one)
+        return tuple(map(len, one.frames))
+
+    first = encoded.form("sizes", make)
+    assert first == (2, 1)
+    assert encoded.form("sizes", make) is first
+    assert made == [encoded]
+    assert encoded.form("other", make) == first
+    assert len(made) == 2

@@ -204,14 +204,14 @@ class Engine:
                 return 0
             if not request.path.endswith("/") and self._give(request, exchange):
                 return 0
-            session = self._session(request)
+            transport, session = self._http_target(request)
             if session is None:
-                self._handshake(request, exchange)
+                self._handshake(request, exchange, transport)
             elif request.method == "GET":
                 session.poll(request, exchange)
             elif request.method == "POST":
                 length = request.header("content-length") or ""
-                limit = self._body_limit(session)
+                limit = transport.body_limit(self.config.max_payload_bytes)
                 if length.isascii() and length.isdigit() and int(length[:15]) > limit:
                     raise self._too_large(f"{length[:15]} bytes")
                 return limit
@@ -234,16 +234,15 @@ class Engine:
     def finish(self, request: Request, exchange: Exchange, body: bytes | bytearray) -> None:
         """Take the body of a POST."""
         try:
-            session = self._session(request)
+            transport, session = self._http_target(request)
             if session is None:
                 raise RequestRefused(*UNKNOWN_SID)
-            if len(body) > self._body_limit(session):
+            most = self.config.max_payload_bytes
+            if len(body) > transport.body_limit(most):
                 raise self._too_large("more than announced")
-            transport = self._http[session.transport.name]
             try:
                 payload = transport.unpack(request, bytes(body))
-                most = self.config.max_payload_bytes
-                if transport.expansion > 1 and len(payload) * 4 > most and len(payload.encode()) > most:
+                if len(body) > most and len(payload) * 4 > most and len(payload.encode()) > most:
                     raise self._too_large("more in the form")
                 session.post(payload, partial(self._posted, request, exchange, session, transport))
             except RemoteProtocolError as error:
@@ -261,20 +260,17 @@ class Engine:
             refusal = RequestRefused(BAD_REQUEST[0], BAD_REQUEST[1], error.http_status, str(error))
             self.refuse(request, exchange, refusal)
 
-    def _body_limit(self, session: Session) -> int:
-        """How many bytes the body of a POST may have, and some for the name of a form's field."""
-        expansion = self._http[session.transport.name].expansion
-        limit = self.config.max_payload_bytes
-        return limit if expansion == 1 else limit * expansion + 2
-
     def _too_large(self, what: str) -> RequestRefused:
         return RequestRefused(*TOO_LARGE, f"{what}; max_payload_bytes is {self.config.max_payload_bytes}")
 
-    def _session(self, request: Request) -> Session | None:
-        """The session that a request belongs to, or None for a handshake."""
+    def _http_target(self, request: Request) -> tuple[HttpTransport, Session | None]:
+        """The transport that a request names, and the session that it belongs to, or None for a handshake."""
         query = request.query
         name = query.get("transport", "")
-        transport = self._http_transport(request)
+        transport = self._http.get(name)
+        for field, variant in self._variants.get(name, ()):
+            if field in query:
+                transport = variant
         if transport is None:
             asked = self._transports.get(name)
             if isinstance(asked, LinkTransport) and not asked.knocks:
@@ -288,7 +284,7 @@ class Engine:
             transport.check(request)
         sid = query.get("sid")
         if sid is None:
-            return None
+            return transport, None
         session = self.sessions.get(sid)
         if session is None:
             raise RequestRefused(*UNKNOWN_SID, f"sid {sid[:40]!r}", {"sid": sid[:40]})
@@ -296,21 +292,11 @@ class Engine:
             previous = session.transport.name
             context = {"name": "TRANSPORT_MISMATCH", "transport": name, "previousTransport": previous}
             raise RequestRefused(*BAD_REQUEST, f"the session uses {previous} now", context)
-        return session
+        return transport, session
 
-    def _http_transport(self, request: Request) -> HttpTransport | None:
-        """The transport that a request names."""
-        query = request.query
-        name = query.get("transport", "")
-        for field, variant in self._variants.get(name, ()):
-            if field in query:
-                return variant
-        return self._http.get(name)
-
-    def _handshake(self, request: Request, exchange: Exchange) -> None:
+    def _handshake(self, request: Request, exchange: Exchange, transport: HttpTransport) -> None:
         if request.method != "GET":
             raise RequestRefused(*BAD_METHOD, f"method {request.method}", {"method": request.method})
-        transport = self._http_transport(request)
         generation = self._generation(request)
         self._check_room()
         self._check_allowed(request)

@@ -62,23 +62,19 @@ class Stream(Duplex):
     def write(self, encoded: Encoded) -> None:  # noqa: D102
         if not self._open:
             return
-        transport = self._transport
-        forms = encoded.forms
-        if forms is None:
-            forms = encoded.forms = {}
-        data = forms.get(transport)
-        if data is None:
-            if transport.binary:
-                data = b"".join([transport.chunk(frame) for frame in encoded.frames])
-            else:
-                data = transport.chunk(self._session.wire.join(encoded.frames))
-            forms[transport] = data
+        data = encoded.form(self._transport, self._part)
         self._exchange.write(data)
         self._room -= len(data)
         if self._room <= 0:
             self._session.end_stream(self)
         elif self._full and self._receiver is not None:
             self._receiver.pause()
+
+    def _part(self, encoded: Encoded) -> bytes:
+        transport = self._transport
+        if transport.binary:
+            return b"".join([transport.chunk(frame) for frame in encoded.frames])
+        return transport.chunk(self._session.wire.join(encoded.frames))
 
     def flush(self) -> None:  # noqa: D102
         self._exchange.flush()

@@ -52,7 +52,7 @@ class TextualLink(Duplex):
         """Send the frames of a packet, bytes as text."""
         for frame in encoded.frames:
             if not isinstance(frame, str):
-                encoded = self._text_of(encoded)
+                encoded = encoded.form(_FORM, self._text_of)
                 break
         self._duplex.write(encoded)
 
@@ -73,14 +73,7 @@ class TextualLink(Duplex):
         self._duplex.resume_reading()
 
     def _text_of(self, encoded: Encoded) -> Encoded:
-        forms = encoded.forms
-        if forms is None:
-            forms = encoded.forms = {}
-        text: Encoded | None = forms.get(_FORM)
-        if text is None:
-            frames = tuple([self._wire.as_text(frame) for frame in encoded.frames])
-            text = forms[_FORM] = Encoded(frames, encoded.compress)
-        return text
+        return Encoded(tuple([self._wire.as_text(frame) for frame in encoded.frames]), encoded.compress)
 
     # For the link
 

@@ -346,7 +346,7 @@ class WebSocketLink(Link):
 
     def _bytes_of(self, encoded: Encoded) -> bytes:
         if self._deflater is not None:
-            return self._deflated(encoded, self._deflater)
+            return self._compressed(encoded, self._deflater)
         frames = encoded.frames
         if len(frames) == 1 and isinstance(frames[0], str):
             encoded.link_bytes = data = ws.text_frame(frames[0])
@@ -354,27 +354,26 @@ class WebSocketLink(Link):
             encoded.link_bytes = data = _framed(encoded)
         return data
 
-    def _deflated(self, encoded: Encoded, deflater: ws.Deflater) -> bytes:
+    def _compressed(self, encoded: Encoded, deflater: ws.Deflater) -> bytes:
         # The size of text is counted in characters, of up to four bytes each.
         if not encoded.compress or encoded.size * 4 < deflater.threshold_bytes:
             if encoded.link_bytes is None:
                 encoded.link_bytes = _framed(encoded)
             return encoded.link_bytes
         # Our deflaters forget between messages, so one compression serves all links that agreed on the same window.
-        known = encoded.forms
-        if known is None:
-            known = encoded.forms = {}
-        data = known.get(deflater.key)
-        if data is None:
-            parts = []
-            for frame in encoded.frames:
-                opcode, payload = (ws.TEXT, frame.encode()) if isinstance(frame, str) else (ws.BINARY, frame)
-                if len(payload) < deflater.threshold_bytes:
-                    parts.append(ws.frame(opcode, payload))
-                else:
-                    parts.append(ws.frame(opcode, deflater.compress(payload), rsv1=True))
-            data = known[deflater.key] = b"".join(parts)
-        return data
+        return encoded.form(deflater.key, self._deflated)
+
+    def _deflated(self, encoded: Encoded) -> bytes:
+        deflater = self._deflater
+        assert deflater is not None  # it has given the key  # noqa: S101
+        parts = []
+        for frame in encoded.frames:
+            opcode, payload = (ws.TEXT, frame.encode()) if isinstance(frame, str) else (ws.BINARY, frame)
+            if len(payload) < deflater.threshold_bytes:
+                parts.append(ws.frame(opcode, payload))
+            else:
+                parts.append(ws.frame(opcode, deflater.compress(payload), rsv1=True))
+        return b"".join(parts)
 
 
 class HixieLink(Link):
@@ -412,14 +411,7 @@ class HixieLink(Link):
         self._closed_by_client(1000)
 
     def _bytes_of(self, encoded: Encoded) -> bytes:
-        forms = encoded.forms
-        if forms is None:
-            forms = encoded.forms = {}
-        data: bytes | None = forms.get(_HIXIE)
-        if data is None:
-            frames = [hixie.text_frame(frame) for frame in encoded.frames if isinstance(frame, str)]
-            data = forms[_HIXIE] = frames[0] if len(frames) == 1 else b"".join(frames)
-        return data
+        return encoded.form(_HIXIE, _hixie_framed)
 
 
 def _ignore(message: str | bytes) -> None:
@@ -430,3 +422,8 @@ def _framed(encoded: Encoded) -> bytes:
     return b"".join(
         [ws.text_frame(frame) if isinstance(frame, str) else ws.binary_frame(frame) for frame in encoded.frames]
     )
+
+
+def _hixie_framed(encoded: Encoded) -> bytes:
+    # There are no others: such links carry text only.
+    return b"".join([hixie.text_frame(frame) for frame in encoded.frames if isinstance(frame, str)])

@@ -302,8 +302,6 @@ class HttpTransport(Transport):
     upgrades: ClassVar[tuple[str, ...]] = ("websocket", "webtransport", "flashsocket")
     #: Another transport's name, and a field of the query: requests for that transport that have the field come here.
     variant_of: ClassVar[tuple[str, str] | None] = None
-    #: How many times larger than its payload the body of a POST may be.
-    expansion: ClassVar[int] = 1
     #: Whether it is of use in browsers only: elsewhere another transport does the same with less.
     pages_only: ClassVar[bool] = False
 
@@ -313,6 +311,10 @@ class HttpTransport(Transport):
         Raises:
             RequestRefused: it has not.
         """
+
+    def body_limit(self, max_payload_bytes: int) -> int:
+        """How many bytes the body of a POST may have whose payload is as large as it may be."""
+        return max_payload_bytes
 
     def unpack(self, request: Request, body: bytes) -> str:
         """Take the payload out of the body that a client has posted.

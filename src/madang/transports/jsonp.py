@@ -39,8 +39,6 @@ class JSONP(PollTransport):
     pages_only: ClassVar[bool] = True
     # The official clients call it polling, with the function's number in the query.
     variant_of: ClassVar[tuple[str, str] | None] = ("polling", "j")
-    # Forms write a byte as "%E3".
-    expansion: ClassVar[int] = 3
 
     def check(self, request: Request) -> None:  # noqa: D102
         index = request.query.get("j", "0")
@@ -51,6 +49,9 @@ class JSONP(PollTransport):
     def respond(self, request: Request, payload: str) -> Response:  # noqa: D102
         index = int(request.query.get("j", "0"))
         return Response(200, _HEADERS, f"___eio[{index}]({script_string(payload)});".encode("utf-8", "replace"))
+
+    def body_limit(self, max_payload_bytes: int) -> int:  # noqa: D102
+        return len("d=") + len("%E3") * max_payload_bytes
 
     def unpack(self, request: Request, body: bytes) -> str:  # noqa: D102
         if not body.startswith(b"d="):

@@ -187,7 +187,7 @@ class EngineIO4(Wire):
                 f"a payload of {count} packets; {limits.max_packets_per_payload} are allowed",
                 rule="max_packets_per_payload",
             )
-        return [_unbase64(part) if part[:1] == "b" else part for part in payload.split(_SEPARATOR)]
+        return [self.from_text(part) for part in payload.split(_SEPARATOR)]
 
     def as_text(self, frame: Frame) -> str:  # noqa: D102
         return frame if isinstance(frame, str) else "b" + base64.b64encode(frame).decode()
