@@ -6,6 +6,7 @@ delivered; a handshake that passes has two numbers of 32 bits, and a response wi
 """
 
 from harness import run
+from pieces import feed, however_cut
 
 from madang.errors import RemoteProtocolError
 from madang.rfc import hixie
@@ -17,18 +18,7 @@ HEADERS = 0x80
 def receive(chunks: list[bytes]) -> tuple[list[object], tuple[str, int] | None]:
     got: list[object] = []
     reader = hixie.FrameReader(got.append, lambda: got.append(None), max_message_bytes=LIMIT)
-    error: tuple[str, int] | None = None
-    for chunk in chunks:
-        before = len(got)
-        try:
-            reader.feed(chunk)
-        except RemoteProtocolError as raised:
-            assert error is None, "raised twice"
-            assert reader.stopped
-            error = (raised.rule, raised.close_code)
-        else:
-            assert error is None or len(got) == before, "delivered after an error"
-    return got, error
+    return got, feed(reader, chunks, got, lambda error: (error.rule, error.close_code))
 
 
 def target(data: bytes) -> None:
@@ -36,16 +26,7 @@ def target(data: bytes) -> None:
     if options & HEADERS:
         headers(stream.decode("latin-1"))
         return
-    whole = receive([stream])
-    assert receive([stream[i : i + 1] for i in range(len(stream))]) == whole
-    uneven = []
-    position = 0
-    while position < len(stream):
-        size = 1 + (stream[position] * 7 + position) % 40
-        uneven.append(stream[position : position + size])
-        position += size
-    assert receive(uneven) == whole
-    for message in whole[0]:
+    for message in however_cut(receive, stream)[0]:
         assert message is None or (isinstance(message, str) and len(message) <= LIMIT)
 
 

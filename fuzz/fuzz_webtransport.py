@@ -5,6 +5,7 @@ same frames and error; no frame is over the limit; what was read and is written 
 """
 
 from harness import run
+from pieces import feed, however_cut
 
 from madang.errors import RemoteProtocolError
 from madang.transports.webtransport import FrameReader, frame
@@ -16,35 +17,16 @@ LIMIT = 2000
 def receive(chunks: list[bytes]) -> tuple[list[str | bytes], str | None]:
     got: list[str | bytes] = []
     reader = FrameReader(got.append, max_payload_bytes=LIMIT)
-    error: str | None = None
-    for chunk in chunks:
-        before = len(got)
-        try:
-            reader.feed(chunk)
-        except RemoteProtocolError as raised:
-            assert error is None, "raised twice"
-            assert reader.stopped
-            error = str(raised)
-        else:
-            assert error is None or len(got) == before, "delivered after an error"
-    return got, error
+    return got, feed(reader, chunks, got, str)
 
 
 def target(data: bytes) -> None:
-    whole = receive([data])
-    assert receive([data[i : i + 1] for i in range(len(data))]) == whole
-    uneven = []
-    position = 0
-    while position < len(data):
-        size = 1 + (data[position] * 7 + position) % 40
-        uneven.append(data[position : position + size])
-        position += size
-    assert receive(uneven) == whole
-    for content in whole[0]:
+    contents, _ = however_cut(receive, data)
+    for content in contents:
         assert len(content.encode() if isinstance(content, str) else content) <= LIMIT
         sid = WIRE.knocked(content)
         assert sid is None or WIRE.knocked(WIRE.knock(sid)) == sid
-    assert receive([frame(content) for content in whole[0]]) == (whole[0], None)
+    assert receive([frame(content) for content in contents]) == (contents, None)
 
 
 def seeds() -> list[bytes]:

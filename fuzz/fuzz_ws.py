@@ -6,6 +6,7 @@ same messages and error; no message is over the limit; after an error nothing is
 """
 
 from harness import run
+from pieces import feed, however_cut
 
 from madang.errors import RemoteProtocolError
 from madang.rfc import ws
@@ -25,17 +26,7 @@ def receive(chunks: list[bytes], options: int) -> tuple[list[object], tuple[str,
         inflater=inflater,
         max_fragments=20,
     )
-    error: tuple[str, int] | None = None
-    for chunk in chunks:
-        before = len(got)
-        try:
-            reader.feed(chunk)
-        except RemoteProtocolError as raised:
-            assert error is None, "raised twice"
-            assert reader.stopped
-            error = (str(raised), raised.close_code)
-        else:
-            assert error is None or len(got) == before, "delivered after an error"
+    error = feed(reader, chunks, got, lambda error: (str(error), error.close_code))
     assert error is None or ws.is_close_code(error[1])
     return got, error
 
@@ -45,16 +36,7 @@ def target(data: bytes) -> None:
     if options & HEADERS:
         headers(stream.decode("latin-1"))
         return
-    whole = receive([stream], options)
-    assert receive([stream[i : i + 1] for i in range(len(stream))], options) == whole
-    uneven = []
-    position = 0
-    while position < len(stream):
-        size = 1 + (stream[position] * 7 + position) % 40
-        uneven.append(stream[position : position + size])
-        position += size
-    assert receive(uneven, options) == whole
-    for message in whole[0]:
+    for message in however_cut(lambda chunks: receive(chunks, options), stream)[0]:
         if isinstance(message, str):
             assert len(message.encode()) <= LIMIT
         elif isinstance(message, bytes):
