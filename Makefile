@@ -17,6 +17,9 @@ VERSIONED := tests/unit tests/transcripts tests/faces tests/integration tests/cl
 OLDEST := $(filter-out $(PYTHON),$(firstword $(PYTHONS)))
 OLDEST_VENV := .venv-$(if $(OLDEST),$(shell $(OLDEST) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 
+# The tests start hundreds of processes of Python: none of them is to compile again what another one has compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := test
 .PHONY: all setup assets npm browser chat test lint types unit pythons fix bench bench-quick fuzz wheel clean help
 
@@ -55,15 +58,15 @@ npm: ## the clients that the tests drive
 	    || npm ci --prefix $$folder --no-audit --no-fund --loglevel=error || exit 1; done
 
 browser: ## Chromium, from Debian's packages
-	@command -v chromium >/dev/null || { echo "installing Chromium"; \
-	    $$([ "$$(id -u)" = 0 ] || echo sudo) sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null'; }
+	@command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || { echo "installing Chromium"; \
+	    $$([ "$$(id -u)" = 0 ] || echo sudo) sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	        apt-get install -y -qq --no-install-recommends chromium-headless-shell >/dev/null'; }
 
 chat: setup assets ## run the chat
 	$(BIN)/madang chat --port $(PORT)
 
 test: ## lint, types and all tests; then, on the oldest Python of this machine, what a version could break
-	@$(MAKE) --no-print-directory -j4 setup assets npm browser $(if $(OLDEST),$(OLDEST_VENV)/.ready)
-	@$(MAKE) --no-print-directory -j2 lint types
+	@$(MAKE) --no-print-directory -j6 -O setup assets npm browser lint types $(if $(OLDEST),$(OLDEST_VENV)/.ready)
 	$(BIN)/python -m pytest $(PARALLEL)
 	@$(if $(OLDEST),$(MAKE) --no-print-directory versioned OLD="$(OLDEST_VENV)")
 

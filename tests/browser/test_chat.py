@@ -12,30 +12,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from apps.courtyard import Courtyard
 from madang.apps.chat.protocol import Who
 from madang.apps.chat.store import Store
+from support.chromium import blocking_chromium
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 NO_WEBSOCKET = "window.WebSocket = class { constructor() { throw new Error('WebSocket is disabled here'); } };"
 Visit = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.fail("Chromium is needed: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", *QUIET])
+    with blocking_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

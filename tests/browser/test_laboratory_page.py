@@ -11,17 +11,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Download, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Download, Page, expect
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from apps.bench import Bench
+from support.chromium import blocking_chromium
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 WITHIN_MS = 45_000
 Visit = Callable[..., Page]
 
@@ -32,12 +31,8 @@ STREAMS = ("multipart", "iframe", "sse")
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.fail("Chromium is needed: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", *QUIET])
+    with blocking_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,18 @@
-"""Chromium, without a window."""
+"""Chromium, without a window: the small one without any, if it is there, or else the whole browser.
+
+They are the same engine. For a page `chromium-headless-shell` takes a fifth of the time that `chromium` does.
+"""
 
 import contextlib
 import os
-from collections.abc import AsyncIterator
-from pathlib import Path
+import shutil
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from playwright import sync_api
 from playwright.async_api import Browser, async_playwright
 
-CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -19,15 +23,31 @@ ARGUMENTS = [
 ]
 
 
+def executable() -> str:
+    """Where Chromium is; without it tests are skipped on a developer's machine, and fail where `CI` is set."""
+    if CHROMIUM is not None:
+        return CHROMIUM
+    reason = "Chromium is needed: apt-get install chromium-headless-shell"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @contextlib.asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
-    """A browser; without it tests are skipped on a developer's machine, and fail where `CI` is set."""
-    if not CHROMIUM.exists():
-        reason = "Chromium is needed: apt-get install chromium"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    """A browser."""
+    path = executable()
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
         await browser.close()
+
+
+@contextlib.contextmanager
+def blocking_chromium() -> Iterator[sync_api.Browser]:
+    """The same for tests without an event loop."""
+    path = executable()
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
