@@ -115,7 +115,9 @@ class Config:
         transports: names of the transports that clients may use, each a module of `madang.transports`; or "all" of
             those that we have.
         allow_upgrades: whether a client may move to a better transport while it is connected.
-        generations: the protocol generations that clients may speak, each a module of `madang.wire`.
+        generations: the protocol generations that clients may speak, each a module of `madang.wire`; or "all" of those
+            that we have. Clients older than 3.0 are not let in unless this says so: what they tell each other as their
+            id is the key to their connection, and browsers send cookies with their requests.
         parser: how packets are written: a module of `madang.parsers` ("json", "msgpack", "raw"), or a parser of
             your own. Clients must use the same.
         origins: which web pages may connect. "same": those of our own host; "*": all; or a list such as
@@ -192,7 +194,7 @@ class Config:
     path: str = "/socket.io/"
     transports: Literal["all"] | Sequence[str] = ("polling", "websocket")
     allow_upgrades: bool = True
-    generations: Sequence[str] = ("eio4",)
+    generations: Literal["all"] | Sequence[str] = ("eio4",)
     parser: str | Parser = "json"
     origins: Literal["same", "*"] | Sequence[str] = "same"
     cors_credentials: bool = False
@@ -253,8 +255,10 @@ class Config:
             object.__setattr__(self, "transports", ALL_TRANSPORTS)
         for name in ("transports", "generations"):
             value = getattr(self, name)
+            if name == "generations" and value == "all":
+                continue
             if isinstance(value, str) or not value:
-                raise ConfigError(f"{name} must be a list of names, not {value!r}")
+                raise ConfigError(f'{name} must be "all" or a list of names, not {value!r}')
             object.__setattr__(self, name, tuple(value))
         if isinstance(self.origins, str):
             if self.origins not in ("same", "*"):

@@ -1,6 +1,7 @@
 """Finds a transport, a wire generation or a parser by its name: our own module, or a third party's entry point.
 
-Nothing scans folders: a checked name is imported, then the entry-point group `madang.<kind>` is asked.
+A checked name is imported, then the entry-point group `madang.<kind>` is asked. Folders are only read by who wants
+all that we have.
 """
 
 from __future__ import annotations
@@ -8,13 +9,24 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import pkgutil
 from typing import TypeVar
 
 from madang.errors import ConfigError
 
-__all__ = ["load"]
+__all__ = ["load", "names"]
 
 T = TypeVar("T")
+
+
+def names(kind: str) -> list[str]:
+    """The names of our own modules of a kind, sorted.
+
+    Args:
+        kind: "transports", "wire" or "parsers".
+    """
+    package = importlib.import_module(f"madang.{kind}")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
 
 
 def load(kind: str, name: str, constant: str, expected: type[T]) -> T:

@@ -33,6 +33,7 @@ from madang.errors import ConnectionRefused, RequestRefused
 from madang.packet import Frame
 from madang.server import Server
 from madang.testing import EngineKit, RecordingDuplex, RecordingExchange
+from madang.wire import error_body
 
 HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*/*.txt"))
@@ -172,7 +173,7 @@ class Replay:
             try:
                 self.live.engine.admit(request)
             except RequestRefused as refusal:
-                body = self.live.engine.error_body(refusal).decode()
+                body = error_body(refusal).decode()
                 self.out.append(self.shown(f"ws{person.name} {refusal.status} {body}"))
                 return
             person.links.append(RecordingDuplex())

@@ -101,7 +101,7 @@ def test_lists_of_names(name: str) -> None:
     for wrong in ("websocket", "", [], (), None):
         with pytest.raises(ConfigError) as caught:
             Config(**{name: wrong})
-        assert str(caught.value) == f"{name} must be a list of names, not {wrong!r}"
+        assert str(caught.value) == f'{name} must be "all" or a list of names, not {wrong!r}'
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,12 @@ Source: Engine.IO protocol 4.
 from __future__ import annotations
 
 import inspect
-import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, overload
 
-import orjson
-
-from madang import parsers, transports, wire
+from madang import parsers
 from madang.config import Config
 from madang.core import origins
 from madang.core.events import EngineEvents, ResponseHeaders
@@ -28,9 +25,10 @@ from madang.core.files import File
 from madang.core.knock import Knock
 from madang.core.listeners import AnyFunction
 from madang.core.prepared import Prepared
-from madang.core.session import CLOSING, Session, Sink
+from madang.core.routes import Routes
+from madang.core.session import CLOSING, UNDECIDED, Session, Sink
 from madang.core.stream import Stream
-from madang.core.textual import textual
+from madang.core.textual import TextualLink
 from madang.core.wheel import Wheel
 from madang.errors import (
     BAD_METHOD,
@@ -40,7 +38,6 @@ from madang.errors import (
     TOO_LARGE,
     UNKNOWN_SID,
     UNKNOWN_TRANSPORT,
-    UNSUPPORTED_VERSION,
     Reason,
     RemoteProtocolError,
     RequestRefused,
@@ -58,7 +55,7 @@ from madang.transports import (
     StreamTransport,
     Transport,
 )
-from madang.wire import Open, Wire
+from madang.wire import Address, Open, Wire, error_response
 
 __all__ = ["Engine"]
 
@@ -68,6 +65,7 @@ _UNBUFFERED: Final = (
     ("X-Accel-Buffering", "no"),
     ("X-Content-Type-Options", "nosniff"),
 )
+_EMPTY_HEADERS: Final = (("Content-Type", "text/plain; charset=UTF-8"), ("Cache-Control", "no-store"))
 
 
 def _unfilled() -> float:
@@ -86,6 +84,7 @@ class Engine:
         wheel: all their deadlines; a face drives it.
         events: who wants to hear of connections; `on` registers them.
         files: files for pages, by name: they are served under the path.
+        routes: what requests are for.
         listening: the transports that need a listener of their own and have one now; filled by the faces that listen.
         clock: slot: seconds of a clock that never goes back.
         new_id: slot: makes a fresh id of 20 URL-safe characters.
@@ -110,20 +109,9 @@ class Engine:
         self.on_refused: Callable[[Request, RequestRefused], None] = lambda request, refusal: None
         self.on_held: Callable[[Session], None] = lambda session: None
 
-        self._wires: list[Wire] = [wire.load(name) for name in config.generations]
+        self.routes = Routes(config)
         parser = parsers.load(config.parser)
         self._parser = parser if shapes is None else parser.shaped(shapes)
-        self._transports: dict[str, Transport] = {}
-        self._http: dict[str, HttpTransport] = {}
-        self._variants: dict[str, list[tuple[str, HttpTransport]]] = {}
-        for name in config.transports:
-            transport = transports.load(name)
-            self._transports[transport.name] = transport
-            if isinstance(transport, HttpTransport):
-                self._http[transport.name] = transport
-                if transport.variant_of is not None:
-                    name, field = transport.variant_of
-                    self._variants.setdefault(name, []).append((field, transport))
         self._dirty: list[Session] = []
         self._parked = 0
         self._full = False
@@ -197,17 +185,26 @@ class Engine:
             body, if any, is of no interest.
         """
         self.wheel.advance(self.clock())
+        generation: Wire | None = None
         try:
             origins.check(self.config, request)
             if request.method == "OPTIONS":
-                exchange.respond(Response(204, self.dress(request, origins.preflight(self.config, request)), b""))
+                self._preflight(request, exchange)
                 return 0
             if not request.path.endswith("/") and self._give(request, exchange):
                 return 0
-            transport, session = self._http_target(request)
+            generation, address = self.routes.read(request)
+            if address.leaves:
+                self._dismiss(request, exchange, generation, address)
+                return 0
+            if not generation.probes and not address.transport and address.sid is None:
+                self._shake_hands(request, exchange, generation)
+                return 0
+            transport, session = self._http_target(request, generation, address)
             if session is None:
-                self._handshake(request, exchange, transport)
+                self._handshake(request, exchange, generation, transport)
             elif request.method == "GET":
+                session.arrive(transport)
                 session.poll(request, exchange)
             elif request.method == "POST":
                 length = request.header("content-length") or ""
@@ -218,8 +215,17 @@ class Engine:
             else:
                 raise RequestRefused(*BAD_REQUEST, f"method {request.method}", {"method": request.method})
         except RequestRefused as refusal:
-            self.refuse(request, exchange, refusal)
+            self.refuse(request, exchange, refusal, generation)
         return 0
+
+    def _preflight(self, request: Request, exchange: Exchange) -> None:
+        """Answer a browser that asks whether a page of another origin may ask."""
+        try:
+            generation = self.routes.read(request)[0]
+        except RequestRefused:  # which the request that follows is told
+            generation = None
+        headers = origins.preflight(self.config, request, generation)
+        exchange.respond(Response(204, self.dress(request, headers), b""))
 
     def _give(self, request: Request, exchange: Exchange) -> bool:
         """Answer with a file for pages, if it is one that is asked for."""
@@ -227,14 +233,16 @@ class Engine:
         if file is None or request.method not in ("GET", "HEAD"):
             return False
         response = file.answer(request, packed=_accepts_gzip(request.header("accept-encoding") or ""))
-        headers = self.dress(request, [*response.headers, *origins.cors(self.config, request)])
+        headers = self.dress(request, [*response.headers, *origins.cors(self.config, request, None)])
         exchange.respond(Response(response.status, headers, response.body))
         return True
 
     def finish(self, request: Request, exchange: Exchange, body: bytes | bytearray) -> None:
         """Take the body of a POST."""
+        generation: Wire | None = None
         try:
-            transport, session = self._http_target(request)
+            generation, address = self.routes.read(request)
+            transport, session = self._http_target(request, generation, address)
             if session is None:
                 raise RequestRefused(*UNKNOWN_SID)
             most = self.config.max_payload_bytes
@@ -242,119 +250,124 @@ class Engine:
                 raise self._too_large("more than announced")
             try:
                 payload = transport.unpack(request, bytes(body))
-                if len(body) > most and len(payload) * 4 > most and len(payload.encode()) > most:
+                if len(body) > most and len(payload) * 4 > most and _bytes_of(payload) > most:
                     raise self._too_large("more in the form")
                 session.post(payload, partial(self._posted, request, exchange, session, transport))
             except RemoteProtocolError as error:
                 session.fail(error)
                 self._posted(request, exchange, session, transport)
         except RequestRefused as refusal:
-            self.refuse(request, exchange, refusal)
+            self.refuse(request, exchange, refusal, generation)
 
     def _posted(self, request: Request, exchange: Exchange, session: Session, transport: HttpTransport) -> None:
         """The packets of a POST were taken."""
         error = session.violation
         if error is None:
-            self.respond(request, exchange, transport.accepted(request))
+            self.respond(request, exchange, transport.accepted(request), session.wire)
         else:
             refusal = RequestRefused(BAD_REQUEST[0], BAD_REQUEST[1], error.http_status, str(error))
-            self.refuse(request, exchange, refusal)
+            self.refuse(request, exchange, refusal, session.wire)
 
     def _too_large(self, what: str) -> RequestRefused:
         return RequestRefused(*TOO_LARGE, f"{what}; max_payload_bytes is {self.config.max_payload_bytes}")
 
-    def _http_target(self, request: Request) -> tuple[HttpTransport, Session | None]:
+    def _http_target(
+        self, request: Request, generation: Wire, address: Address
+    ) -> tuple[HttpTransport, Session | None]:
         """The transport that a request names, and the session that it belongs to, or None for a handshake."""
-        query = request.query
-        name = query.get("transport", "")
-        transport = self._http.get(name)
-        for field, variant in self._variants.get(name, ()):
-            if field in query:
-                transport = variant
-        if transport is None:
-            asked = self._transports.get(name)
-            if isinstance(asked, LinkTransport) and not asked.knocks:
-                context = {"name": "TRANSPORT_HANDSHAKE_ERROR", "transport": name}
-                raise RequestRefused(*BAD_REQUEST, f"{name} needs an upgrade of the connection", context)
-            raise RequestRefused(*UNKNOWN_TRANSPORT, f"transport {name[:40]!r}", {"transport": name[:40]})
+        transport = self.routes.http(generation, address.transport, request)
         if request.method == "GET":
             reader = transport.reader(request)
             if reader is not None:
                 origins.check_page(self.config, request, reader)
             transport.check(request)
-        sid = query.get("sid")
-        if sid is None:
+        if address.sid is None:
             return transport, None
-        session = self.sessions.get(sid)
-        if session is None:
-            raise RequestRefused(*UNKNOWN_SID, f"sid {sid[:40]!r}", {"sid": sid[:40]})
-        if session.transport is not transport:
+        session = self._known(generation, address.sid)
+        if session.transport is not transport and generation.probes:
             previous = session.transport.name
-            context = {"name": "TRANSPORT_MISMATCH", "transport": name, "previousTransport": previous}
+            context = {"name": "TRANSPORT_MISMATCH", "transport": transport.name, "previousTransport": previous}
             raise RequestRefused(*BAD_REQUEST, f"the session uses {previous} now", context)
         return transport, session
 
-    def _handshake(self, request: Request, exchange: Exchange, transport: HttpTransport) -> None:
+    def _known(self, generation: Wire, sid: str) -> Session:
+        """The session of an id, which speaks a generation."""
+        session = self.sessions.get(sid)
+        if session is None:
+            raise RequestRefused(*UNKNOWN_SID, f"sid {sid[:40]!r}", {"sid": sid[:40]})
+        if session.wire is not generation:
+            detail = f"the session speaks {session.wire.name}, the request {generation.name}"
+            raise RequestRefused(*BAD_REQUEST, detail, {"name": "GENERATION_MISMATCH"})
+        return session
+
+    def _dismiss(self, request: Request, exchange: Exchange, generation: Wire, address: Address) -> None:
+        """A client says good-bye by a request of its own."""
+        if address.sid is None:
+            raise RequestRefused(*UNKNOWN_SID)
+        self._known(generation, address.sid).leave()
+        self.respond(request, exchange, Response(200, _EMPTY_HEADERS, b""), generation)
+
+    def _shake_hands(self, request: Request, exchange: Exchange, generation: Wire) -> None:
+        """Answer a handshake that leaves open by which transport the client will come."""
+        reader = generation.reader(request)
+        if reader is not None:
+            origins.check_page(self.config, request, reader)
+        self._check_room()
+        self._check_allowed(request)
+        session = self._open(request, UNDECIDED, generation)
+        known = [name for name, transport in self.routes.of(generation).items() if self._is_offered(transport)]
+        self._welcome(request, exchange, session, generation.handshake(request, self._hello(session, known)))
+
+    def _handshake(self, request: Request, exchange: Exchange, generation: Wire, transport: HttpTransport) -> None:
         if request.method != "GET":
             raise RequestRefused(*BAD_METHOD, f"method {request.method}", {"method": request.method})
-        generation = self._generation(request)
         self._check_room()
         self._check_allowed(request)
         if isinstance(transport, StreamTransport):
             self._check_parked()
-            session, hello = self._open(request, transport, generation)
-            session.begin_stream(transport, request, exchange, hello)
-            self._opened(session)
-            return
-        assert isinstance(transport, PollTransport)  # there are no others  # noqa: S101
-        session, hello = self._open(request, transport, generation)
-        response = transport.respond(request, session.wire.join([hello]))
+            session = self._open(request, transport, generation)
+            session.begin_stream(transport, request, exchange, self._greeting(session))
+        else:
+            assert isinstance(transport, PollTransport)  # there are no others  # noqa: S101
+            session = self._open(request, transport, generation)
+            payload = session.payload([self._greeting(session)], transport, request)
+            self._welcome(request, exchange, session, transport.respond(request, payload))
+        self.opened(session)
+
+    def _welcome(self, request: Request, exchange: Exchange, session: Session, response: Response) -> None:
+        """Send the first response of a session."""
         if self.config.cookie is not None:
             response = Response(response.status, [*response.headers, self._cookie(session)], response.body)
-        self.respond(request, exchange, response, initial=True)
-        self._opened(session)
+        self.respond(request, exchange, response, session.wire, initial=True)
 
     def _cookie(self, session: Session) -> tuple[str, str]:
         assert self.config.cookie is not None  # callers looked  # noqa: S101
         return ("Set-Cookie", self.config.cookie.header(session.id))
 
-    def _open(self, request: Request, transport: Transport, generation: Wire) -> tuple[Session, str | bytes]:
+    def _open(self, request: Request, transport: Transport, generation: Wire) -> Session:
         """Make a session for a client that may have one."""
         id_ = self.new_id()
         request.compact()
         session = Session(self, id_, generation, self._parser, transport, request)
         self.sessions[id_] = session
         self._all_closed = False
-        upgrades = (
-            [name for name in transport.upgrades if self._is_offered(name) and name not in generation.untold]
-            if self.config.allow_upgrades
-            else []
-        )
+        return session
+
+    def _greeting(self, session: Session) -> Frame:
+        """The first frame of a session."""
+        known, untold = self.routes.of(session.wire), session.wire.untold
+        better = session.transport.upgrades if self.config.allow_upgrades else ()
+        upgrades = [name for name in better if name in known and name not in untold and self._is_offered(known[name])]
+        return session.wire.open(self._hello(session, upgrades))
+
+    def _hello(self, session: Session, transports: Sequence[str]) -> Open:
         config = self.config
-        hello = generation.open(
-            Open(
-                id_,
-                upgrades,
-                config.ping_interval_seconds,
-                config.ping_timeout_seconds,
-                config.max_payload_bytes,
-            )
-        )
-        return session, hello
+        interval, timeout = config.ping_interval_seconds, config.ping_timeout_seconds
+        return Open(session.id, transports, interval, timeout, config.max_payload_bytes)
 
-    def _is_offered(self, name: str) -> bool:
+    def _is_offered(self, transport: Transport) -> bool:
         """Whether clients can come by this transport now."""
-        transport = self._transports.get(name)
-        return transport is not None and (
-            not isinstance(transport, LinkTransport) or not transport.knocks or name in self.listening
-        )
-
-    def _generation(self, request: Request) -> Wire:
-        for candidate in self._wires:
-            if candidate.recognises(request.query):
-                return candidate
-        version = request.query.get("EIO", "")[:10]
-        raise RequestRefused(*UNSUPPORTED_VERSION, f"EIO {version!r}", {"protocol": version})
+        return not isinstance(transport, LinkTransport) or not transport.knocks or transport.name in self.listening
 
     def _check_room(self) -> None:
         if self._full:
@@ -408,55 +421,74 @@ class Engine:
         Raises:
             RequestRefused: it may not; answer with its status, and `error_body`.
         """
-        _, session = self._link_target(request)
+        origins.check(self.config, request)
+        generation, address = self.routes.read(request)
+        try:
+            _, session = self._link_target(generation, address)
+        except RequestRefused as refusal:
+            if generation.link_refusal(refusal) is None:
+                raise
+            return  # it is told over the link, which `link` closes then
         if session is None:
             self._check_allowed(request)
 
     def link(self, request: Request, duplex: Duplex) -> None:
         """Give an open link to the session that its request names, or to a new one. Closes it if neither can be."""
+        told: Frame | None = None
         try:
-            transport, session = self._link_target(request)
+            generation, address = self.routes.read(request)
+            try:
+                transport, session = self._link_target(generation, address)
+            except RequestRefused as refusal:
+                told = generation.link_refusal(refusal)
+                raise
             if session is not None:
+                link = self._textual(request, transport, generation, duplex)
+                if not generation.probes:
+                    session.arrive(transport, link)
+                    return
                 if session.upgrading or transport.name not in session.transport.upgrades:
                     # The handshake has to succeed all the same: clients take its failure for a broken network.
                     raise RequestRefused(*BAD_REQUEST, "the session can't be upgraded now")
-                session.probe(transport, textual(transport, duplex, session.wire))
+                session.probe(transport, link)
                 return
         except RequestRefused as refusal:
             self.refused(request, refusal)
+            if told is not None:
+                duplex.write(Encoded((told,)))
             duplex.close(1008, refusal.message)
             return
         # `admit` has asked whether it may; what else there is to check was checked just now.
-        self._begin_link(request, transport, self._generation(request), duplex)
+        self._begin_link(request, transport, generation, duplex)
 
-    def _opened(self, session: Session) -> None:
+    def opened(self, session: Session) -> None:
+        """A client has come."""
         self.sink.opened(session)
         if self.events.connection:
             self.events.tell("connection", session)
 
-    def _link_target(self, request: Request) -> tuple[LinkTransport, Session | None]:
-        """The transport and, for an upgrade, the session of a link's request."""
-        origins.check(self.config, request)
-        query = request.query
-        name = query.get("transport", "")
-        transport = self._transports.get(name)
-        if not isinstance(transport, LinkTransport) or transport.knocks:
-            raise RequestRefused(*UNKNOWN_TRANSPORT, f"transport {name[:40]!r}", {"transport": name[:40]})
-        sid = query.get("sid")
-        if sid is None:
-            self._generation(request)
+    def _link_target(self, generation: Wire, address: Address) -> tuple[LinkTransport, Session | None]:
+        """The transport and, where it names one, the session of a link's request."""
+        transport = self.routes.link(generation, address.transport)
+        if address.sid is None:
             self._check_room()
             return transport, None
-        return transport, self._movable(sid)
+        return transport, self._movable(generation, address.sid)
 
-    def _movable(self, sid: str) -> Session:
+    def _movable(self, generation: Wire, sid: str) -> Session:
         """The session that wants to move to a link."""
-        session = self.sessions.get(sid)
-        if session is None or session.state == CLOSING:
+        session = self._known(generation, sid)
+        if session.state == CLOSING:
             raise RequestRefused(*UNKNOWN_SID, f"sid {sid[:40]!r}", {"sid": sid[:40]})
-        if not self.config.allow_upgrades:
+        if not self.config.allow_upgrades and generation.probes:
             raise RequestRefused(*BAD_REQUEST, "allow_upgrades is off")
         return session
+
+    @staticmethod
+    def _textual(request: Request, transport: LinkTransport, generation: Wire, duplex: Duplex) -> Duplex:
+        """The link as a session may use it: bytes become text on the way, where it or its client takes text only."""
+        text_only = transport.text_only or duplex.text_only or generation.text_only(request)
+        return TextualLink(duplex, generation) if text_only else duplex
 
     # Links on which clients knock
 
@@ -478,7 +510,7 @@ class Engine:
             name: the transport, which must be one of those whose clients knock.
             duplex: the link.
         """
-        transport = self._transports.get(name)
+        transport = self.routes.enabled.get(name)
         if isinstance(transport, LinkTransport) and transport.knocks:
             Knock(self, request, transport, duplex)
             return
@@ -490,7 +522,7 @@ class Engine:
         try:
             generation, sid = self._knocked(frame)
             if sid:
-                session = self._movable(sid)
+                session = self._movable(generation, sid)
                 if session.upgrading or transport.name not in session.transport.upgrades:
                     raise RequestRefused(*BAD_REQUEST, "the session can't be upgraded now")
                 session.probe(transport, duplex)
@@ -504,17 +536,17 @@ class Engine:
         self._begin_link(request, transport, generation, duplex)
 
     def _knocked(self, frame: Frame) -> tuple[Wire, str]:
-        for candidate in self._wires:
+        for candidate in self.routes.generations:
             sid = candidate.knocked(frame)
             if sid is not None:
                 return candidate, sid
         raise RequestRefused(*BAD_REQUEST, f"the first packet doesn't say who comes: {frame[:40]!r}")
 
     def _begin_link(self, request: Request, transport: LinkTransport, generation: Wire, duplex: Duplex) -> None:
-        session, hello = self._open(request, transport, generation)
-        session.attach(textual(transport, duplex, generation))
-        session.push(Encoded((hello,)))
-        self._opened(session)
+        session = self._open(request, transport, generation)
+        session.attach(self._textual(request, transport, generation, duplex))
+        session.push(Encoded((self._greeting(session),)))
+        self.opened(session)
 
     # Responses
 
@@ -524,7 +556,7 @@ class Engine:
         Raises:
             EncodeError: its data can't be sent.
         """
-        for generation in self._wires:
+        for generation in self.routes.generations:
             prepared.encoded(generation, self._parser)
 
     def respond(
@@ -532,6 +564,7 @@ class Engine:
         request: Request,
         exchange: Exchange,
         response: Response,
+        generation: Wire | None,
         *,
         compress: bool = False,
         initial: bool = False,
@@ -542,10 +575,13 @@ class Engine:
             request: what is answered.
             exchange: where to.
             response: the answer.
+            generation: what the client speaks, where that is known.
             compress: whether to try.
             initial: whether it is the first of a session.
         """
-        headers = self.dress(request, [*response.headers, *origins.cors(self.config, request)], initial=initial)
+        headers = self.dress(
+            request, [*response.headers, *origins.cors(self.config, request, generation)], initial=initial
+        )
         body = response.body
         threshold = self.config.http_compression_threshold_bytes
         if compress and threshold is not None and len(body) >= threshold:
@@ -569,7 +605,7 @@ class Engine:
         initial: bool,
     ) -> None:
         """Send the head of a response that stays open."""
-        headers = [*transport.head(request), *_UNBUFFERED, *origins.cors(self.config, request)]
+        headers = [*transport.head(request), *_UNBUFFERED, *origins.cors(self.config, request, session.wire)]
         if initial and self.config.cookie is not None:
             headers.append(self._cookie(session))
         headers = self.dress(request, headers, initial=initial)
@@ -592,7 +628,7 @@ class Engine:
 
     def link_headers(self, request: Request) -> list[tuple[str, str]]:
         """What the answer that opens a link is sent with, beside what its protocol needs."""
-        return self.dress(request, initial="sid" not in request.query)
+        return self.dress(request, initial=self._sid_of(request) is None)
 
     def refused(self, request: Request, refusal: RequestRefused) -> None:
         """A request is refused: tell the observer, and those who listen to "connection_error"."""
@@ -600,21 +636,13 @@ class Engine:
         if self.events.connection_error:
             self.events.tell("connection_error", refusal, request)
 
-    def refuse(self, request: Request, exchange: Exchange, refusal: RequestRefused) -> None:
+    def refuse(
+        self, request: Request, exchange: Exchange, refusal: RequestRefused, generation: Wire | None = None
+    ) -> None:
         """Answer with an error."""
         self.refused(request, refusal)
-        headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
-        if refusal.retry_after_seconds is not None:
-            headers.append(("Retry-After", str(max(1, math.ceil(refusal.retry_after_seconds)))))
-        self.respond(request, exchange, Response(refusal.status, headers, self.error_body(refusal)))
-
-    @staticmethod
-    def error_body(refusal: RequestRefused) -> bytes:
-        """The body of an error response, as clients know it."""
-        body: dict[str, object] = {"code": refusal.code, "message": refusal.message}
-        if refusal.retry_after_seconds is not None:
-            body["retryAfterMs"] = math.ceil(refusal.retry_after_seconds * 1000)
-        return orjson.dumps(body)
+        response = error_response(refusal) if generation is None else generation.refusal(request, refusal)
+        self.respond(request, exchange, response, generation)
 
     # For sessions
 
@@ -657,16 +685,31 @@ class Engine:
 
     def abandon(self, request: Request, exchange: Exchange) -> None:
         """The connection of a poll that waited broke."""
-        session = self.sessions.get(request.query.get("sid", ""))
+        session = self._session_of(request)
         if session is not None:
             session.abandon(exchange)
 
     def abort(self, request: Request) -> None:
         """The connection of a POST broke before its body was whole."""
-        sid = request.query.get("sid")
-        session = self.sessions.get(sid) if sid else None
+        session = self._session_of(request)
         if session is not None and isinstance(session.transport, HttpTransport):
             session.close(Reason.TRANSPORT_ERROR, discard=True)
+
+    def _session_of(self, request: Request) -> Session | None:
+        """The session that a request has named, while there is one."""
+        sid = self._sid_of(request)
+        return self.sessions.get(sid) if sid is not None else None
+
+    def _sid_of(self, request: Request) -> str | None:
+        """The id of the session that a request has named."""
+        try:
+            return self.routes.read(request)[1].sid
+        except RequestRefused:
+            return None
+
+
+def _bytes_of(payload: str | bytes) -> int:
+    return len(payload) if isinstance(payload, bytes) else len(payload.encode())
 
 
 def _accepts_gzip(accepted: str) -> bool:

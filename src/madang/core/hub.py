@@ -252,7 +252,9 @@ class Hub:
     # The sink of the sessions
 
     def opened(self, session: Session) -> None:
-        """A session has begun; the client asks for its namespaces itself."""
+        """A session has begun; the client asks for its namespaces itself, but perhaps for the main one."""
+        if session.wire.implicit_root:
+            self._connect(session, Packet(CONNECT, {}))
 
     def received(self, session: Session, packet: Packet) -> None:
         """A packet came from a client."""

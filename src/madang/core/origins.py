@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from madang.config import Config
 from madang.errors import FORBIDDEN, RequestRefused
 from madang.transports import Request
+from madang.wire import Wire
 
 __all__ = ["check", "check_page", "cors", "preflight"]
 
@@ -55,26 +56,36 @@ def check_page(config: Config, request: Request, origin: str) -> None:
     )
 
 
-def cors(config: Config, request: Request) -> list[tuple[str, str]]:
-    """The headers that let a page of another, allowed origin read the response."""
+def cors(config: Config, request: Request, generation: Wire | None) -> list[tuple[str, str]]:
+    """The headers that let a page of another, allowed origin read the response.
+
+    Args:
+        config: the settings.
+        request: what the page asks for.
+        generation: what it speaks, where that is known. Pages of some can't but send cookies along, and their browser
+            gives them no answer that doesn't allow this. With `origins="*"` every page may have the answer then, as it
+            could have it over a WebSocket, which no browser asks about.
+    """
     if config.origins == "same":
         return []
     origin = request.header("origin")
     if origin is None:
         return []
+    credentialed = generation is not None and generation.credentialed
     if config.origins == "*":
-        return [("Access-Control-Allow-Origin", "*")]
-    if origin.lower() not in config.origins:
+        if not credentialed:
+            return [("Access-Control-Allow-Origin", "*")]
+    elif origin.lower() not in config.origins:
         return [("Vary", "Origin")]
     headers = [("Access-Control-Allow-Origin", origin), ("Vary", "Origin")]
-    if config.cors_credentials:
+    if config.cors_credentials or credentialed:
         headers.append(("Access-Control-Allow-Credentials", "true"))
     return headers
 
 
-def preflight(config: Config, request: Request) -> list[tuple[str, str]]:
-    """The headers that answer a browser's question whether a page of another origin may ask."""
-    headers = cors(config, request)
+def preflight(config: Config, request: Request, generation: Wire | None) -> list[tuple[str, str]]:
+    """The headers that answer a browser's question whether a page of another origin may ask. As for `cors`."""
+    headers = cors(config, request, generation)
     if not headers:
         return []
     headers.append(("Access-Control-Allow-Methods", "GET, POST, OPTIONS"))

@@ -99,9 +99,11 @@ class Memory(Timed):
         super().__init__()
         self.engine = engine
         self.settings = settings
-        wire = next((wire for wire in engine._wires if wire.recovers), None)
+        wire = next((wire for wire in engine.routes.generations if wire.recovers), None)
         if wire is None:
-            raise ConfigError(f"recovery: clients of the generations {list(engine.config.generations)} don't know it")
+            raise ConfigError(
+                f"recovery: clients of the generations {[one.name for one in engine.routes.generations]} don't know it"
+            )
         self.wire = wire
         config = engine.config
         # A client may be gone for the time of two pings before it is noticed; what came before has arrived.

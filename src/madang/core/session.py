@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, cast
 
 from madang.core.hold import Hold
 from madang.core.probe import Probe
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from madang.parsers import Parser
     from madang.wire import Wire
 
-__all__ = ["CLOSED", "CLOSING", "OPEN_STATE", "Session", "Sink"]
+__all__ = ["CLOSED", "CLOSING", "OPEN_STATE", "UNDECIDED", "Session", "Sink"]
 
 OPEN_STATE: Final = 0
 CLOSING: Final = 1
@@ -43,17 +43,7 @@ _FRAMES_PER_TURN: Final = 512
 _CLOSE_PACKET: Final = Packet(CLOSE)
 _NOOP_PACKET: Final = Packet(NOOP)
 _PING_PACKET: Final = Packet(PING)
-
-
-def _payload_size(encoded: Encoded) -> int:
-    """How many bytes a packet takes in a payload: text as UTF-8, bytes as base64, each behind a separator."""
-    size = 0
-    for frame in encoded.frames:
-        if isinstance(frame, str):
-            size += 1 + (len(frame) if frame.isascii() else len(frame.encode()))
-        else:
-            size += 2 + (len(frame) + 2) // 3 * 4
-    return size
+_PONG_PACKET: Final = Packet(PONG)
 
 
 class _NoDecoder(Decoder):
@@ -66,6 +56,15 @@ class _NoDecoder(Decoder):
 
 
 _NO_DECODER: Final = _NoDecoder()
+
+
+class _Undecided(Transport):
+    """What carries a session between a handshake that names no transport and the first request that does: nothing."""
+
+    name: ClassVar[str] = ""
+
+
+UNDECIDED: Final = _Undecided()
 
 
 class Sink(Protocol):
@@ -89,7 +88,7 @@ class Session(Timed):
         wire: the generation that it speaks.
         parser: how its packets are written.
         transport: what carries it now; changes with an upgrade.
-        opened_with: the name of the transport that it began with.
+        opened_with: the name of the transport that it began with; "" until a client has decided for one.
         request: the request that opened it.
         direct: the link, while it can be written to at once; read by broadcasts.
         sockets: what the hub keeps here: the client's sockets by namespace, None for one that was left.
@@ -156,6 +155,7 @@ class Session(Timed):
         self._posting = False
         self._engine = engine
         self._decoder: Decoder = wire.decoder(parser, engine.config)
+        self._decoder.answers(self.send)
         self._duplex: Duplex | None = None
         self._exchange: Exchange | None = None
         self._poll: Request | None = None
@@ -175,7 +175,13 @@ class Session(Timed):
         self._upgrade_by = 0.0
         self._release_by = 0.0  # when the response that is open ends, so that the client asks anew
         self._next_poll = 0.0  # when the next poll may come, if polls don't wait
-        self._ping_due = now + (engine.config.ping_interval_seconds if wire.server_pings else self._patience())
+        self._ping_due = 0.0
+        self._await_heartbeat(self._connect_by if transport is UNDECIDED else now)
+
+    def _await_heartbeat(self, since: float) -> None:
+        """From now on the client is looked after."""
+        config = self._engine.config
+        self._ping_due = since + (config.ping_interval_seconds if self.wire.server_pings else self._patience())
         self._rearm()
 
     # Out
@@ -315,9 +321,12 @@ class Session(Timed):
             self._ping_due = self._engine.clock() + self._engine.config.ping_interval_seconds
             self._rearm()
         elif kind == CLOSE:
-            self._leave()
-        elif kind == PING and self.wire.server_pings:
-            self.fail(RemoteProtocolError("pings are the server's to send", rule="heartbeat"))
+            self.leave()
+        elif kind == PING:
+            if self.wire.server_pings:
+                self.fail(RemoteProtocolError("pings are the server's to send", rule="heartbeat"))
+            else:
+                self.send(_PONG_PACKET)
         # UPGRADE and NOOP mean nothing on the transport that is in use.
 
     def fail(self, error: RemoteProtocolError, reason: str = Reason.PARSE_ERROR) -> None:
@@ -347,6 +356,9 @@ class Session(Timed):
         if self._hold is None and self.overloaded and self.state == OPEN_STATE:
             self._hold = self._decoder = Hold(self)
             self._hold.regulate()
+            if not self.wire.server_pings:  # its pings may not be read now, so it has to hear of us without them
+                self._ping_due = self._engine.clock()
+                self._rearm()
             self._engine.on_held(self)
 
     def vacate(self) -> None:
@@ -384,6 +396,8 @@ class Session(Timed):
         # that those that were left first are forgotten first.
         self.sockets.pop(namespace, None)
         self.sockets[namespace] = None
+        if namespace == "/" and self.wire.root_is_all:
+            self.close(Reason.FORCED_SERVER_CLOSE)
 
     def make_room(self, limit: int) -> bool:
         """Whether the client may join one more namespace, if it may be in so many.
@@ -417,7 +431,9 @@ class Session(Timed):
                 self._forget()
                 self._respond(request, exchange, list(self.wire.encode(_CLOSE_PACKET, self.parser)))
             return
-        if self._exchange is not None:
+        if self._exchange is not None and not self.wire.probes:
+            self._release_poll()  # by another one of the same client
+        elif self._exchange is not None:
             # Two at once would race for the messages: neither could keep their order.
             self._answer(list(self.wire.encode(_CLOSE_PACKET, self.parser)))
             self._end(Reason.TRANSPORT_ERROR)
@@ -447,7 +463,9 @@ class Session(Timed):
         self._next_poll = max(now, self._next_poll) + floor
 
     def _poll_stream(self, transport: StreamTransport, request: Request, exchange: Exchange) -> None:
-        if self._duplex is not None:
+        if self._duplex is not None and not self.wire.probes:
+            self._let_go()
+        elif self._duplex is not None:
             self.close(Reason.TRANSPORT_ERROR, discard=True)
             raise RequestRefused(*BAD_REQUEST, "overlapping streams")
         stream = Stream(self._engine, self, transport, exchange)
@@ -487,7 +505,7 @@ class Session(Timed):
             self._unpark()
             self._end(Reason.TRANSPORT_ERROR)
 
-    def post(self, payload: str, done: Callable[[], None]) -> None:
+    def post(self, payload: str | bytes, done: Callable[[], None]) -> None:
         """Take a payload that came by POST.
 
         Args:
@@ -529,7 +547,7 @@ class Session(Timed):
         assert outbox is not None  # callers looked  # noqa: S101
         while outbox:
             encoded = outbox[0]
-            room -= _payload_size(encoded)
+            room -= self.wire.payload_bytes(encoded.frames)
             if room < 0 and frames:
                 break
             outbox.popleft()
@@ -555,9 +573,41 @@ class Session(Timed):
 
     def _respond(self, request: Request, exchange: Exchange, frames: list[Frame]) -> None:
         transport = cast("PollTransport", self.transport)  # streams have no response that is whole
-        self._engine.respond(request, exchange, transport.respond(request, self.wire.join(frames)), compress=True)
+        response = transport.respond(request, self.payload(frames, transport, request))
+        self._engine.respond(request, exchange, response, self.wire, compress=True)
+
+    def payload(self, frames: list[Frame], transport: PollTransport, request: Request) -> str | bytes:
+        """Pack frames into the payload for a poll: text for those who take nothing else."""
+        text_only = transport.text_only or self.wire.text_only(request)
+        return self.wire.join(frames) if text_only else self.wire.pack(frames)
 
     # Links
+
+    def arrive(self, transport: Transport, duplex: Duplex | None = None) -> None:
+        """The client comes by a transport, which takes the place of the one before, if that may be without a probe."""
+        if self.wire.probes:
+            return
+        first = self.transport is UNDECIDED
+        if transport is not self.transport or duplex is not None:
+            self._let_go()
+            self.transport = transport
+        if first:
+            self.opened_with = transport.name
+            self._await_heartbeat(self._engine.clock())
+        if duplex is not None:
+            self.attach(duplex)
+        if first:
+            self._engine.opened(self)
+
+    def _let_go(self) -> None:
+        """End what carries the session now, without a word: the client has come by something else."""
+        duplex = self._duplex
+        if duplex is not None:
+            self._duplex = self.direct = None
+            self._release_by = 0.0
+            duplex.close()
+        elif self._exchange is not None:
+            self._release_poll()
 
     def attach(self, duplex: Duplex) -> None:
         """Let a link carry this session."""
@@ -565,7 +615,7 @@ class Session(Timed):
         duplex.bind(self)
         if self._is_paused:
             duplex.pause_reading()
-        if isinstance(duplex, Stream):
+        if isinstance(duplex, Stream) and duplex.ends:
             self._release_after(self._engine.config.stream_timeout_seconds)
         self.resume()
 
@@ -651,8 +701,14 @@ class Session(Timed):
             self._release_by = 0.0
             self._release_poll()
         if now >= self._ping_due and not self.wire.server_pings:
+            if self._hold is not None:
+                # Any packet will do for the client, which has pinged and gets no pong.
+                self.send(_NOOP_PACKET)
+                self._ping_due = now + self._engine.config.ping_timeout_seconds / 2
+                self._rearm()
+                return
             # The client's pings are looked for once in the time that one may take: no clock is asked for each frame.
-            if not self._heard and self._hold is None:
+            if not self._heard:
                 self.close(Reason.PING_TIMEOUT, discard=True)
                 return
             self._heard = False
@@ -704,7 +760,7 @@ class Session(Timed):
                 self._answer(self._take())
             self._end(reason, state=CLOSING)
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         """The client said good-bye."""
         self._release_poll()
         duplex = self._duplex
@@ -732,6 +788,8 @@ class Session(Timed):
         else:
             self._forget()
         self._notify_drained()
+        if self.transport is UNDECIDED:
+            return  # nobody was told that it has come
         self._engine.sink.closed(self, reason)
         if hold is not None:
             hold.go_on()  # the POST is answered; nothing of it is taken any more

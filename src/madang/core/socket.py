@@ -129,7 +129,7 @@ class Socket(Sender, Listening):
 
     def __init__(self, hub: Hub, namespace: Namespace, session: Session, auth: dict[str, Any]) -> None:
         self._hub = hub
-        self.id: str = hub.engine.new_id()
+        self.id: str = session.wire.socket_id(session.id, namespace.name) or hub.engine.new_id()
         self.namespace = namespace
         self.session = session
         self.connected = False

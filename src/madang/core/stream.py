@@ -36,7 +36,7 @@ class Stream(Duplex):
         RequestRefused: too many responses are open in this process.
     """
 
-    __slots__ = ("_engine", "_exchange", "_full", "_open", "_receiver", "_room", "_session", "_transport")
+    __slots__ = ("_engine", "_exchange", "_full", "_open", "_receiver", "_room", "_session", "_transport", "ends")
 
     def __init__(self, engine: Engine, session: Session, transport: StreamTransport, exchange: Exchange) -> None:
         self._engine = engine
@@ -47,6 +47,8 @@ class Stream(Duplex):
         self._full = False
         self._open = False
         self._room = engine.config.max_stream_bytes
+        #: Whether it ends in good order, so that the client asks for the next one.
+        self.ends = transport.resumes
 
     def open(self, request: Request, *, initial: bool = False) -> None:
         """Send the head. `initial` says whether it is the first response of the session."""
@@ -65,7 +67,7 @@ class Stream(Duplex):
         data = encoded.form(self._transport, self._part)
         self._exchange.write(data)
         self._room -= len(data)
-        if self._room <= 0:
+        if self._room <= 0 and self.ends:
             self._session.end_stream(self)
         elif self._full and self._receiver is not None:
             self._receiver.pause()

@@ -10,20 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 from madang.errors import Reason, RemoteProtocolError
 from madang.packet import Encoded, Frame
-from madang.transports import Duplex, LinkTransport, Receiver
+from madang.transports import Duplex, Receiver
 
 if TYPE_CHECKING:
     from madang.wire import Wire
 
-__all__ = ["TextualLink", "textual"]
+__all__ = ["TextualLink"]
 
 #: Under what a packet keeps its form for such links.
 _FORM: Final = "text"
-
-
-def textual(transport: LinkTransport, duplex: Duplex, wire: Wire) -> Duplex:
-    """The link as a session may use it: itself, or where it carries text only, a `TextualLink` before it."""
-    return TextualLink(duplex, wire) if transport.text_only or duplex.text_only else duplex
 
 
 class TextualLink(Duplex):

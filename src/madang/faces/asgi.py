@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from madang.errors import Reason, RemoteProtocolError, RequestRefused
 from madang.packet import Encoded, Frame
 from madang.transports import Duplex, Exchange, Receiver, Request, Response, Streamer
+from madang.wire import error_body
 
 if TYPE_CHECKING:
     from madang.server import Server
@@ -78,7 +79,10 @@ class ASGIFace:
         path: str = scope["path"]
         root: str = scope.get("root_path", "")
         inner = path[len(root) :] if root and path.startswith(root) else path
+        routes = self.io.engine.routes
         if _closed(inner) == self._path:
+            return True
+        if inner.startswith(self._path) and routes.owns(inner[len(self._path) :].strip("/")):
             return True
         folder, _, name = inner.rpartition("/")
         if name in self.io.engine.files:  # for pages
@@ -88,7 +92,14 @@ class ASGIFace:
             return False
         # Mounted under another application. Frameworks differ in what they leave of the path.
         mounted = root != "" or b"transport=" in scope.get("query_string", b"")
-        return mounted and (inner in ("", "/") or _closed(path).endswith(self._path))
+        if not mounted:
+            return False
+        rest = routes.below(path)
+        return (
+            inner in ("", "/")
+            or (rest is not None and routes.owns(rest))
+            or (root != "" and routes.owns(inner.strip("/")))
+        )
 
     # HTTP
 
@@ -178,7 +189,7 @@ class ASGIFace:
         except RequestRefused as refusal:
             engine.refused(request, refusal)
             headers = engine.dress(request, [("Content-Type", "application/json")])
-            await _deny(scope, send, Response(refusal.status, headers, engine.error_body(refusal)))
+            await _deny(scope, send, Response(refusal.status, headers, error_body(refusal)))
             return
         await send({"type": "websocket.accept", "headers": _encoded(engine.link_headers(request))})
         loop = asyncio.get_running_loop()

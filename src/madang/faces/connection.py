@@ -26,6 +26,7 @@ from madang.faces.flash import POLICY_REQUEST, HixieOpening, PolicyExchange, pol
 from madang.faces.link import HixieLink, WebSocketLink
 from madang.rfc import hixie, ws
 from madang.transports import Request
+from madang.wire import error_body
 
 __all__ = ["HttpProtocol", "http_protocol"]
 
@@ -37,8 +38,6 @@ _SWEEP_SECONDS: Final = 1.0
 _SHUTDOWN_PATIENCE_SECONDS: Final = 2.0
 #: With what a request for the Flash policy file begins, and no request of HTTP does.
 _POLICY_BYTE: Final = POLICY_REQUEST[0]
-#: The transports that may be asked for in the drafts before RFC 6455: old browsers and clients call theirs "websocket".
-_OLDER: Final = ("flashsocket", "websocket")
 
 
 class Ground:
@@ -65,7 +64,7 @@ class Ground:
             if settings.websocket_compression
             else None
         )
-        #: Whether Flash films are served: the drafts before RFC 6455, and the policy file.
+        #: Whether Flash films are served, with the policy file.
         self.flash = "flashsocket" in settings.transports
         self._proxy: Any = (
             ProxyHeadersMiddleware(_keep, trusted_hosts=config.forwarded_allow_ips) if config.proxy_headers else None
@@ -444,7 +443,7 @@ class HttpProtocol(HttpToolsProtocol):
         agreed = None
         try:
             handshake: ws.Handshake | hixie.Handshake
-            if ground.flash and request.query.get("transport") in _OLDER and hixie.speaks(headers_in):
+            if hixie.speaks(headers_in) and engine.routes.takes_drafts(request):
                 handshake = hixie.check_handshake(request.method, self.scope["http_version"], headers_in)
             else:
                 handshake = ws.check_handshake(request.method, self.scope["http_version"], headers_in)
@@ -460,7 +459,7 @@ class HttpProtocol(HttpToolsProtocol):
         except RequestRefused as refusal:
             engine.refused(request, refusal)
             headers = engine.dress(request, [("Content-Type", "application/json")])
-            self._refuse(refusal.status, headers, engine.error_body(refusal))
+            self._refuse(refusal.status, headers, error_body(refusal))
             return
         self.connections.discard(self)
         if isinstance(handshake, hixie.Handshake):

@@ -39,6 +39,7 @@ from madang.quic import (
 )
 from madang.server import Server
 from madang.transports import Receiver, Request
+from madang.wire import error_body
 
 if TYPE_CHECKING:
     from madang.faces.certificate import Certificate
@@ -717,7 +718,7 @@ class _ServerLink(Link):
         except RequestRefused as refusal:
             engine.refused(request, refusal)
             own = engine.dress(request, [("Content-Type", "application/json")])
-            self._answer(stream_id, refusal.status, engine.error_body(refusal), own)
+            self._answer(stream_id, refusal.status, error_body(refusal), own)
             return
         assert self._h3 is not None  # it has told of the request  # noqa: S101
         self.session_id = stream_id

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from madang.config import Config
 from madang.core.session import OPEN_STATE
@@ -27,8 +28,8 @@ from madang.packet import (
 )
 from madang.parsers import Parser
 from madang.testing.kit import EngineKit
-from madang.transports import HttpTransport, LinkTransport, PollTransport, StreamTransport, Transport
-from madang.wire import Open, Wire
+from madang.transports import HttpTransport, LinkTransport, PollTransport, Request, StreamTransport, Transport
+from madang.wire import Address, Open, Wire
 
 __all__ = ["RAW_PACKETS", "check_parser", "check_transport", "check_wire", "socketio_packets"]
 
@@ -141,11 +142,16 @@ def check_parser(parser: Parser, packets: Iterable[Packet] | None = None) -> Non
     _check_stateless(parser)
 
 
-def check_wire(wire: Wire, parser: Parser) -> None:
+def check_wire(wire: Wire, parser: Parser, packets: Iterable[Packet] | None = None) -> None:
     """Check what every generation must keep, with a parser that carries Socket.IO's packets.
 
     It has a name and no state; frames that it writes, its decoder reads, one at a time; payloads that it joins, it
     splits; what it can't read is a `RemoteProtocolError`, whatever came before.
+
+    Args:
+        wire: the generation.
+        parser: the parser.
+        packets: what both sides of it write and read; without them, every kind of Socket.IO's packets.
 
     Raises:
         AssertionError: it doesn't.
@@ -153,22 +159,24 @@ def check_wire(wire: Wire, parser: Parser) -> None:
     assert isinstance(wire, Wire), f"{wire!r} is no Wire"
     _check_stateless(wire)
     limits = Config()
-    assert not wire.recognises({}), f"{wire.name} recognises a client that says nothing"
+    silent = Request("GET", "/socket.io/", "", ())
+    assert wire.address(silent, "nowhere/at/all") is None, f"{wire.name} takes any path for one of its own"
 
-    packets = _copied(socketio_packets())
-    written = [wire.encode(packet, parser) for packet in packets]
+    chosen = _copied(socketio_packets() if packets is None else packets)
+    written = [wire.encode(packet, parser) for packet in chosen]
     decoder = wire.decoder(parser, limits)
-    for packet, frames in zip(packets, written, strict=True):
+    for packet, frames in zip(chosen, written, strict=True):
         for frame in frames[:-1]:
             assert decoder.feed(frame) is None, f"{wire.name} finds {packet} whole too early"
         read = decoder.feed(frames[-1])
         assert read == packet, f"{wire.name} reads {read} where it wrote {packet}"
 
     everything = [frame for frames in written for frame in frames]
-    for some in (everything, everything[:1], everything[-2:], [b"\0\1\2"]):
-        payload = wire.join(some)
-        assert wire.split(payload, limits) == some, f"{wire.name} splits {payload!r:.200} wrongly"
-    for frame in (*everything, b"", b"\0\1\2"):
+    for some in (everything, everything[:1], everything[-2:]):
+        for payload in (wire.join(some), wire.pack(some)):
+            assert wire.split(payload, limits) == some, f"{wire.name} splits {payload!r:.200} wrongly"
+            assert len(payload.encode() if isinstance(payload, str) else payload) <= wire.payload_bytes(some) + 1
+    for frame in everything:
         text = wire.as_text(frame)
         assert text == frame or not isinstance(frame, str), (
             f"{wire.name} changes the text {frame!r:.200} to {text!r:.200}"
@@ -180,14 +188,21 @@ def check_wire(wire: Wire, parser: Parser) -> None:
     assert wire.split(wire.join(everything[:3]), few) == everything[:3]
     _check_refused(lambda: wire.split(wire.join(everything[:4]), few), "max_packets_per_payload")
 
-    assert wire.recognises(wire.query), f"{wire.name} doesn't recognise a client that speaks it"
     greeting = Open("0123456789abcdefghij", ["websocket"], 25.0, 20.0, 1_000_000)
-    hello = wire.open(greeting)
-    assert wire.greeted(hello) == greeting, f"{wire.name} reads {wire.greeted(hello)} where it wrote {greeting}"
-    for frame in (*everything, *_GARBAGE_TEXT, *_GARBAGE_BYTES):
-        _check_no_greeting(wire, frame)
-    assert "0123456789abcdefghij" in str(hello), f"{wire.name} doesn't tell the client its id"
-    assert wire.split(wire.join([hello]), limits) == [hello]
+    if wire.probes:
+        hello = wire.open(greeting)
+        assert "0123456789abcdefghij" in str(hello), f"{wire.name} doesn't tell the client its id"
+        assert wire.split(wire.join([hello]), limits) == [hello]
+    else:
+        response = wire.handshake(silent, greeting)
+        assert response.status == 200
+        assert b"0123456789abcdefghij" in response.body, f"{wire.name} doesn't tell the client its id"
+    if wire.query:
+        asked = Request("GET", "/socket.io/", urlencode({**wire.query, "transport": "polling", "sid": "S"}), ())
+        assert wire.address(asked, "") == Address("polling", "S"), f"{wire.name} doesn't recognise its own clients"
+        assert wire.greeted(hello) == greeting, f"{wire.name} reads {wire.greeted(hello)} where it wrote {greeting}"
+        for frame in (*everything, *_GARBAGE_TEXT, *_GARBAGE_BYTES):
+            _check_no_greeting(wire, frame)
 
     for garbage in (*_GARBAGE_TEXT, *_GARBAGE_BYTES):
         for before in ((), *(frames[:1] for frames in written)):
@@ -197,11 +212,10 @@ def check_wire(wire: Wire, parser: Parser) -> None:
                     decoder.feed(frame)
             except RemoteProtocolError as error:
                 assert error.rule, f"{wire.name} names no rule for {garbage!r}"
-        if isinstance(garbage, str):
-            try:
-                wire.split(garbage, limits)
-            except RemoteProtocolError as error:
-                assert error.rule, f"{wire.name} names no rule for {garbage!r}"
+        try:
+            wire.split(garbage, limits)
+        except RemoteProtocolError as error:
+            assert error.rule, f"{wire.name} names no rule for {garbage!r}"
     _check_stateless(wire)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from madang import transports, wire
+from madang import transports
 from madang.core.engine import Engine
 from madang.core.hub import Hub
 from madang.core.session import Session
@@ -124,7 +124,7 @@ class EngineKit:
             request = self.request("CONNECT", "", headers)
             self.engine.admit_knock(request)
             self.engine.greet(request, transport, link)
-            link.say(wire.load(self.io.config.generations[0]).knock())
+            link.say(self.engine.routes.generations[0].knock())
         else:
             request = self.request("GET", f"{self._query}&{urlencode({'transport': transport, **query})}", headers)
             self.engine.admit(request)

@@ -23,6 +23,7 @@ from madang.packet import Encoded, Frame
 from madang.server import Server
 from madang.testing.loops import Watch
 from madang.transports import Duplex, Exchange, Receiver, Request, Response, Streamer
+from madang.wire import error_body
 
 __all__ = ["MemoryNetwork"]
 
@@ -244,7 +245,7 @@ class MemoryNetwork(Dialer):
         except RequestRefused as refusal:
             engine.refused(request, refusal)
             headers = engine.dress(request, [("Content-Type", "application/json")])
-            trip.respond(Response(refusal.status, headers, engine.error_body(refusal)))
+            trip.respond(Response(refusal.status, headers, error_body(refusal)))
             return
         headers = engine.link_headers(request)
         client = _End(self, self._most, ours=True)

@@ -283,6 +283,8 @@ class Transport(ABC):
     name: ClassVar[str]
     #: Better transports that a client may move to.
     upgrades: ClassVar[tuple[str, ...]] = ()
+    #: Whether it carries text only, or its clients know nothing else: bytes are sent in the wire's form for text.
+    text_only: ClassVar[bool] = False
 
 
 class LinkTransport(Transport):
@@ -291,8 +293,6 @@ class LinkTransport(Transport):
     #: Whether clients say in their first frame who they are, because the request that opens the link can't. Such links
     #: come to a listener of their own: the transport is only offered while there is one (`Engine.listening`).
     knocks: ClassVar[bool] = False
-    #: Whether its clients know text only, whatever the link could carry: bytes are sent in the wire's form for text.
-    text_only: ClassVar[bool] = False
 
 
 class HttpTransport(Transport):
@@ -316,14 +316,14 @@ class HttpTransport(Transport):
         """How many bytes the body of a POST may have whose payload is as large as it may be."""
         return max_payload_bytes
 
-    def unpack(self, request: Request, body: bytes) -> str:
+    def unpack(self, request: Request, body: bytes) -> str | bytes:
         """Take the payload out of the body that a client has posted.
 
         Raises:
             RemoteProtocolError: it isn't one.
         """
         if (request.header("content-type") or "").startswith("application/octet-stream"):
-            raise RemoteProtocolError("payloads are text", rule=_POST_RULE)
+            return body
         try:
             return body.decode()
         except UnicodeDecodeError:
@@ -352,8 +352,13 @@ class PollTransport(HttpTransport):
     waits: ClassVar[bool] = True
 
     @abstractmethod
-    def respond(self, request: Request, payload: str) -> Response:
-        """Put a payload for the client into the response to its poll, which `check` has found good."""
+    def respond(self, request: Request, payload: str | bytes) -> Response:
+        """Put a payload for the client into the response to its poll, which `check` has found good.
+
+        Args:
+            request: the poll.
+            payload: the payload; text, where the transport is `text_only`.
+        """
 
     def read(self, body: bytes) -> str:
         """Take the payload out of the response to a poll: the client's half of `respond`.
@@ -386,6 +391,8 @@ class StreamTransport(HttpTransport):
 
     #: Whether frames of bytes can be sent as they are; else they come as text, in a payload with their packet.
     binary: ClassVar[bool] = False
+    #: Whether clients ask for the next response when one ends in good order. Else it stays open as long as the session.
+    resumes: ClassVar[bool] = True
 
     @abstractmethod
     def head(self, request: Request) -> Headers:

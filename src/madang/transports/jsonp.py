@@ -37,6 +37,7 @@ class JSONP(PollTransport):
 
     name: ClassVar[str] = "jsonp"
     pages_only: ClassVar[bool] = True
+    text_only: ClassVar[bool] = True
     # The official clients call it polling, with the function's number in the query.
     variant_of: ClassVar[tuple[str, str] | None] = ("polling", "j")
 
@@ -46,7 +47,8 @@ class JSONP(PollTransport):
             context = {"name": "BAD_CALLBACK", "j": index[:40]}
             raise RequestRefused(*BAD_REQUEST, f"j is the number of a function, not {index[:40]!r}", context)
 
-    def respond(self, request: Request, payload: str) -> Response:  # noqa: D102
+    def respond(self, request: Request, payload: str | bytes) -> Response:  # noqa: D102
+        assert isinstance(payload, str)  # it is `text_only`  # noqa: S101
         index = int(request.query.get("j", "0"))
         return Response(200, _HEADERS, f"___eio[{index}]({script_string(payload)});".encode("utf-8", "replace"))
 

@@ -13,6 +13,7 @@ __all__ = ["TRANSPORT", "Polling"]
 
 # A poll's response is for this client and this moment alone.
 _HEADERS: Final = (("Content-Type", "text/plain; charset=UTF-8"), ("Cache-Control", "no-store"))
+_BINARY_HEADERS: Final = (("Content-Type", "application/octet-stream"), ("Cache-Control", "no-store"))
 
 
 class Polling(PollTransport):
@@ -20,7 +21,9 @@ class Polling(PollTransport):
 
     name: ClassVar[str] = "polling"
 
-    def respond(self, request: Request, payload: str) -> Response:  # noqa: D102
+    def respond(self, request: Request, payload: str | bytes) -> Response:  # noqa: D102
+        if isinstance(payload, bytes):
+            return Response(200, _BINARY_HEADERS, payload)
         return Response(200, _HEADERS, payload.encode("utf-8", "replace"))
 
 

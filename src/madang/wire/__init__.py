@@ -1,24 +1,43 @@
-"""Wire generations: what is said. One file is one generation of the protocol.
+"""Wire generations: what is said. One file or folder is one generation of the protocol.
 
-A wire turns packets into frames, frames into packets, and packs frames into the payload of an HTTP body. It knows
-nothing of transports. A wire module exports `WIRE`; third parties use the entry-point group `madang.wire`.
-Outside this folder no code asks which revision it is talking to.
+A wire turns packets into frames, frames into packets, and packs frames into the payload of an HTTP body. It reads from
+a request which transport and which session are meant, and says in what its clients differ from others. Where a
+generation has forms of its own for a transport, they are here too. A wire module exports `WIRE`; third parties use
+the entry-point group `madang.wire`. Outside this folder no code asks which revision it is talking to.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, NamedTuple
+
+import orjson
 
 from madang import registry
 from madang.config import Config
-from madang.errors import LocalProtocolError
+from madang.errors import LocalProtocolError, RequestRefused
 from madang.packet import Frame, Packet
 from madang.parsers import Parser
+from madang.transports import Request, Response, Transport
 
-__all__ = ["Decoder", "Open", "Wire", "load"]
+__all__ = ["Address", "Decoder", "Open", "Wire", "chosen", "error_body", "error_response", "load"]
+
+
+class Address(NamedTuple):
+    """What a request asks for.
+
+    Attributes:
+        transport: the name by which the generation calls the transport; "" for a handshake that names none.
+        sid: the id of the session; None for a new one.
+        leaves: whether the client says good-bye.
+    """
+
+    transport: str
+    sid: str | None = None
+    leaves: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +46,8 @@ class Open:
 
     Attributes:
         sid: the id of its session.
-        upgrades: the transports that it may move to.
+        upgrades: the transports that it may move to, by the names that its generation has for them; those that it may
+            choose from, where it has not chosen one yet.
         ping_interval_seconds: how long after a pong the next ping comes.
         ping_timeout_seconds: how long it may take to answer.
         max_payload_bytes: how large a payload may be.
@@ -56,26 +76,106 @@ class Decoder(ABC):
             RemoteProtocolError: the frame breaks a rule or a limit.
         """
 
+    def answers(self, send: Callable[[Packet], None]) -> None:  # noqa: B027 (most have nothing to answer)
+        """Say who sends what has to be answered as soon as it is read. Called once, if at all.
+
+        Of most generations nothing has: without this, such packets are read and not answered.
+        """
+
 
 class Wire(ABC):
     """One generation of the protocol. Has no state."""
 
     #: The name in the settings: that of the module.
     name: ClassVar[str]
+    #: Which clients speak it, for people.
+    clients: ClassVar[str] = ""
     #: Whether the server sends pings (else the client does).
     server_pings: ClassVar[bool]
     #: Whether clients know connection state recovery.
     recovers: ClassVar[bool] = False
+    #: Whether a client tries a better transport before it moves to it. Else it begins with a handshake that names no
+    #: transport, then comes by any that it likes, and by another one when it likes, which takes the place of the first.
+    probes: ClassVar[bool] = True
+    #: Whether clients are in the main namespace from the beginning, without asking.
+    implicit_root: ClassVar[bool] = False
+    #: Whether who leaves the main namespace leaves all.
+    root_is_all: ClassVar[bool] = False
+    #: Whether browsers send cookies with requests of these clients to other origins, so that an answer has to allow it.
+    credentialed: ClassVar[bool] = False
+    #: Whether its clients open WebSockets in the drafts before RFC 6455.
+    older_links: ClassVar[bool] = False
     #: Transports that no client of this generation knows, so that none is told to move to them. Who does all the same,
     #: may.
     untold: ClassVar[frozenset[str]] = frozenset()
 
-    #: What a client puts into the query of each request to say that it speaks this generation.
-    query: ClassVar[Mapping[str, str]]
+    #: What a client puts into the query of each request to say that it speaks this generation; empty where our own
+    #: client does not speak it.
+    query: ClassVar[Mapping[str, str]] = {}
+
+    # Requests
 
     @abstractmethod
-    def recognises(self, query: Mapping[str, str]) -> bool:
-        """Tell from the query of a handshake whether the client speaks this generation."""
+    def address(self, request: Request, below: str) -> Address | None:
+        """Read from a request what it asks for.
+
+        Args:
+            request: the request.
+            below: what of its path stands below the server's own, without the slashes around it.
+
+        Returns:
+            None where it is not of this generation.
+
+        Raises:
+            RequestRefused: it is, and says what makes no sense.
+        """
+
+    def owns(self, below: str) -> bool:
+        """Whether requests of this generation have such a path below the server's own."""
+        return not below
+
+    def transports(self, enabled: Mapping[str, Transport]) -> Mapping[str, Transport]:
+        """The transports by the names that its clients have for them, in its own forms where it has such.
+
+        Args:
+            enabled: those that the server serves, by their names.
+        """
+        return enabled
+
+    def text_only(self, request: Request) -> bool:
+        """Whether this client takes no bytes, over whatever it comes."""
+        return False
+
+    def socket_id(self, sid: str, namespace: str) -> str | None:
+        """The id that a client gives itself in a namespace; None where the server chooses it and tells.
+
+        Args:
+            sid: the id of its session.
+            namespace: the namespace.
+        """
+        return None
+
+    def handshake(self, request: Request, hello: Open) -> Response:
+        """The answer to a handshake that names no transport.
+
+        Raises:
+            LocalProtocolError: the generation has no such handshakes.
+        """
+        raise LocalProtocolError(f"{self.name} has no handshake without a transport")
+
+    def reader(self, request: Request) -> str | None:
+        """The origin of the page that can read the answer to such a handshake; see `HttpTransport.reader`."""
+        return None
+
+    def refusal(self, request: Request, refusal: RequestRefused) -> Response:
+        """The answer to a request that is refused."""
+        return error_response(refusal)
+
+    def link_refusal(self, refusal: RequestRefused) -> Frame | None:
+        """What a client is told over its link that is refused; None: it is told by the answer to its handshake."""
+        return None
+
+    # Packets
 
     @abstractmethod
     def decoder(self, parser: Parser, limits: Config) -> Decoder:
@@ -93,7 +193,6 @@ class Wire(ABC):
     def open(self, hello: Open) -> Frame:
         """Write the first frame of a session."""
 
-    @abstractmethod
     def greeted(self, frame: Frame) -> Open:
         """Read the first frame of a session, as a client.
 
@@ -102,7 +201,9 @@ class Wire(ABC):
 
         Raises:
             RemoteProtocolError: it is no such frame, or says what makes no sense.
+            LocalProtocolError: our own client does not speak this generation.
         """
+        raise LocalProtocolError(f"no client of ours speaks {self.name}")
 
     def knock(self, sid: str = "") -> Frame:
         """Write the first frame of a client over a link whose request doesn't say who comes.
@@ -123,17 +224,33 @@ class Wire(ABC):
         """
         return None
 
+    # Payloads
+
     @abstractmethod
     def join(self, frames: Sequence[Frame]) -> str:
         """Pack frames into one text payload."""
 
+    def pack(self, frames: Sequence[Frame]) -> str | bytes:
+        """Pack frames into one payload for a client that takes bytes."""
+        return self.join(frames)
+
     @abstractmethod
-    def split(self, payload: str, limits: Config) -> list[Frame]:
-        """Unpack a text payload.
+    def split(self, payload: str | bytes, limits: Config) -> list[Frame]:
+        """Unpack a payload.
 
         Raises:
             RemoteProtocolError: it is malformed, or holds too many packets.
         """
+
+    def payload_bytes(self, frames: Sequence[Frame]) -> int:
+        """How many bytes frames take in a payload, at most: text as UTF-8, bytes as base64, each with a mark."""
+        size = 0
+        for frame in frames:
+            if isinstance(frame, str):
+                size += 1 + (len(frame) if frame.isascii() else len(frame.encode("utf-8", "replace")))
+            else:
+                size += 2 + (len(frame) + 2) // 3 * 4
+        return size
 
     @abstractmethod
     def as_text(self, frame: Frame) -> str:
@@ -146,6 +263,27 @@ class Wire(ABC):
         Raises:
             RemoteProtocolError: it is malformed.
         """
+
+
+def error_body(refusal: RequestRefused) -> bytes:
+    """What a client is told of a refusal, as JSON."""
+    body: dict[str, object] = {"code": refusal.code, "message": refusal.message}
+    if refusal.retry_after_seconds is not None:
+        body["retryAfterMs"] = math.ceil(refusal.retry_after_seconds * 1000)
+    return orjson.dumps(body)
+
+
+def error_response(refusal: RequestRefused) -> Response:
+    """The answer to a refused request, as Engine.IO has it."""
+    headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
+    if refusal.retry_after_seconds is not None:
+        headers.append(("Retry-After", str(max(1, math.ceil(refusal.retry_after_seconds)))))
+    return Response(refusal.status, headers, error_body(refusal))
+
+
+def chosen(names: Literal["all"] | Sequence[str]) -> Sequence[str]:
+    """The names that the setting `generations` stands for: "all" are those of this folder."""
+    return registry.names("wire") if isinstance(names, str) else names
 
 
 def load(name: str) -> Wire:

@@ -30,7 +30,8 @@ from madang.packet import (
     restore_attachments,
 )
 from madang.parsers import Parser
-from madang.wire import Decoder, Open, Wire
+from madang.transports import Request
+from madang.wire import Address, Decoder, Open, Wire
 
 __all__ = ["WIRE", "EngineIO4"]
 
@@ -118,9 +119,13 @@ class EngineIO4(Wire):
     recovers: ClassVar[bool] = True
     untold: ClassVar[frozenset[str]] = frozenset({"flashsocket"})
     query: ClassVar[Mapping[str, str]] = {"EIO": "4"}
+    clients: ClassVar[str] = "socket.io-client 3.x and 4.x"
 
-    def recognises(self, query: Mapping[str, str]) -> bool:  # noqa: D102
-        return query.get("EIO") == "4"
+    def address(self, request: Request, below: str) -> Address | None:  # noqa: D102
+        query = request.query
+        if below or query.get("EIO") != "4":
+            return None
+        return Address(query.get("transport", ""), query.get("sid"))
 
     def decoder(self, parser: Parser, limits: Config) -> Decoder:  # noqa: D102
         return _Decoder(parser, limits)
@@ -180,7 +185,9 @@ class EngineIO4(Wire):
     def join(self, frames: Sequence[Frame]) -> str:  # noqa: D102
         return _SEPARATOR.join([self.as_text(frame) for frame in frames])
 
-    def split(self, payload: str, limits: Config) -> list[Frame]:  # noqa: D102
+    def split(self, payload: str | bytes, limits: Config) -> list[Frame]:  # noqa: D102
+        if isinstance(payload, bytes):
+            raise RemoteProtocolError("payloads are text", rule="Engine.IO protocol 4, HTTP long-polling")
         count = payload.count(_SEPARATOR) + 1
         if count > limits.max_packets_per_payload:
             raise RemoteProtocolError(

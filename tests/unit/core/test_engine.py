@@ -12,6 +12,7 @@ from madang.errors import FORBIDDEN, ConfigError, Reason, RequestRefused
 from madang.packet import Packet
 from madang.testing import EngineKit, RecordingDuplex, RecordingExchange
 from madang.transports import Request
+from madang.wire import error_body
 
 HANDSHAKE = "EIO=4&transport=polling"
 
@@ -36,7 +37,7 @@ def refusal(kit: EngineKit, query: str, headers: dict[str, str] | None = None) -
     with pytest.raises(RequestRefused) as caught:
         kit.engine.admit(kit.request("GET", query, headers))
     refused = caught.value
-    body = json.loads(Engine.error_body(refused))
+    body = json.loads(error_body(refused))
     return refused.status, body["code"], body["message"]
 
 
@@ -79,6 +80,7 @@ BAD_REQUEST = (400, 3, "Bad request")
 UNSUPPORTED = (400, 5, "Unsupported protocol version")
 UNKNOWN_TRANSPORT = (400, 0, "Transport unknown")
 BAD_METHOD = (400, 2, "Bad handshake method")
+WHO = "; the setting `generations` says which clients may come"
 
 
 @pytest.mark.parametrize(
@@ -99,9 +101,9 @@ BAD_METHOD = (400, 2, "Bad handshake method")
         ("PUT", HANDSHAKE, BAD_METHOD, "method PUT"),
         ("HEAD", HANDSHAKE, BAD_METHOD, "method HEAD"),
         ("DELETE", HANDSHAKE, BAD_METHOD, "method DELETE"),
-        ("GET", "transport=polling", UNSUPPORTED, "EIO ''"),
-        ("GET", "EIO=3&transport=polling", UNSUPPORTED, "EIO '3'"),
-        ("GET", "EIO=abc&transport=polling", UNSUPPORTED, "EIO 'abc'"),
+        ("GET", "transport=polling", UNSUPPORTED, "EIO ''" + WHO),
+        ("GET", "EIO=3&transport=polling", UNSUPPORTED, "EIO '3'" + WHO),
+        ("GET", "EIO=abc&transport=polling", UNSUPPORTED, "EIO 'abc'" + WHO),
     ],
 )
 def test_errors(kit: EngineKit, method: str, query: str, expected: tuple[int, int, str], detail: str) -> None:

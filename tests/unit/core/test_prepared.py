@@ -1,6 +1,6 @@
 """A packet that goes to many: encoded once for each generation and parser, when it is first needed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import pytest
@@ -10,7 +10,8 @@ from madang.core.prepared import Prepared
 from madang.errors import EncodeError
 from madang.packet import EVENT, Frame, Packet
 from madang.parsers import Parser
-from madang.wire import Decoder, Open, Wire
+from madang.transports import Request
+from madang.wire import Address, Decoder, Open, Wire
 
 
 class CountingParser(Parser):
@@ -31,13 +32,12 @@ class CountingParser(Parser):
 class CountingWire(Wire):
     name: ClassVar[str] = "counting"
     server_pings: ClassVar[bool] = True
-    query: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, name: str) -> None:
         self.name = name  # type: ignore[misc]
         self.written = 0
 
-    def recognises(self, query: Mapping[str, str]) -> bool:
+    def address(self, request: Request, below: str) -> Address | None:
         raise NotImplementedError
 
     def decoder(self, parser: Parser, limits: Config) -> Decoder:

@@ -37,10 +37,10 @@ def test_unpack(content_type: str | None) -> None:
 
 
 @pytest.mark.parametrize("content_type", ["application/octet-stream", "application/octet-stream; x=y"])
-def test_bytes_are_base64_in_text(content_type: str) -> None:
-    with pytest.raises(RemoteProtocolError, match="payloads are text") as caught:
-        TRANSPORT.unpack(request(content_type), b"4x")
-    assert (caught.value.rule, caught.value.http_status) == ("Engine.IO protocol 4, HTTP long-polling", 400)
+def test_bytes_are_for_the_generation_to_read(content_type: str) -> None:
+    assert TRANSPORT.unpack(request(content_type), b"\xff\0") == b"\xff\0"
+    answer = TRANSPORT.respond(request(), b"\xff\0")
+    assert (answer.body, dict(answer.headers)["Content-Type"]) == (b"\xff\0", "application/octet-stream")
 
 
 @pytest.mark.parametrize("body", [b"\xff", b"4\xc3", b"\xed\xa0\x80", b"\xc0\xaf"])

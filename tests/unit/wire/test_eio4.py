@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 from typing import ClassVar
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given, settings
@@ -29,7 +30,8 @@ from madang.packet import (
 from madang.parsers import Parser
 from madang.parsers import json as json_parser
 from madang.parsers import raw as raw_parser
-from madang.wire import Decoder, Open
+from madang.transports import Request
+from madang.wire import Address, Decoder, Open
 from madang.wire.eio4 import WIRE
 
 JSON = json_parser.PARSER
@@ -58,7 +60,15 @@ def refused(frames: list[Frame], limits: Config = LIMITS) -> RemoteProtocolError
     [({"EIO": "4"}, True), ({"EIO": "3"}, False), ({"EIO": "04"}, False), ({}, False), ({"eio": "4"}, False)],
 )
 def test_recognises(query: dict[str, str], ours: bool) -> None:
-    assert WIRE.recognises(query) is ours
+    said = Request("GET", "/socket.io/", urlencode({**query, "transport": "polling"}), ())
+    assert WIRE.address(said, "") == (Address("polling") if ours else None)
+    assert WIRE.address(said, "1/polling") is None
+
+
+def test_whose_session() -> None:
+    said = Request("POST", "/socket.io/", "EIO=4&transport=sse&sid=abc", ())
+    assert WIRE.address(said, "") == Address("sse", "abc")
+    assert WIRE.address(Request("POST", "/socket.io/", "EIO=4&sid=", ()), "") == Address("", "")
 
 
 def test_the_server_pings() -> None:

@@ -1,0 +1,125 @@
+"""Routes: what a request is for. Which generation it speaks, which transport and which session it names.
+
+Each generation reads requests in its own way; here they are asked, one after the other, and what they have read is
+looked up. Sessions are not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from madang import transports, wire
+from madang.config import Config
+from madang.errors import BAD_REQUEST, UNKNOWN_TRANSPORT, UNSUPPORTED_VERSION, RequestRefused
+from madang.transports import HttpTransport, LinkTransport, Request, Transport
+from madang.wire import Address, Wire
+
+__all__ = ["Routes"]
+
+#: Those that have opened links in the drafts before RFC 6455.
+_OLDER: Final = ("flashsocket", "websocket")
+
+
+class Routes:
+    """The generations and transports of a server, and who of them a request is for.
+
+    Args:
+        config: the settings.
+
+    Attributes:
+        generations: those that clients may speak.
+        enabled: the transports that they may use, by name.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._path = config.path
+        self.generations: list[Wire] = [wire.load(name) for name in wire.chosen(config.generations)]
+        self.enabled: dict[str, Transport] = {}
+        # Transports that requests of another one belong to, where they have a certain field.
+        self._variants: dict[str, list[tuple[str, HttpTransport]]] = {}
+        for name in config.transports:
+            transport = transports.load(name)
+            self.enabled[transport.name] = transport
+            if isinstance(transport, HttpTransport) and transport.variant_of is not None:
+                name, field = transport.variant_of
+                self._variants.setdefault(name, []).append((field, transport))
+        self._known: dict[Wire, Mapping[str, Transport]] = {
+            generation: generation.transports(self.enabled) for generation in self.generations
+        }
+
+    def below(self, path: str) -> str | None:
+        """What of a path stands below the server's own, without the slashes around it; None where it isn't there."""
+        if path == self._path:
+            return ""
+        closed = path + "/"
+        start = closed.find(self._path)  # it may be mounted under the path of another application
+        return None if start < 0 else closed[start + len(self._path) :].strip("/")
+
+    def owns(self, below: str) -> bool:
+        """Whether clients ask for such a path below the server's own."""
+        return any(generation.owns(below) for generation in self.generations)
+
+    def read(self, request: Request) -> tuple[Wire, Address]:
+        """Find the generation that a request speaks, and what it asks for.
+
+        Raises:
+            RequestRefused: it is of none, or says what makes no sense.
+        """
+        below = self.below(request.path)
+        if below is None:  # a framework that we are mounted in has taken our path off
+            below = request.path.removeprefix(request.root_path).strip("/")
+        for generation in self.generations:
+            address = generation.address(request, below)
+            if address is not None:
+                return generation, address
+        name = request.query.get("transport", "")
+        if name not in self.enabled:
+            raise RequestRefused(*UNKNOWN_TRANSPORT, f"transport {name[:40]!r}", {"transport": name[:40]})
+        version = request.query.get("EIO", "")[:10]
+        raise RequestRefused(
+            *UNSUPPORTED_VERSION,
+            f"EIO {version!r}; the setting `generations` says which clients may come",
+            {"protocol": version},
+        )
+
+    def http(self, generation: Wire, name: str, request: Request) -> HttpTransport:
+        """The transport of HTTP requests that a request names.
+
+        Raises:
+            RequestRefused: it names none.
+        """
+        transport = self._known[generation].get(name)
+        for field, variant in self._variants.get(name, ()):
+            if field in request.query:
+                transport = variant
+        if isinstance(transport, HttpTransport):
+            return transport
+        if isinstance(transport, LinkTransport) and not transport.knocks:
+            context = {"name": "TRANSPORT_HANDSHAKE_ERROR", "transport": name}
+            raise RequestRefused(*BAD_REQUEST, f"{name} needs an upgrade of the connection", context)
+        raise RequestRefused(*UNKNOWN_TRANSPORT, f"transport {name[:40]!r}", {"transport": name[:40]})
+
+    def link(self, generation: Wire, name: str) -> LinkTransport:
+        """The transport of links that a request names.
+
+        Raises:
+            RequestRefused: it names none.
+        """
+        transport = self._known[generation].get(name)
+        if isinstance(transport, LinkTransport) and not transport.knocks:
+            return transport
+        raise RequestRefused(*UNKNOWN_TRANSPORT, f"transport {name[:40]!r}", {"transport": name[:40]})
+
+    def of(self, generation: Wire) -> Mapping[str, Transport]:
+        """The transports that clients of a generation may use, by the names that they have for them."""
+        return self._known[generation]
+
+    def takes_drafts(self, request: Request) -> bool:
+        """Whether a request for a link may be in the drafts before RFC 6455."""
+        try:
+            generation, address = self.read(request)
+            transport = self.link(generation, address.transport)
+        except RequestRefused:
+            return False
+        return transport.name in _OLDER and (generation.older_links or "flashsocket" in self.enabled)
