@@ -21,7 +21,7 @@ OLDEST_VENV := .venv-$(if $(OLDEST),$(shell $(OLDEST) -c 'import sys; print("%d.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := test
-.PHONY: all setup assets npm browser chat test lint types unit pythons fix bench bench-quick fuzz wheel clean help
+.PHONY: all setup assets npm browser chat test lint types unit exhaustive pythons fix bench bench-quick fuzz wheel clean help
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -70,6 +70,9 @@ test: ## lint, types and all tests; then, on the oldest Python of this machine, 
 	$(BIN)/python -m pytest $(PARALLEL)
 	@$(if $(OLDEST),$(MAKE) --no-print-directory versioned OLD="$(OLDEST_VENV)")
 
+exhaustive: setup assets npm browser ## what `make test` leaves out: all clients on all faces, over all transports
+	$(BIN)/python -m pytest $(PARALLEL) -m exhaustive
+
 pythons: ## what a version could break, on all Pythons of this machine but the newest
 	@set -e; for python in $(filter-out $(PYTHON),$(PYTHONS)); do \
 	    $(MAKE) --no-print-directory versioned OLD=.venv-$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); done
@@ -84,7 +87,7 @@ pythons: ## what a version could break, on all Pythons of this machine but the n
 .PHONY: versioned
 versioned: $(OLD)/.ready
 	@echo "== $$($(OLD)/bin/python --version)"
-	MADANG_TEST_FACES=uvicorn-fast $(OLD)/bin/python -m pytest -q $(PARALLEL) -m "not node and not browser and not slow" $(VERSIONED)
+	MADANG_TEST_FACES=uvicorn-fast $(OLD)/bin/python -m pytest -q $(PARALLEL) -m "not node and not browser and not slow and not exhaustive" $(VERSIONED)
 
 lint: setup assets ## style
 	$(BIN)/ruff check .

@@ -1,6 +1,8 @@
 """The official client under Node.js: each scenario of `node/scenarios.mjs`, over each transport.
 
-All scenarios and all faces with the newest client; on the default face the older clients too.
+All scenarios and all faces with the newest client; on the default face the older clients too. Usually each face is
+played over the way with an upgrade, and the default face over all ways; of the older clients, the first of each
+protocol and the first that knows recovery go one way each.
 """
 
 import json
@@ -10,6 +12,7 @@ import threading
 
 import pytest
 
+from support.matrix import matrix
 from support.npm import NODE
 from support.server import DEFAULT_FACE, ServerProcess, selected_faces
 
@@ -20,6 +23,7 @@ OLDER = [f"socket.io-client-{version}" for version in ("3.1.3", "4.0.2", "4.4.1"
 #: Whose Flash film `tests/browser` plays.
 FILM = "socket.io-client-0.9"
 TRANSPORTS = ["polling", "websocket", "polling,websocket"]
+USUAL_OF_OLDER = [(OLDER[0], "polling,websocket"), (OLDER[1], "polling"), (OLDER[3], "websocket")]
 RUN_SECONDS = 150
 
 
@@ -98,14 +102,21 @@ def play(
     assert not server.tracebacks(), "the server logged:\n" + "\n".join(server.tracebacks())
 
 
-@pytest.mark.parametrize("transports", TRANSPORTS)
-@pytest.mark.parametrize("server", selected_faces(), indirect=True)
+@pytest.mark.parametrize(
+    ("server", "transports"),
+    matrix(
+        selected_faces(),
+        TRANSPORTS,
+        usual=lambda face, transports: face == DEFAULT_FACE or transports == "polling,websocket",
+    ),
+    indirect=["server"],
+)
 def test_newest_client_on_every_face(node: str, server: ServerProcess, transports: str) -> None:
     if server.face == DEFAULT_FACE:
         play(node, server, transports, NEWEST)
         return
-    # A frozen server shows the client's own clock, the same on every face.
-    without = ["freeze", "interrupt"]
+    # A server that is frozen or killed shows the client's own doings, the same on every face.
+    without = ["freeze", "interrupt", "kill"]
     if server.face == "hypercorn":
         # Since Python 3.12 hypercorn waits for its WebSockets for ever before it tells the application that it ends.
         without += ["restart"]
@@ -116,8 +127,9 @@ def test_newest_client_on_every_face(node: str, server: ServerProcess, transport
     play(node, server, transports, NEWEST, f"--without={','.join(without)}", "--abrupt", *brief)
 
 
-@pytest.mark.parametrize("transports", TRANSPORTS)
-@pytest.mark.parametrize("package", OLDER)
+@pytest.mark.parametrize(
+    ("package", "transports"), matrix(OLDER, TRANSPORTS, usual=lambda *each: each in USUAL_OF_OLDER)
+)
 @pytest.mark.parametrize("server", selected_faces()[:1], indirect=True)
 def test_older_clients(node: str, server: ServerProcess, package: str, transports: str) -> None:
     play(node, server, transports, package, "--without=freeze,interrupt,kill", "--brief")

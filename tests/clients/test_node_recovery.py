@@ -2,6 +2,7 @@
 
 Connections are closed, reset, cut so that only the client sees it, cut so that nobody sees it, and broken during an
 upgrade; the server is killed. Every event is numbered: none may be lost, come twice, or out of order.
+Usually it is broken some times, in the exhaustive runs many times.
 """
 
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ SETTINGS = {
     "ping_timeout_seconds": 0.7,
     "recovery": {"max_disconnection_seconds": 20},
 }
+FIRST = f"{NEWEST}-4.6.2"
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +28,18 @@ def server() -> Iterator[ServerProcess]:
         yield server
 
 
-@pytest.mark.parametrize("transports", TRANSPORTS)
-@pytest.mark.parametrize("package", [NEWEST, f"{NEWEST}-4.7.5", f"{NEWEST}-4.6.2"])
+@pytest.mark.parametrize(
+    ("package", "transports"), [(NEWEST, "polling"), (NEWEST, "polling,websocket"), (FIRST, "websocket")]
+)
 def test_clients_that_know_recovery(node: str, server: ServerProcess, package: str, transports: str) -> None:
     play(node, server, transports, package, script="recovery.mjs")
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("transports", TRANSPORTS)
+@pytest.mark.parametrize("package", [NEWEST, f"{NEWEST}-4.7.5", FIRST])
+def test_many_drops(node: str, server: ServerProcess, package: str, transports: str) -> None:
+    play(node, server, transports, package, "--drops=10", script="recovery.mjs")
 
 
 @pytest.mark.parametrize("package", [f"{NEWEST}-4.4.1", f"{NEWEST}-3.1.3"])

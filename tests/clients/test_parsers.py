@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from test_node import NEWEST, TRANSPORTS, play
 
+from support.matrix import some
 from support.npm import NODE
 from support.server import DEFAULT_FACE, ServerProcess, running, selected_faces
 
@@ -27,10 +28,10 @@ def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
     yield from running(request.param, {"parser": "msgpack"})
 
 
-@pytest.mark.parametrize("transports", TRANSPORTS)
+@pytest.mark.parametrize("transports", some(TRANSPORTS, usual=["polling,websocket"]))
 @pytest.mark.parametrize("server", selected_faces()[:1], indirect=True)
 def test_msgpack(node: str, server: ServerProcess, transports: str) -> None:
-    play(node, server, transports, NEWEST, "--parser", MSGPACK, "--without=freeze,interrupt,kill")
+    play(node, server, transports, NEWEST, "--parser", MSGPACK, "--without=freeze,interrupt,kill,restart")
 
 
 @pytest.mark.skipif(OTHER_FACE not in selected_faces(), reason="not among the faces to test")
@@ -57,7 +58,7 @@ def code(language: str) -> list[str]:
     return [textwrap.dedent(block) for block in found]
 
 
-@pytest.mark.parametrize("transports", TRANSPORTS)
+@pytest.mark.parametrize("transports", some(TRANSPORTS, usual=["polling,websocket"]))
 def test_the_parser_of_the_documentation(node: str, tmp_path: Path, transports: str) -> None:
     """Both halves of the page, put into files as a reader would."""
     (tmp_path / "one_object.py").write_text(code("python")[1])

@@ -21,6 +21,7 @@ from engineio.payload import Payload
 from socketio.exceptions import ConnectionError as Refused
 from socketio.exceptions import TimeoutError as NoAnswer
 
+from support.matrix import matrix, some
 from support.server import ServerProcess
 
 # The client's own documented limit: with the default of 16 it hangs up on any server that puts more into one poll.
@@ -30,6 +31,9 @@ DEADLINE = 10
 KOREAN = "마당에 어서 오세요"
 ASTRAL = "🎪𝕄𠮷"
 EVERY = bytes(range(256))
+KINDS = ["asyncio", "threads"]
+TRANSPORTS = ["polling", "websocket", "polling,websocket"]
+USUAL = [("asyncio", "polling"), ("threads", "websocket"), ("asyncio", "polling,websocket")]
 
 
 class Peer:
@@ -117,14 +121,20 @@ class Peer:
 Connect = Callable[..., Awaitable[Peer]]
 
 
-@pytest.fixture(params=["asyncio", "threads"])
-def kind(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=some(list(itertools.product(KINDS, TRANSPORTS)), usual=USUAL), ids="-".join)
+def pair(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Which of the clients, and its transports."""
     return request.param
 
 
-@pytest.fixture(params=["polling", "websocket", "polling,websocket"])
-def transports(request: pytest.FixtureRequest) -> list[str]:
-    return request.param.split(",")
+@pytest.fixture
+def kind(pair: tuple[str, str]) -> str:
+    return pair[0]
+
+
+@pytest.fixture
+def transports(pair: tuple[str, str]) -> list[str]:
+    return pair[1].split(",")
 
 
 @pytest.fixture
@@ -371,18 +381,16 @@ client.wait()
 
 
 @pytest.mark.parametrize(
-    ("signal_number", "reasons"),
-    [
-        # Killed between two polls, it is missed at the next ping only.
-        pytest.param(signal.SIGKILL, {"transport close", "transport error", "ping timeout"}, id="killed"),
-        pytest.param(signal.SIGSTOP, {"ping timeout"}, id="stopped"),
-    ],
+    ("transports", "how"),
+    matrix(
+        TRANSPORTS, ["killed", "stopped"], usual=lambda *each: each in [("polling", "killed"), ("websocket", "stopped")]
+    ),
 )
-async def test_the_clients_process_goes(
-    server: ServerProcess, transports: list[str], signal_number: signal.Signals, reasons: set[str]
-) -> None:
+async def test_the_clients_process_goes(server: ServerProcess, transports: str, how: str) -> None:
+    # Killed between two polls, it is missed at the next ping only.
+    reasons = {"ping timeout"} if how == "stopped" else {"transport close", "transport error", "ping timeout"}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", LONELY, server.url, ",".join(transports), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", LONELY, server.url, transports, stdout=asyncio.subprocess.PIPE
     )
     observer = Peer(server.url, "asyncio", ["websocket"])
     try:
@@ -392,7 +400,7 @@ async def test_the_clients_process_goes(
         await observer.connect()
         observer.listen("gone")
         assert await observer.call("watch", target) is True
-        os.kill(process.pid, signal_number)
+        os.kill(process.pid, signal.SIGSTOP if how == "stopped" else signal.SIGKILL)
         _, reason, _ = await observer.next("gone")
         assert reason in reasons
     finally:
@@ -413,16 +421,22 @@ async def test_a_payload_over_the_limit_ends_the_connection(connected: Connect) 
     assert (await observer.next("gone"))[1] in reasons
 
 
+# a server that ends well says so, as the reference does, and over polling this client then stays away
+WAYS_BACK = [
+    ("polling", "kill"),
+    ("websocket", "restart"),
+    ("polling,websocket", "restart"),
+    ("polling,websocket", "kill"),
+]
+
+
 @pytest.mark.parametrize(
-    ("transports", "how"),
+    ("pair", "how"),
     [
-        # a server that ends well says so, as the reference does, and over polling this client then stays away
-        (["polling"], "kill"),
-        (["websocket"], "restart"),
-        (["polling", "websocket"], "restart"),
-        (["polling", "websocket"], "kill"),
+        pytest.param((kind, way), how, marks=() if number % 2 == usual else pytest.mark.exhaustive)
+        for usual, kind in enumerate(KINDS)
+        for number, (way, how) in enumerate(WAYS_BACK)
     ],
-    ids=lambda value: value if isinstance(value, str) else ",".join(value),
 )
 async def test_reconnects_after_the_servers(
     server: ServerProcess, peer: Callable[..., Peer], transports: list[str], how: str

@@ -46,7 +46,7 @@ class Source:
         while True:
             if self.listeners:
                 self.speak()
-            await asyncio.sleep(0.004)
+            await asyncio.sleep(0.01)
 
 
 source = Source()

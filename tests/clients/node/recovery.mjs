@@ -1,7 +1,7 @@
 // The official client's connection state recovery, against tests/support/numbered.py, over a way that breaks.
 //
 //   node recovery.mjs --url http://127.0.0.1:8000 --transports polling,websocket [--package socket.io-client-4.6.2]
-//        [--parser socket.io-msgpack-parser]
+//        [--parser socket.io-msgpack-parser] [--drops 10]
 //
 // Prints and asks what scenarios.mjs prints and asks.
 
@@ -18,6 +18,7 @@ const { values: given } = parseArgs({
     package: { type: "string", default: "socket.io-client" },
     parser: { type: "string", default: "" },
     seed: { type: "string", default: "1" },
+    drops: { type: "string", default: "4" },
   },
 });
 const library = await import(given.package);
@@ -26,6 +27,7 @@ const version = JSON.parse(readFileSync(manifest)).version;
 const parser = given.parser ? (await import(given.parser)).default : undefined;
 const recovers = !/^(3|4\.[0-5])\./.test(version);
 const transports = given.transports.split(",");
+const DROPS = Number(given.drops);
 
 const scenarios = [];
 function scenario(name, options, play) {
@@ -197,12 +199,12 @@ async function broken(stage, play) {
 // ---- recovery ----
 
 for (const how of ["close", "reset", "unnoticed", "silent"]) {
-  scenario(`ten drops in a row: ${how}`, { recovers: true }, (stage) => broken(stage, async (path) => {
+  scenario(`drops in a row: ${how}`, { recovers: true }, (stage) => broken(stage, async (path) => {
     const listener = new Listener(stage, path.url);
     await connect(listener.socket);
     const id = listener.socket.id;
     await listener.begin();
-    for (let drop = 1; drop <= (how === "silent" ? 4 : 10); drop++) {
+    for (let drop = 1; drop <= (how === "silent" ? Math.min(DROPS, 4) : DROPS); drop++) {
       await pause(random() * 150);
       await listener.lost(path, how);
     }
@@ -218,7 +220,7 @@ scenario("drops while the transport is changed", { recovers: true, upgrade: true
   const listener = new Listener(stage, path.url);
   await connect(listener.socket);
   await listener.begin();
-  for (let drop = 1; drop <= 10; drop++) {
+  for (let drop = 1; drop <= DROPS; drop++) {
     let tried = false;
     path.onUpgrade(() => (tried = true));
     for (let patience = 20; !tried; patience--) {
@@ -237,7 +239,7 @@ scenario("several clients, drops of all kinds", { recovers: true }, (stage) => b
   const listeners = Array.from({ length: 5 }, () => new Listener(stage, path.url));
   await Promise.all(listeners.map(({ socket }) => connect(socket)));
   await Promise.all(listeners.map((listener) => listener.begin()));
-  for (let drop = 0; drop < 10; drop++) {
+  for (let drop = 0; drop < DROPS; drop++) {
     await pause(random() * 120);
     path.drop(["close", "unnoticed", "reset"][drop % 3]);
     if (drop % 4 === 3) await Promise.all(listeners.map((listener) => listener.until(() => listener.socket.connected, () => "connection")));
