@@ -17,8 +17,8 @@ The lines of a file::
     < ws close CODE REASON     and how it closes it
 
 Whatever the server says must stand there, and nothing else may. Each client has a number, which is left out for the
-first: `> ws2 ...`. Binary frames are written `b:0102ff`, the record separator of payloads as ␞, ids as SID1 (the
-session of client 1) and as ID1, ID2 (the sockets, in their order).
+first: `> ws2 ...`. Binary frames, and payloads of bytes, are written `b:0102ff`, the record separator of payloads as ␞,
+ids as SID1 (the session of client 1) and as ID1, ID2 (the sockets, in their order).
 """
 
 import json
@@ -38,7 +38,7 @@ from madang.wire import error_body
 HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*/*.txt"))
 #: The generation of each folder, as clients name it.
-QUERIES = {"eio4": "EIO=4"}
+QUERIES = {"eio3": "EIO=3", "eio4": "EIO=4"}
 
 
 def program(io: Server) -> None:
@@ -113,11 +113,16 @@ class Replay:
 
     def begin(self, settings: dict[str, Any]) -> None:
         if self.kit is None:
-            self.kit = EngineKit(query=self.generation, **settings)
+            self.kit = EngineKit(query=self.generation, **{"generations": [self.path.parent.name], **settings})
             program(self.kit.io)
             self.kit.io.on("connection", self.sockets.append)
             for name in ("/chat", "/private"):
                 self.kit.io.of(name).on("connection", self.sockets.append)
+
+    @property
+    def has_bytes(self) -> bool:
+        """Whether payloads may be bytes in this generation."""
+        return isinstance(self.live.engine.routes.generations[0].pack([]), bytes)
 
     @property
     def live(self) -> EngineKit:
@@ -157,14 +162,17 @@ class Replay:
         getattr(self, kind)(person, self.meant(rest))
         for sid in set(self.live.engine.sessions) - known:
             self.sids[sid] = f"SID{number}"
-            person.query = f"{self.generation}&transport=polling&sid={sid}"
+            more = "&b64=1" if "b64=1" in rest else ""
+            person.query = f"{self.generation}{more}&transport=polling&sid={sid}"
 
     def poll(self, person: Person, query: str) -> None:
         person.waiting.append(("poll", self.live.http("GET", query or person.query)))
 
     def post(self, person: Person, payload: str) -> None:
-        body = bytes.fromhex(payload[2:]) if payload.startswith("b:") else payload.encode()
-        person.waiting.append(("post", self.live.http("POST", person.query, body)))
+        is_bytes = payload.startswith("b:")
+        body = bytes.fromhex(payload[2:]) if is_bytes else payload.encode()
+        headers = {"Content-Type": "application/octet-stream"} if is_bytes and self.has_bytes else {}
+        person.waiting.append(("post", self.live.http("POST", person.query, body, headers)))
 
     def ws(self, person: Person, text: str) -> None:
         query = text if "transport=" in text else ""
@@ -196,7 +204,9 @@ class Replay:
             for kind, exchange in list(person.waiting):
                 if not exchange.waits:
                     person.waiting.remove((kind, exchange))
-                    self.out.append(self.shown(f"{kind}{person.name} {exchange.status} {exchange.text}"))
+                    said = exchange.payload
+                    text = f"b:{said.hex()}" if isinstance(said, bytes) else said
+                    self.out.append(self.shown(f"{kind}{person.name} {exchange.status} {text}"))
             for number, link in enumerate(person.links):
                 for frame in link.take():
                     text = f"b:{frame.hex()}" if isinstance(frame, bytes) else frame

@@ -235,7 +235,8 @@ class ClientConfig:
         self._check_tls_and_proxy()
         self._check_retrying()
         parsers.load(self.parser)
-        wire.load(self.generation)
+        if not wire.load(self.generation).query:
+            raise ConfigError(f"generation {self.generation!r}: a server can serve its clients, but Client is none")
         if self.max_packet_bytes < self.max_payload_bytes:
             raise ConfigError("max_packet_bytes must not be smaller than max_payload_bytes")
 

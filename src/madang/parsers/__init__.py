@@ -5,6 +5,7 @@ A parser module exports `PARSER`. Third parties add theirs through the entry-poi
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
@@ -14,9 +15,11 @@ from madang.config import Config
 from madang.errors import ConfigError, RemoteProtocolError
 from madang.packet import ACK, CONNECT, DISCONNECT, EVENT, NOTHING, RESERVED_EVENTS, Frame, Packet
 
-__all__ = ["Parser", "Shape", "Shapes", "check_event", "check_packet", "load", "namespace_of"]
+__all__ = ["Parser", "Shape", "Shapes", "check_event", "check_packet", "escaped", "load", "namespace_of"]
 
 _RULE: Final = "Socket.IO protocol 5, packet encoding"
+#: A "\\x" or "\\U" of Python's, behind any number of whole pairs of backslashes.
+_PYTHONS: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:x([0-9a-f]{2})|U([0-9a-f]{8}))")
 
 
 class Shape(ABC):
@@ -42,6 +45,8 @@ class Parser(ABC):
 
     #: The name in the settings.
     name: ClassVar[str]
+    #: Whether all characters behind the namespace are part of JSON, so that they may be written with its escapes.
+    escapes: ClassVar[bool] = False
 
     @abstractmethod
     def encode(self, packet: Packet, prefix: str) -> tuple[Frame, ...]:
@@ -157,6 +162,28 @@ def check_event(data: Any, limits: Config) -> None:
         raise RemoteProtocolError(
             f"an event with {len(data) - 1} arguments; {limits.max_event_args} are allowed", rule="max_event_args"
         )
+
+
+def escaped(text: str) -> str:
+    r"""JSON in ASCII: what it has beyond that in escapes, which are in UTF-16 units.
+
+    Example:
+        >>> escaped('["é","한","\U0001f600","\\x"]')
+        '["\\u00e9","\\ud55c","\\ud83d\\ude00","\\\\x"]'
+    """
+    if text.isascii():
+        return text
+    # Python's own escapes are JSON's for most characters. JSON has no "\x" and "\U", so those that there are now were
+    # made just now, unless they stand behind a backslash that is one itself.
+    return _PYTHONS.sub(_json_escape, text.encode("ascii", "backslashreplace").decode())
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    code = int(match[2] or match[3], 16)
+    if code < 0x10000:
+        return f"{match[1]}\\u{code:04x}"
+    high, low = divmod(code - 0x10000, 0x400)
+    return f"{match[1]}\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
 
 
 def namespace_of(name: str) -> str:

@@ -55,6 +55,7 @@ class JsonParser(Parser):
     """JSON text and binary attachments, as `socket.io-parser` writes them."""
 
     name: ClassVar[str] = "json"
+    escapes: ClassVar[bool] = True
 
     def encode(self, packet: Packet, prefix: str) -> tuple[Frame, ...]:  # noqa: D102
         kind = packet.kind

@@ -89,6 +89,19 @@ def socketio_packets() -> list[Packet]:
     return packets
 
 
+def _is_sent(packet: Packet, wire: Wire) -> bool:
+    """Whether clients of a generation may send a packet, and it is the same at the other end."""
+    if packet.kind in (CONNECT, CONNECT_ERROR):
+        return not wire.implicit_root
+    return wire.carries_bytes or not _has_bytes(packet.data)
+
+
+def _has_bytes(data: Any) -> bool:
+    if isinstance(data, dict):
+        data = list(data.values())
+    return isinstance(data, bytes) or (isinstance(data, list) and any(map(_has_bytes, data)))
+
+
 def _copied(packets: Iterable[Packet]) -> list[Packet]:
     return [copy.deepcopy(packet) for packet in packets]
 
@@ -151,7 +164,8 @@ def check_wire(wire: Wire, parser: Parser, packets: Iterable[Packet] | None = No
     Args:
         wire: the generation.
         parser: the parser.
-        packets: what both sides of it write and read; without them, every kind of Socket.IO's packets.
+        packets: what both sides of it write and read; without them, every kind of Socket.IO's packets that clients of
+            this generation may send.
 
     Raises:
         AssertionError: it doesn't.
@@ -162,7 +176,9 @@ def check_wire(wire: Wire, parser: Parser, packets: Iterable[Packet] | None = No
     silent = Request("GET", "/socket.io/", "", ())
     assert wire.address(silent, "nowhere/at/all") is None, f"{wire.name} takes any path for one of its own"
 
-    chosen = _copied(socketio_packets() if packets is None else packets)
+    if packets is None:
+        packets = [packet for packet in socketio_packets() if _is_sent(packet, wire)]
+    chosen = _copied(packets)
     written = [wire.encode(packet, parser) for packet in chosen]
     decoder = wire.decoder(parser, limits)
     for packet, frames in zip(chosen, written, strict=True):

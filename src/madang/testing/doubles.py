@@ -117,11 +117,22 @@ class RecordingExchange(Exchange):
         return headers
 
     @property
-    def text(self) -> str:
-        """The body, unpacked and decoded."""
+    def body(self) -> bytes:
+        """The body, unpacked."""
         assert self.response is not None, "the request still waits"
         body = self.response.body
-        return (gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body).decode()
+        return gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body
+
+    @property
+    def text(self) -> str:
+        """The body, unpacked and decoded."""
+        return self.body.decode()
+
+    @property
+    def payload(self) -> str | bytes:
+        """The payload in the body: bytes where the response says so."""
+        is_bytes = self.headers.get("content-type", "").startswith("application/octet-stream")
+        return self.body if is_bytes else self.text
 
     @property
     def json(self) -> Any:

@@ -206,7 +206,7 @@ class PollingClient(RawClient):
         self.query = f"{query}&sid={session.id}"
         self.headers = headers
         self._poll: RecordingExchange | None = None
-        super().__init__(kit, session, session.wire.split(handshake.text, kit.io.config)[0])
+        super().__init__(kit, session, session.wire.split(handshake.payload, kit.io.config)[0])
 
     def poll(self) -> RecordingExchange:
         """Ask for what there is; the answer may wait."""
@@ -228,7 +228,7 @@ class PollingClient(RawClient):
         if self._poll.waits:
             return []
         answered, self._poll = self._poll, None
-        return self.session.wire.split(answered.text, self.kit.io.config)
+        return self.session.wire.split(answered.payload, self.kit.io.config)
 
 
 class LinkClient(RawClient):
@@ -240,11 +240,13 @@ class LinkClient(RawClient):
 
     def __init__(self, kit: EngineKit, session: Session, duplex: RecordingDuplex) -> None:
         self.duplex = duplex
-        super().__init__(kit, session, duplex.take()[0])
+        hello, *self._begun = duplex.take()
+        super().__init__(kit, session, hello)
 
     def say(self, *frames: Frame) -> None:  # noqa: D102
         self.duplex.say(*frames)
 
     def heard(self) -> list[Frame]:  # noqa: D102
         self.kit.turn()
-        return self.duplex.take()
+        begun, self._begun = self._begun, []
+        return begun + self.duplex.take()

@@ -94,6 +94,8 @@ class Wire(ABC):
     server_pings: ClassVar[bool]
     #: Whether clients know connection state recovery.
     recovers: ClassVar[bool] = False
+    #: Whether bytes travel as bytes; else as base64 in a string, which the other side takes for one.
+    carries_bytes: ClassVar[bool] = True
     #: Whether a client tries a better transport before it moves to it. Else it begins with a handshake that names no
     #: transport, then comes by any that it likes, and by another one when it likes, which takes the place of the first.
     probes: ClassVar[bool] = True

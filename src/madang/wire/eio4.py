@@ -33,7 +33,7 @@ from madang.parsers import Parser
 from madang.transports import Request
 from madang.wire import Address, Decoder, Open, Wire
 
-__all__ = ["WIRE", "EngineIO4"]
+__all__ = ["WIRE", "EngineIO4", "PacketDecoder"]
 
 _RULE = "Engine.IO protocol 4, packet encoding"
 _HANDSHAKE: Final = "Engine.IO protocol 4, handshake"
@@ -48,7 +48,14 @@ _KINDS: Final = {digit: kind for kind, digit in _DIGITS.items()}
 _PLAIN: Final = {digit: Packet(kind) for digit, kind in _KINDS.items()}
 
 
-class _Decoder(Decoder):
+class PacketDecoder(Decoder):
+    """Reads frames, and puts packets and their attachments together.
+
+    Args:
+        parser: reads packets.
+        limits: the bounds to keep.
+    """
+
     __slots__ = ("_buffers", "_limits", "_packet", "_parser", "_size")
 
     def __init__(self, parser: Parser, limits: Config) -> None:
@@ -59,7 +66,7 @@ class _Decoder(Decoder):
         self._buffers: list[bytes] | None = None
         self._size = 0
 
-    def feed(self, frame: Frame) -> Packet | None:
+    def feed(self, frame: Frame) -> Packet | None:  # noqa: D102
         if isinstance(frame, str):
             if frame[:1] == "4":
                 if self._packet is None:
@@ -128,7 +135,7 @@ class EngineIO4(Wire):
         return Address(query.get("transport", ""), query.get("sid"))
 
     def decoder(self, parser: Parser, limits: Config) -> Decoder:  # noqa: D102
-        return _Decoder(parser, limits)
+        return PacketDecoder(parser, limits)
 
     def encode(self, packet: Packet, parser: Parser) -> tuple[Frame, ...]:  # noqa: D102
         kind = packet.kind
