@@ -12,7 +12,6 @@ Source: Engine.IO protocol 4.
 from __future__ import annotations
 
 import inspect
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, overload
@@ -20,14 +19,14 @@ from typing import Any, Final, overload
 from madang import parsers
 from madang.config import Config
 from madang.core import origins
-from madang.core.events import EngineEvents, ResponseHeaders
+from madang.core.events import EngineEvents
 from madang.core.files import File
 from madang.core.knock import Knock
 from madang.core.listeners import AnyFunction
 from madang.core.prepared import Prepared
+from madang.core.responses import Responses
 from madang.core.routes import Routes
 from madang.core.session import CLOSING, UNDECIDED, Session, Sink
-from madang.core.stream import Stream
 from madang.core.textual import TextualLink
 from madang.core.wheel import Wheel
 from madang.errors import (
@@ -59,12 +58,6 @@ from madang.wire import Address, Open, Wire, error_response
 
 __all__ = ["Engine"]
 
-#: What keeps proxies from collecting a response that stays open, and from changing it.
-_UNBUFFERED: Final = (
-    ("Cache-Control", "no-store, no-transform"),
-    ("X-Accel-Buffering", "no"),
-    ("X-Content-Type-Options", "nosniff"),
-)
 _EMPTY_HEADERS: Final = (("Content-Type", "text/plain; charset=UTF-8"), ("Cache-Control", "no-store"))
 
 
@@ -85,6 +78,7 @@ class Engine:
         events: who wants to hear of connections; `on` registers them.
         files: files for pages, by name: they are served under the path.
         routes: what requests are for.
+        responses: what they are answered with.
         listening: the transports that need a listener of their own and have one now; filled by the faces that listen.
         clock: slot: seconds of a clock that never goes back.
         new_id: slot: makes a fresh id of 20 URL-safe characters.
@@ -110,6 +104,7 @@ class Engine:
         self.on_held: Callable[[Session], None] = lambda session: None
 
         self.routes = Routes(config)
+        self.responses = Responses(config, self.events)
         parser = parsers.load(config.parser)
         self._parser = parser if shapes is None else parser.shaped(shapes)
         self._dirty: list[Session] = []
@@ -189,7 +184,7 @@ class Engine:
         try:
             origins.check(self.config, request)
             if request.method == "OPTIONS":
-                self._preflight(request, exchange)
+                self.responses.send_preflight(request, exchange, self._generation_of(request))
                 return 0
             if not request.path.endswith("/") and self._give(request, exchange):
                 return 0
@@ -218,23 +213,12 @@ class Engine:
             self.refuse(request, exchange, refusal, generation)
         return 0
 
-    def _preflight(self, request: Request, exchange: Exchange) -> None:
-        """Answer a browser that asks whether a page of another origin may ask."""
-        try:
-            generation = self.routes.read(request)[0]
-        except RequestRefused:  # which the request that follows is told
-            generation = None
-        headers = origins.preflight(self.config, request, generation)
-        exchange.respond(Response(204, self.dress(request, headers), b""))
-
     def _give(self, request: Request, exchange: Exchange) -> bool:
         """Answer with a file for pages, if it is one that is asked for."""
         file = self.files.get(request.path.rpartition("/")[2])
         if file is None or request.method not in ("GET", "HEAD"):
             return False
-        response = file.answer(request, packed=_accepts_gzip(request.header("accept-encoding") or ""))
-        headers = self.dress(request, [*response.headers, *origins.cors(self.config, request, None)])
-        exchange.respond(Response(response.status, headers, response.body))
+        self.responses.send_file(request, exchange, file)
         return True
 
     def finish(self, request: Request, exchange: Exchange, body: bytes | bytearray) -> None:
@@ -263,7 +247,7 @@ class Engine:
         """The packets of a POST were taken."""
         error = session.violation
         if error is None:
-            self.respond(request, exchange, transport.accepted(request), session.wire)
+            self.responses.send(request, exchange, transport.accepted(request), session.wire)
         else:
             refusal = RequestRefused(BAD_REQUEST[0], BAD_REQUEST[1], error.http_status, str(error))
             self.refuse(request, exchange, refusal, session.wire)
@@ -305,7 +289,7 @@ class Engine:
         if address.sid is None:
             raise RequestRefused(*UNKNOWN_SID)
         self._known(generation, address.sid).leave()
-        self.respond(request, exchange, Response(200, _EMPTY_HEADERS, b""), generation)
+        self.responses.send(request, exchange, Response(200, _EMPTY_HEADERS, b""), generation)
 
     def _shake_hands(self, request: Request, exchange: Exchange, generation: Wire) -> None:
         """Answer a handshake that leaves open by which transport the client will come."""
@@ -316,7 +300,8 @@ class Engine:
         self._check_allowed(request)
         session = self._open(request, UNDECIDED, generation)
         known = [name for name, transport in self.routes.of(generation).items() if self._is_offered(transport)]
-        self._welcome(request, exchange, session, generation.handshake(request, self._hello(session, known)))
+        response = generation.handshake(request, self._hello(session, known))
+        self.responses.send(request, exchange, response, generation, opens=session.id)
 
     def _handshake(self, request: Request, exchange: Exchange, generation: Wire, transport: HttpTransport) -> None:
         if request.method != "GET":
@@ -331,18 +316,9 @@ class Engine:
             assert isinstance(transport, PollTransport)  # there are no others  # noqa: S101
             session = self._open(request, transport, generation)
             payload = session.payload([self._greeting(session)], transport, request)
-            self._welcome(request, exchange, session, transport.respond(request, payload))
+            response = transport.respond(request, payload)
+            self.responses.send(request, exchange, response, generation, opens=session.id)
         self.opened(session)
-
-    def _welcome(self, request: Request, exchange: Exchange, session: Session, response: Response) -> None:
-        """Send the first response of a session."""
-        if self.config.cookie is not None:
-            response = Response(response.status, [*response.headers, self._cookie(session)], response.body)
-        self.respond(request, exchange, response, session.wire, initial=True)
-
-    def _cookie(self, session: Session) -> tuple[str, str]:
-        assert self.config.cookie is not None  # callers looked  # noqa: S101
-        return ("Set-Cookie", self.config.cookie.header(session.id))
 
     def _open(self, request: Request, transport: Transport, generation: Wire) -> Session:
         """Make a session for a client that may have one."""
@@ -559,76 +535,9 @@ class Engine:
         for generation in self.routes.generations:
             prepared.encoded(generation, self._parser)
 
-    def respond(
-        self,
-        request: Request,
-        exchange: Exchange,
-        response: Response,
-        generation: Wire | None,
-        *,
-        compress: bool = False,
-        initial: bool = False,
-    ) -> None:
-        """Send a response with the headers that every response needs, compressed where it pays.
-
-        Args:
-            request: what is answered.
-            exchange: where to.
-            response: the answer.
-            generation: what the client speaks, where that is known.
-            compress: whether to try.
-            initial: whether it is the first of a session.
-        """
-        headers = self.dress(
-            request, [*response.headers, *origins.cors(self.config, request, generation)], initial=initial
-        )
-        body = response.body
-        threshold = self.config.http_compression_threshold_bytes
-        if compress and threshold is not None and len(body) >= threshold:
-            headers.append(("Vary", "Accept-Encoding"))
-            if _accepts_gzip(request.header("accept-encoding") or ""):
-                # Level 1: most of the gain for little of the time, on a path that everybody waits for.
-                packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-                body = packer.compress(body) + packer.flush()
-                headers.append(("Content-Encoding", "gzip"))
-        headers.append(("Content-Length", str(len(body))))
-        exchange.respond(Response(response.status, headers, body))
-
-    def open_stream(
-        self,
-        session: Session,
-        request: Request,
-        exchange: Exchange,
-        transport: StreamTransport,
-        stream: Stream,
-        *,
-        initial: bool,
-    ) -> None:
-        """Send the head of a response that stays open."""
-        headers = [*transport.head(request), *_UNBUFFERED, *origins.cors(self.config, request, session.wire)]
-        if initial and self.config.cookie is not None:
-            headers.append(self._cookie(session))
-        headers = self.dress(request, headers, initial=initial)
-        prelude = transport.prelude(request)
-        request.compact()  # it is kept for as long as the response stays open
-        exchange.stream(Response(200, headers, prelude), stream)
-
-    def dress(
-        self, request: Request, headers: Sequence[tuple[str, str]] = (), *, initial: bool = False
-    ) -> list[tuple[str, str]]:
-        """What a response is sent with: these headers, as those who listen to "headers" leave them."""
-        events = self.events
-        if not (events.headers or (initial and events.initial_headers)):
-            return list(headers)
-        dressed = ResponseHeaders(headers)
-        if initial:
-            events.tell("initial_headers", dressed, request)
-        events.tell("headers", dressed, request)
-        return dressed.pairs
-
     def link_headers(self, request: Request) -> list[tuple[str, str]]:
         """What the answer that opens a link is sent with, beside what its protocol needs."""
-        return self.dress(request, initial=self._sid_of(request) is None)
+        return self.responses.dress(request, initial=self._sid_of(request) is None)
 
     def refused(self, request: Request, refusal: RequestRefused) -> None:
         """A request is refused: tell the observer, and those who listen to "connection_error"."""
@@ -642,7 +551,7 @@ class Engine:
         """Answer with an error."""
         self.refused(request, refusal)
         response = error_response(refusal) if generation is None else generation.refusal(request, refusal)
-        self.respond(request, exchange, response, generation)
+        self.responses.send(request, exchange, response, generation)
 
     # For sessions
 
@@ -700,6 +609,13 @@ class Engine:
         sid = self._sid_of(request)
         return self.sessions.get(sid) if sid is not None else None
 
+    def _generation_of(self, request: Request) -> Wire | None:
+        """What the client of a request speaks, where that can be told."""
+        try:
+            return self.routes.read(request)[0]
+        except RequestRefused:
+            return None
+
     def _sid_of(self, request: Request) -> str | None:
         """The id of the session that a request has named."""
         try:
@@ -710,11 +626,3 @@ class Engine:
 
 def _bytes_of(payload: str | bytes) -> int:
     return len(payload) if isinstance(payload, bytes) else len(payload.encode())
-
-
-def _accepts_gzip(accepted: str) -> bool:
-    for part in accepted.lower().split(","):
-        name, _, quality = part.partition(";")
-        if name.strip() == "gzip":
-            return quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False

@@ -574,7 +574,7 @@ class Session(Timed):
     def _respond(self, request: Request, exchange: Exchange, frames: list[Frame]) -> None:
         transport = cast("PollTransport", self.transport)  # streams have no response that is whole
         response = transport.respond(request, self.payload(frames, transport, request))
-        self._engine.respond(request, exchange, response, self.wire, compress=True)
+        self._engine.responses.send(request, exchange, response, self.wire, compress=True)
 
     def payload(self, frames: list[Frame], transport: PollTransport, request: Request) -> str | bytes:
         """Pack frames into the payload for a poll: text for those who take nothing else."""

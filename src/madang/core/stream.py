@@ -54,7 +54,9 @@ class Stream(Duplex):
         """Send the head. `initial` says whether it is the first response of the session."""
         self._engine.park()
         self._open = True
-        self._engine.open_stream(self._session, request, self._exchange, self._transport, self, initial=initial)
+        session = self._session
+        opens = session.id if initial else None
+        self._engine.responses.open(request, self._exchange, self._transport, self, session.wire, opens)
 
     # The port
 

@@ -188,7 +188,7 @@ class ASGIFace:
             engine.admit(request)
         except RequestRefused as refusal:
             engine.refused(request, refusal)
-            headers = engine.dress(request, [("Content-Type", "application/json")])
+            headers = engine.responses.dress(request, [("Content-Type", "application/json")])
             await _deny(scope, send, Response(refusal.status, headers, error_body(refusal)))
             return
         await send({"type": "websocket.accept", "headers": _encoded(engine.link_headers(request))})

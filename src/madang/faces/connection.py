@@ -454,11 +454,11 @@ class HttpProtocol(HttpToolsProtocol):
             context = {"name": "TRANSPORT_HANDSHAKE_ERROR"}
             engine.refused(request, RequestRefused(*BAD_REQUEST[:2], error.http_status, str(error), context))
             extra = [ws.VERSION_HEADER] if error.http_status == 426 else []
-            self._refuse(error.http_status, [*engine.dress(request), *extra], str(error).encode())
+            self._refuse(error.http_status, [*engine.responses.dress(request), *extra], str(error).encode())
             return
         except RequestRefused as refusal:
             engine.refused(request, refusal)
-            headers = engine.dress(request, [("Content-Type", "application/json")])
+            headers = engine.responses.dress(request, [("Content-Type", "application/json")])
             self._refuse(refusal.status, headers, error_body(refusal))
             return
         self.connections.discard(self)

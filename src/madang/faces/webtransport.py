@@ -717,12 +717,12 @@ class _ServerLink(Link):
             engine.admit_knock(request)
         except RequestRefused as refusal:
             engine.refused(request, refusal)
-            own = engine.dress(request, [("Content-Type", "application/json")])
+            own = engine.responses.dress(request, [("Content-Type", "application/json")])
             self._answer(stream_id, refusal.status, error_body(refusal), own)
             return
         assert self._h3 is not None  # it has told of the request  # noqa: S101
         self.session_id = stream_id
-        own = engine.dress(request, [("sec-webtransport-http3-draft", "draft02")])
+        own = engine.responses.dress(request, [("sec-webtransport-http3-draft", "draft02")])
         self._h3.send_headers(stream_id, [(b":status", b"200"), *_encoded(own)])
         self._reader.max_payload_bytes = io.config.max_payload_bytes
         self.keep(io.config.ping_interval_seconds)

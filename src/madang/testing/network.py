@@ -244,7 +244,7 @@ class MemoryNetwork(Dialer):
             engine.admit(request)
         except RequestRefused as refusal:
             engine.refused(request, refusal)
-            headers = engine.dress(request, [("Content-Type", "application/json")])
+            headers = engine.responses.dress(request, [("Content-Type", "application/json")])
             trip.respond(Response(refusal.status, headers, error_body(refusal)))
             return
         headers = engine.link_headers(request)
