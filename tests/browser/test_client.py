@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
 
+from support.matrix import matrix, some
 from support.server import ServerProcess, selected_faces
 
 pytestmark = [
@@ -90,8 +91,14 @@ async def open_socket(page: Page, url: str, transports: str, **options: Any) -> 
 # ---- transports ----
 
 
-@pytest.mark.parametrize("transports", TRANSPORTS)
-@pytest.mark.parametrize("bundle", ["socket.io.min.js", "socket.io.esm.min.js"])
+@pytest.mark.parametrize(
+    ("bundle", "transports"),
+    matrix(
+        ["socket.io.min.js", "socket.io.esm.min.js"],
+        TRANSPORTS,
+        usual=lambda bundle, transports: (bundle == "socket.io.min.js") == (transports != "polling"),
+    ),
+)
 async def test_events_and_acknowledgements(server: ServerProcess, visit: Open, transports: str, bundle: str) -> None:
     page = await visit(server.url, bundle)
     sid = await open_socket(page, server.url, transports, auth={"nick": "길동"}, query={"place": "마당"})
@@ -160,7 +167,7 @@ async def test_binary(server: ServerProcess, visit: Open, transports: str) -> No
     assert back == [every, every, every]
 
 
-@pytest.mark.parametrize("transports", TRANSPORTS)
+@pytest.mark.parametrize("transports", some(TRANSPORTS, usual=["polling", "websocket"]))
 async def test_large_binary(server: ServerProcess, visit: Open, transports: str) -> None:
     page = await visit(server.url)
     await open_socket(page, server.url, transports)
@@ -208,7 +215,7 @@ async def test_a_page_of_another_origin_is_refused(server: ServerProcess, visit:
     await open_socket(page, other_origin(server), transports)
 
 
-@pytest.fixture(params=["listed", "any"])
+@pytest.fixture
 def open_server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
     """A server that lets pages of another origin in."""
     server = ServerProcess(selected_faces()[0])
@@ -218,7 +225,11 @@ def open_server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
         assert not server.tracebacks(), server.log
 
 
-@pytest.mark.parametrize("transports", TRANSPORTS)
+@pytest.mark.parametrize(
+    ("open_server", "transports"),
+    matrix(["listed", "any"], TRANSPORTS, usual=lambda who, transports: (who == "any") == (transports == "polling")),
+    indirect=["open_server"],
+)
 async def test_a_page_of_another_origin_is_allowed(open_server: ServerProcess, visit: Open, transports: str) -> None:
     page = await visit(other_origin(open_server))
     await open_socket(page, open_server.url, transports)
@@ -232,6 +243,7 @@ async def test_a_page_of_another_origin_is_allowed(open_server: ServerProcess, v
     assert await page.evaluate(back) == [{"bytes": [1]}]
 
 
+@pytest.mark.parametrize("open_server", ["listed", "any"], indirect=True)
 async def test_another_origin_with_a_header_of_its_own(open_server: ServerProcess, visit: Open) -> None:
     """A header makes the browser ask first, with OPTIONS."""
     page = await visit(other_origin(open_server))
@@ -266,8 +278,10 @@ async def test_an_origin_that_is_not_listed(open_server: ServerProcess, visit: O
 # ---- coming and going ----
 
 
-@pytest.mark.parametrize("how", ["restart", "kill"])
-@pytest.mark.parametrize("transports", TRANSPORTS)
+@pytest.mark.parametrize(
+    ("transports", "how"),
+    matrix(TRANSPORTS, ["restart", "kill"], usual=lambda transports, how: (how == "kill") == (transports == "polling")),
+)
 async def test_reconnects_after_the_servers(server: ServerProcess, visit: Open, transports: str, how: str) -> None:
     page = await visit(server.url)
     options = {"reconnection": True, "reconnectionDelay": 50, "reconnectionDelayMax": 200}
@@ -288,15 +302,15 @@ async def test_reconnects_after_the_servers(server: ServerProcess, visit: Open, 
 
 
 @pytest.mark.parametrize(
-    ("transports", "reason"),
-    [
-        ("polling", "transport error"),  # its poll is cut off
-        ("websocket", "transport close"),
-        ("polling,websocket", "transport close"),
-    ],
+    ("transports", "how"),
+    matrix(
+        TRANSPORTS,
+        ["page closed", "page left"],
+        usual=lambda transports, how: (how == "page left") == (transports == "polling"),
+    ),
 )
-@pytest.mark.parametrize("how", ["page closed", "page left"])
-async def test_a_page_goes(server: ServerProcess, visit: Open, transports: str, reason: str, how: str) -> None:
+async def test_a_page_goes(server: ServerProcess, visit: Open, transports: str, how: str) -> None:
+    reason = "transport error" if transports == "polling" else "transport close"  # its poll is cut off
     page, observer = await visit(server.url), await visit(server.url)
     sid = await open_socket(page, server.url, transports)
     await open_socket(observer, server.url, "websocket")

@@ -9,6 +9,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page
 
 from madang import Client
+from support.matrix import some
 from support.server import ServerProcess, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -24,6 +25,10 @@ TRANSPORTS = {
     "websocket": "WebSocket",
 }
 ALL = pytest.mark.parametrize("name", TRANSPORTS)
+#: One of each kind is usual: requests, a stream, and a WebSocket.
+KINDS = pytest.mark.parametrize("name", some(list(TRANSPORTS), usual=["polling", "sse", "websocket"]))
+#: Those of the official client: `test_transport_classes` sees the same of the others.
+OFFICIAL = pytest.mark.parametrize("name", some(list(TRANSPORTS), usual=["polling", "websocket"]))
 CALM = {
     "transports": "all",
     "max_payload_bytes": 4_000_000,
@@ -140,7 +145,7 @@ async def test_what_it_carries(calm: ServerProcess, page: Page, name: str) -> No
     assert await page.evaluate("() => [socket.connected, socket.io.engine.transport.name]") == [True, name]
 
 
-@pytest.mark.parametrize("name", ["jsonp", "iframe", "sse"])
+@pytest.mark.parametrize("name", some(["jsonp", "iframe", "sse"], usual=["sse"]))
 async def test_what_it_carries_by_asgi(portable: ServerProcess, page: Page, name: str) -> None:
     await start(page, portable, name)
     await check_talk(page)
@@ -170,7 +175,7 @@ async def test_upgrade_while_events_come(calm: ServerProcess, page: Page, name: 
     assert found == [True, True, True, "websocket"]
 
 
-@ALL
+@OFFICIAL
 async def test_the_server_disconnects(calm: ServerProcess, page: Page, name: str) -> None:
     await start(page, calm, name)
     await page.evaluate("() => { socket.emit('disconnect me', true); }")
@@ -200,7 +205,7 @@ async def test_the_client_vanishes(hasty: ServerProcess, page: Page, name: str) 
         assert await gone() in ("transport close", "transport error", "ping timeout")
 
 
-@ALL
+@KINDS
 async def test_the_client_freezes(hasty: ServerProcess, page: Page, name: str) -> None:
     """The page does nothing for a while: the server gives it up, and the page finds out when it wakes."""
     id_ = await start(page, hasty, name)
@@ -217,7 +222,7 @@ async def test_the_client_freezes(hasty: ServerProcess, page: Page, name: str) -
     )
 
 
-@ALL
+@KINDS
 async def test_the_server_freezes(page: Page, name: str, frozen: ServerProcess) -> None:
     await start(page, frozen, name)
     frozen.freeze()

@@ -13,6 +13,7 @@ from playwright.async_api import Browser, Page, Request, Route
 
 from madang import Server, WebTransport
 from madang.faces.uvicorn import serve_async
+from support.matrix import some
 from support.server import ServerProcess, selected_faces
 
 pytestmark = [
@@ -215,7 +216,7 @@ async def test_talks_and_leaves_nothing_behind(server: ServerProcess, visit: Ope
     assert kinds == {{"JSONP": "script", "Iframe": "document", "SSE": "eventsource"}.get(name, "fetch")}
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", some(list(CLASSES), usual=["Multipart"]))  # `test_every_transport` has all
 async def test_moves_to_websocket_under_traffic(server: ServerProcess, visit: Open, name: str) -> None:
     page = await visit(server.url)
     script = """async ([url, name]) => {
@@ -304,7 +305,7 @@ async def test_an_interval_that_makes_no_sense(server: ServerProcess, visit: Ope
         await start(page, server.url, "ShortPolling", transportOptions={"shortpolling": {"interval": interval}})
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", some(list(CLASSES), usual=["JSONP", "SSE"]))
 async def test_batches_as_large_as_the_server_takes(small: ServerProcess, visit: Open, name: str) -> None:
     page = await visit(small.url)
     requests = watch(page)
@@ -376,7 +377,7 @@ async def test_pages_of_other_origins(server: ServerProcess, friendly: ServerPro
     assert await page.evaluate("(text) => ask(socket, 'echo', text)", big) == [big]
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", some(list(CLASSES), usual=["JSONP", "Multipart", "Iframe"]))
 async def test_pages_that_do_not_say_where_requests_come_from(friendly: ServerProcess, visit: Open, name: str) -> None:
     for url in (friendly.url, other_origin(friendly)):
         page = await visit(url, friendly.url)

@@ -9,10 +9,16 @@ from client.conftest import OFFICIAL, QUICK, WAYS, until
 from client.support.cable import Cable
 from client.support.nodejs import NodeServer
 from madang import AckTimeout, Client, ConnectError, Disconnected, Reason
+from support.matrix import matrix
 
 pytestmark = [pytest.mark.node, pytest.mark.usefixtures("node")]
 
 VALUES: list[Any] = [None, True, 1, -5, 1.5, "마당 🙂", [], [1, [2]], {"a": {"b": None}}, b"", b"\x00\xff" * 500]
+
+
+PARSERS = matrix(
+    OFFICIAL, ["json", "msgpack"], usual=lambda way, parser: (parser == "json") == (way in ("polling", "upgrade"))
+)
 
 
 @pytest.fixture(params=OFFICIAL)
@@ -24,7 +30,7 @@ def client_of(server: NodeServer | Cable, way: str, path: str = "", **settings: 
     return Client(server.url + path, **{"transports": WAYS[way], **QUICK, **settings})
 
 
-@pytest.mark.parametrize("parser", ["json", "msgpack"])
+@pytest.mark.parametrize(("way", "parser"), PARSERS)
 async def test_arguments_there_and_back(way: str, parser: str) -> None:
     async with NodeServer(parser=parser) as server, client_of(server, way, parser=parser) as client:
         assert await client.call("echo", *VALUES) == tuple(VALUES)
@@ -61,10 +67,11 @@ async def test_namespaces_and_refusals(way: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "reason"),
-    [("leave", Reason.IO_SERVER_DISCONNECT), ("close", Reason.IO_SERVER_DISCONNECT), ("kill", Reason.TRANSPORT_CLOSE)],
+    ("way", "event"),
+    matrix(OFFICIAL, ["leave", "close", "kill"], usual=lambda way, event: way == "upgrade" or event == "leave"),
 )
-async def test_reasons(way: str, event: str, reason: str) -> None:
+async def test_reasons(way: str, event: str) -> None:
+    reason = Reason.TRANSPORT_CLOSE if event == "kill" else Reason.IO_SERVER_DISCONNECT
     async with NodeServer() as server, client_of(server, way) as client:
         reasons: list[str] = []
         client.on("disconnect", reasons.append)
@@ -84,7 +91,7 @@ async def test_reasons(way: str, event: str, reason: str) -> None:
 
 async def test_heartbeats(way: str) -> None:
     async with (
-        NodeServer(options={"pingInterval": 100, "pingTimeout": 400}) as server,
+        NodeServer(options={"pingInterval": 100, "pingTimeout": 4000}) as server,
         client_of(server, way) as client,
     ):
         pings: list[None] = []
@@ -103,7 +110,7 @@ async def test_the_server_knows_a_limit(way: str) -> None:
         assert await client.call("counted") == list(range(100))
 
 
-@pytest.mark.parametrize("parser", ["json", "msgpack"])
+@pytest.mark.parametrize(("way", "parser"), PARSERS)
 async def test_recovery(way: str, parser: str) -> None:
     """Cut again and again, by numbers: none is lost, none comes twice, all in order."""
     heard: list[int] = []

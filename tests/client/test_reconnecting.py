@@ -9,6 +9,7 @@ import pytest
 from client.conftest import OFFICIAL, QUICK, WAYS, until
 from client.support.cable import Cable
 from madang import AckTimeout, Client, ConnectError, Disconnected, LimitError, Reason
+from support.matrix import matrix
 from support.server import ServerProcess, free_port
 
 
@@ -255,8 +256,10 @@ async def test_closing_while_it_tries() -> None:
     assert not client.active
 
 
-@pytest.mark.parametrize("retries", [0, 50])
-@pytest.mark.parametrize("way", [*OFFICIAL, "sse"])
+@pytest.mark.parametrize(
+    ("way", "retries"),
+    matrix([*OFFICIAL, "sse"], [0, 50], usual=lambda way, retries: (retries == 50) == (way in ("polling", "upgrade"))),
+)
 async def test_killed_and_started_again(way: str, retries: int) -> None:
     """Numbered events over kills: in order, and with retries none is lost."""
     heard: list[int] = []

@@ -269,7 +269,7 @@ async def test_handlers_that_block(house: House, kind: str) -> None:
 # ---- back-pressure ----
 
 
-async def test_a_hundred_thousand_events_for_a_slow_handler(house: House) -> None:
+async def test_a_flood_for_a_slow_handler(house: House) -> None:
     """They cost no memory but the kernel's, nobody else waits, and all are handled in the end."""
     async with house(max_handlers_per_client=64, ping_interval_seconds=0.5, ping_timeout_seconds=2.5) as house:
         go_on = asyncio.Event()
@@ -287,13 +287,13 @@ async def test_a_hundred_thousand_events_for_a_slow_handler(house: House) -> Non
         async with bystander(house), WebSocketClient(house.port) as client:
             id_ = await client.join()
             session = house.io.sockets[id_].session
-            total = 100_000
+            total = 15_000
             sent = 0
 
             async def flood() -> None:
                 nonlocal sent
                 for number in range(total):
-                    await client.say(f'42["slow",{number},"{"x" * 100}"]')
+                    await client.say(f'42["slow",{number},"{"x" * 1500}"]')
                     sent += 1
 
             flooding = asyncio.create_task(flood())
