@@ -8,6 +8,9 @@ The life of a session::
 Frames come in through `receive`, one at a time, and go on as packets to the sink. Packets go out through `push`: at
 once where a link can take them, else into the outbox, which the next poll or the next writable moment empties.
 
+It is one long module because polls, links, upgrade, heartbeat and end all turn on the same few fields: what carries the
+session now, and what waits for it. What can stand alone does: `Probe`, `Hold`, `Stream`, the decoder.
+
 Source: Engine.IO protocol 4.
 """
 

@@ -159,7 +159,7 @@ MOVES = st.lists(
 
 
 @given(MOVES)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_rooms_and_sockets_always_mirror_each_other(moves: list[tuple[str, int, list[str]]]) -> None:
     kit = EngineKit()
     clients, sockets = people(kit, 4)

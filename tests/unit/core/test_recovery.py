@@ -691,7 +691,7 @@ OFFSETS = st.one_of(
 
 
 @given(OFFSETS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_offsets_that_are_none(offset: Any) -> None:
     kit = make()
     person = Person(kit)
@@ -1331,7 +1331,7 @@ class Model:
 
 
 @given(st.lists(ACTIONS, max_size=60))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_none_lost_none_twice_in_order(actions: list[tuple[Any, ...]]) -> None:
     model = Model({"max_disconnection_seconds": 100_000})
     for action in actions:
@@ -1389,7 +1389,7 @@ class Forgetful(Model):
     ],
     limits={"max_events": 3},
 )  # fmt: skip
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_within_the_limits_or_anew(actions: list[tuple[Any, ...]], limits: dict[str, int]) -> None:
     model = Forgetful(limits)
     for action in actions:

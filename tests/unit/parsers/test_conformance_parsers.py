@@ -40,7 +40,7 @@ def test_the_parser_of_the_documentation() -> None:
     lambda inner: st.lists(inner, max_size=3)
     | st.dictionaries(st.sampled_from(["type", "nsp", "data", "id", "$bytes"]), inner, max_size=5),
 ).map(json.dumps))  # fmt: skip
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_parser_of_the_documentation_takes_anything(text: str) -> None:
     names: dict[str, Any] = {}
     exec(documented(), names)

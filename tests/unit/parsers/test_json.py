@@ -292,7 +292,7 @@ def test_too_deep(body: str) -> None:
 @given(
     st.recursive(st.text(alphabet='[]{}"\\a\n\0', max_size=6), lambda inner: st.lists(inner, max_size=3), max_leaves=20)
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_depth_is_the_depth(value: Any) -> None:
     def depth(one: Any) -> int:
         return 1 + max(map(depth, one), default=0) if isinstance(one, list) else 0
@@ -570,7 +570,7 @@ JSON = st.recursive(
 
 
 @given(st.lists(JSON, max_size=4), st.sampled_from(["/", "/a", "/방/b c"]), st.none() | st.integers(0, 10**15 - 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_what_is_written_is_read(args: list[Any], namespace: str, id_: int | None) -> None:
     packet = Packet(EVENT, ["event", *args], namespace, id_)
     text, *attachments = PARSER.encode(packet, "4")
@@ -582,7 +582,7 @@ def test_what_is_written_is_read(args: list[Any], namespace: str, id_: int | Non
 
 
 @given(st.text(alphabet=st.sampled_from('0123456-/,?[]{}":\\ aeu한\ud800\x1e'), max_size=40) | st.text())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_text_is_a_packet_or_an_error(text: str) -> None:
     try:
         packet = decode(text)

@@ -363,7 +363,7 @@ def test_too_deep(content: bytes) -> None:
 
 
 @given(st.recursive(st.binary(max_size=4), lambda inner: st.lists(inner, max_size=3), max_leaves=20))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_depth_is_the_depth(value: Any) -> None:
     def depth(one: Any) -> int:
         return 1 + max(map(depth, one), default=0) if isinstance(one, list) else 0
@@ -576,7 +576,7 @@ VALUES = st.recursive(
 
 
 @given(st.lists(VALUES, max_size=4), st.sampled_from(["/", "/a", "/방/b c"]), st.none() | st.integers(0, 10**15 - 1))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_written_is_read(args: list[Any], namespace: str, id_: int | None) -> None:
     packet = Packet(EVENT, ["event", *args], namespace, id_)
     assert decode(encode(packet)) == packet
@@ -586,7 +586,7 @@ def test_what_is_written_is_read(args: list[Any], namespace: str, id_: int | Non
 
 
 @given(st.lists(VALUES, max_size=4), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_buffers_of_node_among_any_values(args: list[Any], data: st.DataObject) -> None:
     """Two buffers in the spelling of Node.js, put between any values, which stay what they are."""
     at = data.draw(st.integers(0, len(args)))
@@ -597,7 +597,7 @@ def test_buffers_of_node_among_any_values(args: list[Any], data: st.DataObject) 
 
 
 @given(st.binary(max_size=60) | st.binary(max_size=60).map(body) | st.binary(max_size=60).map(argument))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_bytes_are_a_packet_or_an_error(frame: bytes) -> None:
     try:
         packet = decode(frame)

@@ -48,7 +48,7 @@ def one_by_one(reader: Any, data: bytes) -> list[Frame]:
 
 
 @pytest.mark.parametrize("name", TYPES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_what_is_written_is_read(name: str, data: st.DataObject) -> None:
     frames = data.draw(FRAMES[name])
@@ -62,7 +62,7 @@ def test_what_is_written_is_read(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", TYPES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_what_makes_no_sense_is_the_same_in_pieces(name: str, data: st.DataObject) -> None:
     """Whatever comes: frames or an error, and the same for one byte at a time."""

@@ -36,7 +36,7 @@ def test_query(query: str, fields: dict[str, str]) -> None:
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text()))
-@settings(deadline=None)
+@settings()
 def test_any_query_that_a_client_writes(fields: dict[str, str]) -> None:
     printable = {name: value for name, value in fields.items() if name.isprintable() and value.isprintable()}
     assert request(urlencode(printable)).query == printable

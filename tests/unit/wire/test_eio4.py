@@ -294,7 +294,7 @@ TEXTS = st.text().map(lambda text: "4" + text.replace("\x1e", ""))
 
 
 @given(st.lists(TEXTS | st.binary(), min_size=1, max_size=10))
-@settings(deadline=None)
+@settings()
 def test_what_is_joined_is_split(frames: list[Frame]) -> None:
     payload = WIRE.join(frames)
     assert WIRE.split(payload, LIMITS) == frames
@@ -303,7 +303,7 @@ def test_what_is_joined_is_split(frames: list[Frame]) -> None:
 
 
 @given(st.lists(st.text(alphabet='0123456[]{}",-/eb\x1e') | st.binary(max_size=5), max_size=8))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_frames_are_packets_or_an_error(frames: list[Frame]) -> None:
     reader = decoder()
     try:
