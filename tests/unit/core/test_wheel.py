@@ -320,7 +320,6 @@ TestWheelAgainstModel.settings = settings(max_examples=60, stateful_step_count=3
 
 
 @given(st.lists(st.floats(0.01, 100), max_size=30), st.floats(0.001, 10))
-@settings()
 def test_one_wake_for_each(dues: list[float], tick: float) -> None:
     wheel = Wheel(tick)
     sleepers = [sleeper(wheel, due) for due in dues]

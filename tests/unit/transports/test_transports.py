@@ -5,7 +5,7 @@ import tracemalloc
 from urllib.parse import urlencode
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from madang.transports import Duplex, Exchange, Request, Transport
@@ -36,7 +36,6 @@ def test_query(query: str, fields: dict[str, str]) -> None:
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text()))
-@settings()
 def test_any_query_that_a_client_writes(fields: dict[str, str]) -> None:
     printable = {name: value for name, value in fields.items() if name.isprintable() and value.isprintable()}
     assert request(urlencode(printable)).query == printable

@@ -294,7 +294,6 @@ TEXTS = st.text().map(lambda text: "4" + text.replace("\x1e", ""))
 
 
 @given(st.lists(TEXTS | st.binary(), min_size=1, max_size=10))
-@settings()
 def test_what_is_joined_is_split(frames: list[Frame]) -> None:
     payload = WIRE.join(frames)
     assert WIRE.split(payload, LIMITS) == frames
