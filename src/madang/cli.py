@@ -112,13 +112,16 @@ def serve(
     show_default=True,
     help="Where history and files are kept.",
 )
-def chat(host: str, port: int, log_level: str, data: Path) -> None:
+@click.option(
+    "--generations", default="eio4", show_default=True, help="Whose clients may come, as eio4,eio3; all for every one."
+)
+def chat(host: str, port: int, log_level: str, data: Path, generations: str) -> None:
     """Run the chat: open the address that it shows in a browser."""
     _tune_memory()
     from madang.apps.chat import create_app
 
     try:
-        app = create_app(data)
+        app = create_app(data, generations="all" if generations == "all" else _names(generations))
     except (ConfigError, OSError) as error:
         raise click.ClickException(str(error)) from None
     _announce("courtyard", host, port)
@@ -197,7 +200,7 @@ def _measure(transports: str, seconds: float, output: Path | None, delay: float,
     def tell(measured: Measured) -> None:
         click.echo(table([measured], head=False))
 
-    names = [name.strip() for name in transports.split(",") if name.strip()] or None
+    names = _names(transports) or None
     try:
         wanted = msgspec.convert({**settings, "delayMs": delay}, Settings)
         click.echo(table([]))
@@ -206,6 +209,11 @@ def _measure(transports: str, seconds: float, output: Path | None, delay: float,
         raise click.ClickException(str(error)) from None
     if output is not None:
         output.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+
+
+def _names(text: str) -> list[str]:
+    """The names of "one,two"."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _ports(text: str) -> list[int]:

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -149,9 +150,40 @@ async def test_the_newest_tab_brings_the_name(arrive: Arrive) -> None:
     assert (await arrive("Jun")).welcome["visits"][0]["seen"] == [{"who": news, "upto": 0}]
 
 
-@pytest.mark.parametrize("auth", [None, {}, {"token": "x", "nick": "Mina"}, {"token": "t" * 24, "nick": "\u200b"}])
-async def test_who_brings_nothing_valid_is_refused(url: str, auth: dict[str, str] | None) -> None:
-    assert (await refusal(url, auth))["code"] == "invalid"
+@pytest.mark.parametrize(
+    "auth",
+    [{"token": "x", "nick": "Mina"}, {"token": "t" * 24, "nick": "\u200b"}, {"token": "t" * 24}, {"nick": "Mina"}],
+)
+@pytest.mark.parametrize("by", ["auth", "query"])
+async def test_who_brings_something_invalid_is_refused(url: str, auth: dict[str, str], by: str) -> None:
+    if by == "auth":
+        assert (await refusal(url, auth))["code"] == "invalid"
+    else:
+        assert (await refusal(f"{url}?{urlencode(auth)}", None))["code"] == "invalid"
+
+
+async def test_token_and_nickname_may_be_in_the_query(arrive: Arrive, url: str) -> None:
+    (mina,) = await together(arrive, "Mina")
+    tab = Person(socketio.AsyncClient(reconnection=False))
+    await tab.client.connect(f"{url}?{urlencode({'token': 'secret-of-Mina-0000', 'nick': 'Mina'})}")
+    assert (await tab.ask("hello"))["me"] == mina.welcome["me"]
+    await tab.client.disconnect()
+
+
+async def test_who_brings_nothing_is_a_guest_until_they_take_a_name(arrive: Arrive, url: str) -> None:
+    (mina,) = await together(arrive, "Mina")
+    guests = [Person(socketio.AsyncClient(reconnection=False)) for _ in range(2)]
+    for guest in guests:
+        await guest.client.connect(url)
+    one, other = [(await guest.ask("hello"))["me"] for guest in guests]
+    assert one["id"] != other["id"]
+    assert one["nick"] != other["nick"]
+    assert (await guests[0].ask("rename", nick="Mina"))["error"]["code"] == "nick_taken"
+    assert (await guests[0].ask("rename", nick="Jun"))["me"] == {"id": one["id"], "nick": "Jun"}
+    assert [who["nick"] for who in (await guests[0].ask("join", room="madang"))["here"]] == ["Jun", "Mina"]
+    assert (await mina.hears("arrived"))[-1]["who"]["nick"] == "Jun"
+    for guest in guests:
+        await guest.client.disconnect()
 
 
 @pytest.mark.parametrize(

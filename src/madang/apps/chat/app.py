@@ -1,14 +1,15 @@
 """The chat as one ASGI application: events, JSON API and page on one Madang server."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Mount
 
-from madang import Server
+from madang import Config, Server
 from madang.apps.chat import protocol as p
 from madang.apps.chat.api import Api, http_error
 from madang.apps.chat.events import Chat, channel
@@ -26,10 +27,22 @@ PAGE_POLICY = (
 )
 
 
-def create_app(data_dir: Path, *, static: Path = STATIC) -> Any:
-    """Return the chat, an ASGI application which keeps its database and files in `data_dir`."""
+def create_app(
+    data_dir: Path, *, generations: Literal["all"] | Sequence[str] = Config().generations, static: Path = STATIC
+) -> Any:
+    """Return the chat, an ASGI application.
+
+    Args:
+        data_dir: where it keeps its database and files.
+        generations: whose clients may come, as in the settings of a server.
+        static: the folder of the built page.
+
+    Raises:
+        AssetsMissingError: the page isn't there.
+        ConfigError: there is no such generation.
+    """
     page = Page(static, "chat", lambda host: PAGE_POLICY)
-    io = Server()
+    io = Server(generations=generations)
     store = Store(data_dir / "chat.db")
     uploads = Uploads(data_dir / "files", store)
     people = People()

@@ -1,6 +1,8 @@
-"""What browsers may ask over Socket.IO.
+"""What browsers and programs may ask over Socket.IO.
 
-Each request is one JSON object and is acknowledged with one: the answer, or ``{"error": {"code", "message"}}``.
+Who comes brings a token and a nickname: as `auth`, or in the query where its client knows no `auth` (Socket.IO 2.x and
+older). Who brings neither is a guest, until `rename`. Each request is one JSON object and is acknowledged with one: the
+answer, or ``{"error": {"code", "message"}}``.
 
 =====================  ==========================================================================================
 ask                    answer; what others hear
@@ -14,15 +16,15 @@ ask                    answer; what others hear
 ``read``               nothing; the room hears ``seen``
 ``rename``             you; your rooms hear ``renamed``
 ``upload_start``       the upload and its chunk size
-``upload_chunk``       bytes received, and the file when it is whole
-``ping``               nothing: it measures the round trip
+``upload_chunk``       bytes received, and the file when it is whole; a client without bytes sends base64
+``ping``               nothing: it measures the round trip (clients 1.x and 2.x keep this name to themselves)
 =====================  ==========================================================================================
 """
 
 import functools
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Final, TypeVar, get_type_hints
 
 import msgspec
 
@@ -34,6 +36,7 @@ from madang.apps.chat.uploads import Uploads
 
 Ask = TypeVar("Ask", bound=msgspec.Struct)
 Answer = dict[str, Any]
+_BROUGHT: Final = p.Auth.__struct_fields__
 
 
 def request(
@@ -69,9 +72,11 @@ class Chat(Namespace):
     # --- coming and going ---------------------------------------------------------------------------------
 
     def admit(self, socket: Socket) -> None:
-        """Middleware: let in who brings a token and a nickname that nobody else here has."""
+        """Middleware: let in who brings a token and a nickname that nobody else here has, and guests."""
+        handshake = socket.handshake
+        given = handshake.auth or {name: handshake.query[name] for name in _BROUGHT if name in handshake.query}
         try:
-            auth = msgspec.convert(socket.handshake.auth, p.Auth)
+            auth = msgspec.convert(given, p.Auth) if given else p.guest()
             nick = p.clean_line(auth.nick, p.MAX_NICK, "nickname")
             self.people.check_nick(nick, person_id(auth.token))
         except msgspec.ValidationError as error:

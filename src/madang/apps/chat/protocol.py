@@ -6,6 +6,7 @@ its message for people.
 """
 
 import re
+import secrets
 import unicodedata
 from typing import Annotated, Any, Final
 
@@ -54,10 +55,15 @@ class ChatError(Exception):
 
 
 class Auth(Struct):
-    """Sent with CONNECT. The token is the browser's secret; others only ever see a digest of it."""
+    """Sent with CONNECT, or in the query. The token is the client's secret; others only ever see a digest of it."""
 
     token: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
     nick: Annotated[str, Meta(min_length=1, max_length=4 * MAX_NICK)]
+
+
+def guest() -> Auth:
+    """Return what somebody brings who brings nothing: a token that nobody knows, and a nickname to be changed."""
+    return Auth(secrets.token_urlsafe(16), f"Guest {secrets.token_hex(3)}")
 
 
 class Hello(Struct):
