@@ -5,9 +5,9 @@ A parser module exports `PARSER`. Third parties add theirs through the entry-poi
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from json import dumps as _as_json  # `json` is a module of this package
 from typing import Any, ClassVar, Final
 
 from madang import registry
@@ -18,8 +18,6 @@ from madang.packet import ACK, CONNECT, DISCONNECT, EVENT, NOTHING, RESERVED_EVE
 __all__ = ["Parser", "Shape", "Shapes", "check_event", "check_packet", "escaped", "load", "namespace_of"]
 
 _RULE: Final = "Socket.IO protocol 5, packet encoding"
-#: A "\\x" or "\\U" of Python's, behind any number of whole pairs of backslashes.
-_PYTHONS: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:x([0-9a-f]{2})|U([0-9a-f]{8}))")
 
 
 class Shape(ABC):
@@ -168,22 +166,14 @@ def escaped(text: str) -> str:
     r"""JSON in ASCII: what it has beyond that in escapes, which are in UTF-16 units.
 
     Example:
-        >>> escaped('["é","한","\U0001f600","\\x"]')
+        >>> escaped('["é","한","\U0001f600","\\\\x"]')
         '["\\u00e9","\\ud55c","\\ud83d\\ude00","\\\\x"]'
     """
     if text.isascii():
         return text
-    # Python's own escapes are JSON's for most characters. JSON has no "\x" and "\U", so those that there are now were
-    # made just now, unless they stand behind a backslash that is one itself.
-    return _PYTHONS.sub(_json_escape, text.encode("ascii", "backslashreplace").decode())
-
-
-def _json_escape(match: re.Match[str]) -> str:
-    code = int(match[2] or match[3], 16)
-    if code < 0x10000:
-        return f"{match[1]}\\u{code:04x}"
-    high, low = divmod(code - 0x10000, 0x400)
-    return f"{match[1]}\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
+    # As a JSON string all of it gets these escapes, and quotes and backslashes a backslash more, which is taken off.
+    # A backslash that stands alone is one of an escape: it is always the last in a row.
+    return _as_json(text)[1:-1].replace('\\"', '"').replace("\\\\", "\\")
 
 
 def namespace_of(name: str) -> str:

@@ -37,6 +37,8 @@ _RULE: Final = "Engine.IO protocol 3, payload encoding"
 _PACKET_RULE: Final = "Engine.IO protocol 3, packet encoding"
 _VERSIONS: Final = ("3", "2", "1", None)
 _LENGTH: Final = re.compile(r"([0-9]{1,10}):", re.ASCII)
+#: The same in UTF-16.
+_UNITS_LENGTH: Final = re.compile(rb"((?:[0-9]\0){1,10}):\0")
 #: What a length takes in front of its packet, at most.
 _MARK_BYTES: Final = 12
 _MAX_QUERY_FIELDS: Final = 64
@@ -200,9 +202,9 @@ def _units(text: str) -> int:
 
 
 def _cut(payload: str, most: int) -> list[str]:
-    """Cut a text payload into packets, whose lengths count what its items count: characters or units."""
+    """Cut a text payload into packets, whose lengths count characters."""
     parts: list[str] = []
-    start, end = 0, len(payload)
+    start, end, count = 0, len(payload), 0
     while start < end:
         head = _LENGTH.match(payload, start)
         if head is None:
@@ -211,29 +213,46 @@ def _cut(payload: str, most: int) -> list[str]:
         start = begin + int(head[1])
         if start > end:
             raise RemoteProtocolError(f"a packet of {head[1]} characters, of which {end - begin} came", rule=_RULE)
+        count = _counted(count, most)
         if start > begin:
-            _check_count(parts, most)
             parts.append(payload[begin:start])
     return parts
 
 
 def _cut_units(payload: str, most: int) -> list[str]:
     """Cut a payload with more than ASCII in it, whose packets may be encoded twice."""
-    if _units(payload) == len(payload):
-        parts = _cut(payload, most)
-    else:
-        units = "".join(map(chr, memoryview(payload.encode("utf-16")[2:]).cast("H")))
-        try:
-            parts = [part.encode("utf-16", "surrogatepass").decode("utf-16") for part in _cut(units, most)]
-        except (RemoteProtocolError, UnicodeDecodeError):
-            parts = _cut(payload, most)  # some clients of other languages count characters
+    units = payload.encode("utf-16-le")
+    parts = _cut_utf16(units, most) if len(units) > 2 * len(payload) else None
+    if parts is None:
+        parts = _cut(payload, most)  # nothing in it is two units, or the client counts characters, as some do
     return [part if part.isascii() else _Polled(part) for part in parts]
+
+
+def _cut_utf16(payload: bytes, most: int) -> list[str] | None:
+    """Cut a payload into packets, whose lengths count units; None: they do not."""
+    parts: list[str] = []
+    start, end, count = 0, len(payload), 0
+    while start < end:
+        head = _UNITS_LENGTH.match(payload, start)
+        if head is None:
+            return None
+        begin = head.end()
+        start = begin + 2 * int(head[1].decode("utf-16-le"))
+        if start > end:
+            return None
+        count = _counted(count, most)
+        if start > begin:
+            try:
+                parts.append(payload[begin:start].decode("utf-16-le"))
+            except UnicodeDecodeError:  # half of a character
+                return None
+    return parts
 
 
 def _cut_bytes(payload: bytes, most: int) -> list[Frame]:
     """Cut a payload of bytes into frames."""
     frames: list[Frame] = []
-    start, end = 0, len(payload)
+    start, end, count = 0, len(payload), 0
     while start < end:
         head = _BYTES_HEAD.match(payload, start)
         if head is None:
@@ -243,9 +262,9 @@ def _cut_bytes(payload: bytes, most: int) -> list[Frame]:
         start = begin + length
         if start > end:
             raise RemoteProtocolError(f"a packet of {length} bytes, of which {end - begin} came", rule=_RULE)
+        count = _counted(count, most)
         if not length:
             continue
-        _check_count(frames, most)
         data = payload[begin:start]
         if head[1] == b"\x01":
             frames.append(data)
@@ -257,11 +276,13 @@ def _cut_bytes(payload: bytes, most: int) -> list[Frame]:
     return frames
 
 
-def _check_count(parts: Sequence[object], most: int) -> None:
-    if len(parts) >= most:
+def _counted(count: int, most: int) -> int:
+    """Count one packet more. Those without anything in them count too: each is as much work as any."""
+    if count >= most:
         raise RemoteProtocolError(
             f"a payload of more than {most} packets, which is how many are allowed", rule="max_packets_per_payload"
         )
+    return count + 1
 
 
 WIRE: Final = EngineIO3()

@@ -108,6 +108,8 @@ def test_what_clients_are_sent(packet: Packet, frames: tuple[Frame, ...]) -> Non
         ('8:42["Ã©"]', [Packet(EVENT, ["é"])]),
         ('7:42["é"]8:42["Ã©"]', [Packet(EVENT, ["é"]), Packet(EVENT, ["Ã©"])]),  # the first shows who it is
         ('8:42["한글"]8:42["Ã©"]', [Packet(EVENT, ["한글"]), Packet(EVENT, ["Ã©"])]),
+        (f"{len(TEXT)}:{TEXT}{len(TEXT)}:{TEXT}", [Packet(EVENT, ["x", "é€😀"])] * 2),
+        (f"{len(TEXT) + 1}:{TEXT}0:{len(TEXT) + 1}:{TEXT}", [Packet(EVENT, ["x", "é€😀"])] * 2),
         ("0:", []),
         ("", []),
         (f"{len(WITH_BYTES)}:{WITH_BYTES}6:b4AQL/", [None, Packet(EVENT, ["x", b"\x01\x02\xff"])]),
@@ -186,7 +188,11 @@ def test_what_is_no_payload(payload: str | bytes, error: str) -> None:
     assert refused(payload).startswith("Engine.IO protocol 3, ")
 
 
-@pytest.mark.parametrize("payload", ["1:2" * 4, b"\x00\x01\xff2" * 4], ids=["text", "bytes"])
+@pytest.mark.parametrize(
+    "payload",
+    ["1:2" * 4, "1:2" * 3 + "2:😀", "0:" * 4, "0:" * 3 + "2:😀", b"\0\1\xff2" * 4, b"\0\0\xff" * 4],
+    ids=["text", "units", "empty", "empty units", "bytes", "empty bytes"],
+)
 def test_too_many_packets(payload: str | bytes) -> None:
     assert "more than 3 packets" in refused(payload, Config(max_packets_per_payload=3))
 
