@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 import madang
+from madang.config import GENERATIONS
 from madang.errors import ConfigError, LocalProtocolError, MadangError
 
 if TYPE_CHECKING:
@@ -113,7 +114,10 @@ def serve(
     help="Where history and files are kept.",
 )
 @click.option(
-    "--generations", default="eio4", show_default=True, help="Whose clients may come, as eio4,eio3; all for every one."
+    "--generations",
+    default=",".join(GENERATIONS),
+    show_default=True,
+    help="Whose clients may come, as eio4,eio3; all for every one.",
 )
 def chat(host: str, port: int, log_level: str, data: Path, generations: str) -> None:
     """Run the chat: open the address that it shows in a browser."""

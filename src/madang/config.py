@@ -12,7 +12,7 @@ from madang.errors import ConfigError
 if TYPE_CHECKING:
     from madang.parsers import Parser
 
-__all__ = ["Config", "Cookie", "Recovery"]
+__all__ = ["ALL_TRANSPORTS", "GENERATIONS", "Config", "Cookie", "Recovery"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,8 @@ class Recovery:
         _check_numbers(self, "recovery: ")
 
 
+#: The generations that clients may speak where nobody says otherwise.
+GENERATIONS: Final = ("eio4",)
 #: What `transports="all"` stands for.
 ALL_TRANSPORTS: Final = (
     "polling",
@@ -194,7 +196,7 @@ class Config:
     path: str = "/socket.io/"
     transports: Literal["all"] | Sequence[str] = ("polling", "websocket")
     allow_upgrades: bool = True
-    generations: Literal["all"] | Sequence[str] = ("eio4",)
+    generations: Literal["all"] | Sequence[str] = GENERATIONS
     parser: str | Parser = "json"
     origins: Literal["same", "*"] | Sequence[str] = "same"
     cors_credentials: bool = False

@@ -7,6 +7,7 @@ looked up. Sessions are not known here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Final
 
 from madang import transports, wire
@@ -77,11 +78,18 @@ class Routes:
         if name not in self.enabled:
             raise RequestRefused(*UNKNOWN_TRANSPORT, f"transport {name[:40]!r}", {"transport": name[:40]})
         version = request.query.get("EIO", "")[:10]
-        raise RequestRefused(
-            *UNSUPPORTED_VERSION,
-            f"EIO {version!r}; the setting `generations` says which clients may come",
-            {"protocol": version},
-        )
+        detail = f"EIO {version!r}"
+        for other in self._others:
+            if other.address(request, below) is not None:
+                detail += f" is {other.name} ({other.clients}), which the setting `generations` does not let in"
+                break
+        raise RequestRefused(*UNSUPPORTED_VERSION, detail, {"protocol": version})
+
+    @cached_property
+    def _others(self) -> list[Wire]:
+        """The generations of ours that may not come."""
+        let_in = {generation.name for generation in self.generations}
+        return [wire.load(name) for name in wire.chosen("all") if name not in let_in]
 
     def http(self, generation: Wire, name: str, request: Request) -> HttpTransport:
         """The transport of HTTP requests that a request names.

@@ -80,7 +80,7 @@ BAD_REQUEST = (400, 3, "Bad request")
 UNSUPPORTED = (400, 5, "Unsupported protocol version")
 UNKNOWN_TRANSPORT = (400, 0, "Transport unknown")
 BAD_METHOD = (400, 2, "Bad handshake method")
-WHO = "; the setting `generations` says which clients may come"
+OLD = " is eio3 (socket.io-client 1.x and 2.x), which the setting `generations` does not let in"
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ WHO = "; the setting `generations` says which clients may come"
         ("PUT", HANDSHAKE, BAD_METHOD, "method PUT"),
         ("HEAD", HANDSHAKE, BAD_METHOD, "method HEAD"),
         ("DELETE", HANDSHAKE, BAD_METHOD, "method DELETE"),
-        ("GET", "transport=polling", UNSUPPORTED, "EIO ''" + WHO),
-        ("GET", "EIO=3&transport=polling", UNSUPPORTED, "EIO '3'" + WHO),
-        ("GET", "EIO=abc&transport=polling", UNSUPPORTED, "EIO 'abc'" + WHO),
+        ("GET", "transport=polling", UNSUPPORTED, "EIO ''" + OLD),
+        ("GET", "EIO=3&transport=polling", UNSUPPORTED, "EIO '3'" + OLD),
+        ("GET", "EIO=abc&transport=polling", UNSUPPORTED, "EIO 'abc'"),
     ],
 )
 def test_errors(kit: EngineKit, method: str, query: str, expected: tuple[int, int, str], detail: str) -> None:
