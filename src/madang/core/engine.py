@@ -106,6 +106,8 @@ class Engine:
         self.routes = Routes(config)
         self.responses = Responses(config, self.events)
         parser = parsers.load(config.parser)
+        for generation in self.routes.generations:
+            generation.check(parser)
         self._parser = parser if shapes is None else parser.shaped(shapes)
         self._dirty: list[Session] = []
         self._parked = 0
@@ -184,7 +186,7 @@ class Engine:
         try:
             origins.check(self.config, request)
             if request.method == "OPTIONS":
-                self.responses.send_preflight(request, exchange, self._generation_of(request))
+                self.responses.send_preflight(request, exchange, self.routes.speaker(request))
                 return 0
             if not request.path.endswith("/") and self._give(request, exchange):
                 return 0
@@ -339,7 +341,7 @@ class Engine:
     def _hello(self, session: Session, transports: Sequence[str]) -> Open:
         config = self.config
         interval, timeout = config.ping_interval_seconds, config.ping_timeout_seconds
-        return Open(session.id, transports, interval, timeout, config.max_payload_bytes)
+        return Open(session.id, transports, interval, timeout, config.max_payload_bytes, config.poll_timeout_seconds)
 
     def _is_offered(self, transport: Transport) -> bool:
         """Whether clients can come by this transport now."""
@@ -550,6 +552,8 @@ class Engine:
     ) -> None:
         """Answer with an error."""
         self.refused(request, refusal)
+        if generation is None:  # it was refused before it was looked at, or can't be read
+            generation = self.routes.speaker(request)
         response = error_response(refusal) if generation is None else generation.refusal(request, refusal)
         self.responses.send(request, exchange, response, generation)
 
@@ -608,13 +612,6 @@ class Engine:
         """The session that a request has named, while there is one."""
         sid = self._sid_of(request)
         return self.sessions.get(sid) if sid is not None else None
-
-    def _generation_of(self, request: Request) -> Wire | None:
-        """What the client of a request speaks, where that can be told."""
-        try:
-            return self.routes.read(request)[0]
-        except RequestRefused:
-            return None
 
     def _sid_of(self, request: Request) -> str | None:
         """The id of the session that a request has named."""

@@ -75,6 +75,8 @@ class Hub:
         # Children that nobody is in. Whoever still holds one, talks through it to those who come later.
         self._resting: weakref.WeakValueDictionary[str, Namespace] = weakref.WeakValueDictionary()
         self._children = 0
+        # What impatient clients have said in namespaces that they are to be let into.
+        self._early: dict[Socket, list[Packet]] = {}
         self.appeared: Callable[[Namespace], None] = lambda namespace: None
         self.choose: Callable[[Socket, list[Namespace]], None]
         self.shapes: dict[str, dict[str, Shape]] = {}
@@ -207,6 +209,7 @@ class Hub:
                 self.enter(socket, parent, params)
                 return
         socket.session.sockets.pop(name, None)  # it leaves no trace
+        self.let_speak(socket)
         socket.session.send(Packet(CONNECT_ERROR, {"message": INVALID_NAMESPACE}, name))
 
     def settle(self) -> None:
@@ -222,6 +225,7 @@ class Hub:
         """Forget all sockets without a word: their event loop is gone, and their connections with it."""
         if self.memory is not None:
             self.memory.reset()
+        self._early.clear()
         for namespace in list(self.namespaces.values()):
             if namespace._parent is not None:
                 self._rest(namespace)
@@ -268,15 +272,29 @@ class Hub:
                     session.fail(error)
             elif kind == ACK:
                 socket._answered(packet)
+            elif kind == DISCONNECT and packet.namespace == "/" and session.wire.root_is_all:
+                session.leave(Reason.CLIENT_DISCONNECT)
             elif kind == DISCONNECT:
                 socket._leave(Reason.CLIENT_DISCONNECT)
-            else:
+            elif not session.wire.impatient:
                 session.fail(RemoteProtocolError("CONNECT to a namespace that was joined", rule="Socket.IO protocol 5"))
         elif kind == CONNECT and socket is None:
             self._connect(session, packet)
+        elif session.wire.impatient:
+            if socket is not None and kind != CONNECT:
+                self._early.setdefault(socket, []).append(packet)
+                session.occupy()
         elif packet.namespace not in session.sockets or socket is not None:
             session.fail(RemoteProtocolError("the namespace was not joined", rule="Socket.IO protocol 5, connection"))
         # Else the server has disconnected the client, and this was on its way.
+
+    def let_speak(self, socket: Socket) -> None:
+        """A client may speak in a namespace now, or won't be let in: take what it has said already."""
+        session = socket.session
+        for packet in self._early.pop(socket, ()):
+            session.vacate()
+            if socket.connected:
+                self.received(session, packet)
 
     def _connect(self, session: Session, packet: Packet) -> None:
         name = packet.namespace

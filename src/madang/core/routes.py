@@ -67,9 +67,7 @@ class Routes:
         Raises:
             RequestRefused: it is of none, or says what makes no sense.
         """
-        below = self.below(request.path)
-        if below is None:  # a framework that we are mounted in has taken our path off
-            below = request.path.removeprefix(request.root_path).strip("/")
+        below = self._below(request)
         for generation in self.generations:
             address = generation.address(request, below)
             if address is not None:
@@ -90,6 +88,20 @@ class Routes:
         """The generations of ours that may not come."""
         let_in = {generation.name for generation in self.generations}
         return [wire.load(name) for name in wire.chosen("all") if name not in let_in]
+
+    def _below(self, request: Request) -> str:
+        below = self.below(request.path)
+        if below is None:  # a framework that we are mounted in has taken our path off
+            below = request.path.removeprefix(request.root_path).strip("/")
+        return below
+
+    def speaker(self, request: Request) -> Wire | None:
+        """The generation that a request speaks, even if it makes no sense; None where that can't be told."""
+        try:
+            return self.read(request)[0]
+        except RequestRefused:
+            below = self._below(request)
+            return next((one for one in self.generations if below and one.owns(below)), None)
 
     def http(self, generation: Wire, name: str, request: Request) -> HttpTransport:
         """The transport of HTTP requests that a request names.

@@ -25,8 +25,8 @@ from madang.core.hold import Hold
 from madang.core.probe import Probe
 from madang.core.stream import Stream
 from madang.core.wheel import Timed
-from madang.errors import BAD_REQUEST, TOO_MANY, Reason, RemoteProtocolError, RequestRefused
-from madang.packet import CLOSE, CONNECT_ERROR, MESSAGE, NOOP, PING, PONG, Encoded, Frame, Packet
+from madang.errors import BAD_REQUEST, TOO_MANY, UNKNOWN_SID, Reason, RemoteProtocolError, RequestRefused
+from madang.packet import CLOSE, CONNECT_ERROR, DISCONNECT, MESSAGE, NOOP, PING, PONG, Encoded, Frame, Packet
 from madang.transports import Duplex, Exchange, PollTransport, Request, StreamTransport, Transport
 from madang.wire import Decoder
 
@@ -44,6 +44,7 @@ CLOSED: Final = 2
 #: How many packets of one payload are taken before other clients get their turn.
 _FRAMES_PER_TURN: Final = 512
 _CLOSE_PACKET: Final = Packet(CLOSE)
+_DISCONNECT_PACKET: Final = Packet(DISCONNECT)
 _NOOP_PACKET: Final = Packet(NOOP)
 _PING_PACKET: Final = Packet(PING)
 _PONG_PACKET: Final = Packet(PONG)
@@ -184,7 +185,7 @@ class Session(Timed):
     def _await_heartbeat(self, since: float) -> None:
         """From now on the client is looked after."""
         config = self._engine.config
-        self._ping_due = since + (config.ping_interval_seconds if self.wire.server_pings else self._patience())
+        self._ping_due = since + (config.ping_interval_seconds if self._is_pinged else self._patience())
         self._rearm()
 
     # Out
@@ -424,6 +425,8 @@ class Session(Timed):
             RequestRefused: another one is open already, or too many are in this process, or it comes too soon.
         """
         transport = self.transport
+        if not self.wire.pings_polls:
+            self._heard = True
         if isinstance(transport, StreamTransport):
             self._poll_stream(transport, request, exchange)
             return
@@ -518,14 +521,22 @@ class Session(Timed):
 
         Raises:
             RemoteProtocolError: it is malformed.
-            RequestRefused: an earlier one is not done yet.
+            RequestRefused: an earlier one is not done yet, or the client has chosen no transport.
         """
+        if self.transport is UNDECIDED:
+            raise RequestRefused(*UNKNOWN_SID)
+        frames = self.wire.split(payload, self._engine.config)
+        if self._posting and frames == list(self.wire.encode(_PONG_PACKET, self.parser)):
+            # Some clients answer a ping whatever else they send. Only that has no place in the order.
+            self.receive(frames[0])
+            done()
+            return
         if self._posting:
             # Two at once would race: their packets could not keep their order.
             self.close(Reason.TRANSPORT_ERROR, discard=True)
             raise RequestRefused(*BAD_REQUEST, "overlapping posts")
         self._posting = True
-        self._work(deque(self.wire.split(payload, self._engine.config)), done)
+        self._work(deque(frames), done)
 
     def _work(self, frames: deque[Frame], done: Callable[[], None]) -> None:
         for _ in range(min(len(frames), _FRAMES_PER_TURN)):
@@ -590,7 +601,7 @@ class Session(Timed):
         """The client comes by a transport, which takes the place of the one before, if that may be without a probe."""
         if self.wire.probes:
             return
-        first = self.transport is UNDECIDED
+        first = self.transport is UNDECIDED  # then it is open: nothing has to be fetched after its end
         if transport is not self.transport or duplex is not None:
             self._let_go()
             self.transport = transport
@@ -605,12 +616,11 @@ class Session(Timed):
     def _let_go(self) -> None:
         """End what carries the session now, without a word: the client has come by something else."""
         duplex = self._duplex
-        if duplex is not None:
-            self._duplex = self.direct = None
-            self._release_by = 0.0
-            duplex.close()
-        elif self._exchange is not None:
+        if duplex is None or isinstance(duplex, Stream):
             self._release_poll()
+        else:
+            self._duplex = self.direct = None
+            duplex.close()
 
     def attach(self, duplex: Duplex) -> None:
         """Let a link carry this session."""
@@ -675,8 +685,14 @@ class Session(Timed):
         self.due = due
         self._engine.wheel.add(self)
 
+    @property
+    def _is_pinged(self) -> bool:
+        """Whether we send the pings, to a client that comes as this one does now."""
+        wire = self.wire
+        return wire.server_pings and (wire.pings_polls or not isinstance(self.transport, PollTransport))
+
     def _patience(self) -> float:
-        """How long a client that sends the pings itself may be silent."""
+        """How long a client that gets no pings may be silent."""
         return self._engine.config.ping_interval_seconds + self._engine.config.ping_timeout_seconds
 
     def _ping(self, now: float) -> None:
@@ -703,15 +719,15 @@ class Session(Timed):
         if self._release_by and now >= self._release_by:
             self._release_by = 0.0
             self._release_poll()
-        if now >= self._ping_due and not self.wire.server_pings:
-            if self._hold is not None:
+        if now >= self._ping_due and not self._is_pinged:
+            if self._hold is not None and not self.wire.server_pings:
                 # Any packet will do for the client, which has pinged and gets no pong.
                 self.send(_NOOP_PACKET)
                 self._ping_due = now + self._engine.config.ping_timeout_seconds / 2
                 self._rearm()
                 return
             # The client's pings are looked for once in the time that one may take: no clock is asked for each frame.
-            if not self._heard:
+            if not self._heard and self._exchange is None:
                 self.close(Reason.PING_TIMEOUT, discard=True)
                 return
             self._heard = False
@@ -754,7 +770,7 @@ class Session(Timed):
                 duplex.write(encoded)
             duplex.close(code, reason)
             self._end(reason)
-        elif discard or (self._exchange is not None and not self._outbox):
+        elif discard or self.transport is UNDECIDED or (self._exchange is not None and not self._outbox):
             self._end(reason)  # answers the poll that waits
         else:
             # The client has to come once more to fetch what it has not got. What waits and the farewell go in two
@@ -763,14 +779,17 @@ class Session(Timed):
                 self._answer(self._take())
             self._end(reason, state=CLOSING)
 
-    def leave(self) -> None:
+    def leave(self, reason: str = Reason.TRANSPORT_CLOSE) -> None:
         """The client said good-bye."""
+        if self.wire.root_is_all:  # it may have said so beside what carries the session
+            self.send(_DISCONNECT_PACKET)
+            self.write_out()
         self._release_poll()
         duplex = self._duplex
         if duplex is not None:
             self._duplex = self.direct = None
             duplex.close(1000)
-        self._end(Reason.TRANSPORT_CLOSE)
+        self._end(reason)
 
     def _end(self, reason: str, state: int = CLOSED) -> None:
         if self.state != OPEN_STATE:

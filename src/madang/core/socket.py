@@ -438,6 +438,8 @@ class Socket(Sender, Listening):
                     return  # a handler has sent it away
         self._welcomed = True
         self._hub.life(self, "connection", ())
+        if session.wire.impatient:
+            self._hub.let_speak(self)
 
     def refuse(self, refusal: ConnectionRefused) -> None:
         """The middleware turned it away: tell the client why.
@@ -447,13 +449,14 @@ class Socket(Sender, Listening):
         """
         if self._ended is not None:
             return
-        self._abandon(Reason.SERVER_DISCONNECT)
-        self.namespace._check_empty()
         try:
             self.session.send(Packet(CONNECT_ERROR, refusal.payload, self.namespace.name))
         except LocalProtocolError:
             self.session.send(Packet(CONNECT_ERROR, {"message": refusal.message}, self.namespace.name))
             raise
+        finally:  # behind the packet, because to be in no namespace may be the session's end
+            self._abandon(Reason.SERVER_DISCONNECT)
+            self.namespace._check_empty()
 
     def disconnect(self, close: bool = False) -> None:
         """Make the client leave.
@@ -507,6 +510,8 @@ class Socket(Sender, Listening):
         self.connected = False
         self._ended = reason
         self.session.left(self.namespace.name)
+        if self.session.wire.impatient:
+            self._hub.let_speak(self)
         acks, self._acks = self._acks, None
         for ack in (acks or {}).values():
             ack.disconnected(reason)

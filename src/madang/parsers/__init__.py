@@ -45,6 +45,8 @@ class Parser(ABC):
     name: ClassVar[str]
     #: Whether all characters behind the namespace are part of JSON, so that they may be written with its escapes.
     escapes: ClassVar[bool] = False
+    #: Whether it carries Socket.IO's packets; else there are messages only.
+    carries_packets: ClassVar[bool] = True
 
     @abstractmethod
     def encode(self, packet: Packet, prefix: str) -> tuple[Frame, ...]:

@@ -16,7 +16,7 @@ import json
 import math
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, ClassVar, Final
 
@@ -28,7 +28,7 @@ from madang.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, NOTHIN
 from madang.parsers import Parser, Shape, Shapes, check_event, check_packet, namespace_of
 from madang.values import TOO_DEEP, fields_of, simple, text_of
 
-__all__ = ["PARSER", "JsonParser"]
+__all__ = ["PARSER", "JsonParser", "dump", "load"]
 
 # orjson's words for it.
 _RECURSION: Final = ("Recursion limit reached", "default serializer exceeds recursion limit")
@@ -66,7 +66,7 @@ class JsonParser(Parser):
             try:
                 body = orjson.dumps(packet.data).decode()
             except TypeError:
-                body = _dump_thoroughly(packet.data, attachments)
+                body = _dump_with_attachments(packet.data, attachments)
         namespace = "" if packet.namespace == "/" else packet.namespace + ","
         id_ = "" if packet.id is None else packet.id
         if not attachments:
@@ -87,7 +87,7 @@ class JsonParser(Parser):
             body = content.find("[", start)
             head = content[start + 1 : body]
             if not head or (head.isdecimal() and head.isascii() and len(head) < 16):
-                data = _load(content[body:], limits)
+                data = load(content[body:], limits)
                 check_event(data, limits)
                 return Packet(EVENT, data, "/", int(head) if head else None)
         return _decode_any(content, start, kind, limits)
@@ -127,7 +127,7 @@ class _ShapedJsonParser(JsonParser):
                     return _ShapedPacket(shape, text, shape.decode(text), namespace, id_)
                 except Exception:  # noqa: S110  # validators of the user run in there
                     pass  # decoded again below, to find out what is wrong
-        data = _load(text, limits)
+        data = load(text, limits)
         check_event(data, limits)
         return Packet(EVENT, data, namespace, id_)
 
@@ -167,7 +167,7 @@ def _decode_any(content: str, start: int, kind: int, limits: Config) -> Packet:
     elif count is not None:
         raise RemoteProtocolError("only binary packets have attachments", rule=_RULE)
     text = content[head.end() :]
-    data = _load(text, limits) if text else NOTHING
+    data = load(text, limits) if text else NOTHING
     packet = Packet(kind, data, namespace_of(namespace or ""), None if id_ is None else int(id_), missing)
     check_packet(packet, limits)
     return packet
@@ -180,22 +180,32 @@ def _check_depth(text: str, limits: Config) -> None:
         raise RemoteProtocolError(f"JSON is nested deeper than {depth} levels", rule="max_json_depth")
 
 
-def _load(text: str, limits: Config) -> Any:
+def load(text: str, limits: Config, rule: str = _RULE) -> Any:
+    """Read JSON text that a client has sent.
+
+    Args:
+        text: the text.
+        limits: the bounds to keep: `max_json_depth`.
+        rule: what is broken by text that is no JSON.
+
+    Raises:
+        RemoteProtocolError: it is not JSON, or nested too deeply.
+    """
     _check_depth(text, limits)
-    return _parse(text)
+    return _parse(text, rule)
 
 
-def _parse(text: str) -> Any:
+def _parse(text: str, rule: str = _RULE) -> Any:
     try:
         return orjson.loads(text)
     except (orjson.JSONDecodeError, UnicodeEncodeError) as first:
         if "surrogate" not in str(first):
-            raise RemoteProtocolError("a packet's body is not JSON", rule=_RULE) from None
+            raise RemoteProtocolError("a packet's body is not JSON", rule=rule) from None
     # JavaScript escapes half of a surrogate pair, as of text that was cut, and so can our users' users.
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        raise RemoteProtocolError("a packet's body is not JSON", rule=_RULE) from None
+        raise RemoteProtocolError("a packet's body is not JSON", rule=rule) from None
 
 
 def _refuse_constant(name: str) -> Any:
@@ -210,13 +220,40 @@ def _deeper_than(text: str, depth: int) -> bool:
     return max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > depth
 
 
-def _dump_thoroughly(data: Any, attachments: list[bytes]) -> str:
-    """Encode what the fast path refused: bytes become attachments, our own types become JSON."""
+def dump(data: Any, put: Callable[[bytes], Any]) -> str:
+    """Write a value of the program as JSON text.
 
-    def attach(value: Any) -> Any:
+    Args:
+        data: the value.
+        put: makes of bytes what stands for them.
+
+    Raises:
+        EncodeError: there is something in it that can't be sent.
+
+    Example:
+        >>> dump(["photo", b"png"], lambda data: data.hex())
+        '["photo","706e67"]'
+    """
+    try:
+        return orjson.dumps(data).decode()
+    except TypeError:
+        return _dump_thoroughly(data, put)
+
+
+def _dump_with_attachments(data: Any, attachments: list[bytes]) -> str:
+    def attach(value: bytes) -> Any:
+        attachments.append(value)
+        return {"_placeholder": True, "num": len(attachments) - 1}
+
+    return _dump_thoroughly(data, attach, attachments.clear)
+
+
+def _dump_thoroughly(data: Any, put: Callable[[bytes], Any], anew: Callable[[], object] | None = None) -> str:
+    """Encode what the fast path refused: bytes become what `put` makes of them, our own types become JSON."""
+
+    def known(value: Any) -> Any:
         if isinstance(value, bytes | bytearray | memoryview):
-            attachments.append(bytes(value))
-            return {"_placeholder": True, "num": len(attachments) - 1}
+            return put(bytes(value))
         return fields_of(value)
 
     def leaf(value: Any) -> Any:
@@ -226,15 +263,16 @@ def _dump_thoroughly(data: Any, attachments: list[bytes]) -> str:
             return value if math.isfinite(value) else None
         if isinstance(value, datetime.date | datetime.time | uuid.UUID):
             return text_of(value)
-        return simple(attach(value), leaf)
+        return simple(known(value), leaf)
 
     try:
-        return orjson.dumps(data, attach, orjson.OPT_NON_STR_KEYS).decode()
+        return orjson.dumps(data, known, orjson.OPT_NON_STR_KEYS).decode()
     except TypeError as refused:
         cause = refused.__cause__ or refused
         if isinstance(cause, RecursionError) or str(refused) in _RECURSION:
             raise EncodeError(TOO_DEEP) from None
-    attachments.clear()
+    if anew is not None:
+        anew()
     try:
         return json.dumps(simple(data, leaf), allow_nan=False, separators=(",", ":"))
     except RecursionError:

@@ -16,6 +16,7 @@ class RawParser(Parser):
     """A message is a packet of the kind MESSAGE whose data is text or bytes."""
 
     name: ClassVar[str] = "raw"
+    carries_packets: ClassVar[bool] = False
 
     def encode(self, packet: Packet, prefix: str) -> tuple[Frame, ...]:  # noqa: D102
         data = packet.data

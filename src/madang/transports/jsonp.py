@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from madang.errors import BAD_REQUEST, RemoteProtocolError, RequestRefused
 from madang.transports import PollTransport, Request, Response, script_string
 
-__all__ = ["JSONP", "TRANSPORT"]
+__all__ = ["JSONP", "TRANSPORT", "form_text"]
 
 _RULE: Final = "Engine.IO protocol 3, JSONP polling"
 # "nosniff": nobody shall make anything else than a script of it; a file to download, for instance.
@@ -56,16 +56,7 @@ class JSONP(PollTransport):
         return len("d=") + len("%E3") * max_payload_bytes
 
     def unpack(self, request: Request, body: bytes) -> str:  # noqa: D102
-        if not body.startswith(b"d="):
-            raise RemoteProtocolError("the form has no field d", rule=_RULE)
-        # A payload may have a million of escapes, of both kinds. So none is looked at by itself: "%41" is made "\\x41",
-        # which Python has a decoder for.
-        value = body[2:].partition(b"&")[0].replace(b"\\", b"\\\\").replace(b"+", b" ").replace(b"%", b"\\x")
-        try:
-            text = value.decode("unicode_escape").encode("latin-1").decode()
-        except UnicodeDecodeError as error:
-            what = "the form has a broken escape" if error.encoding == "unicodeescape" else "a payload is not UTF-8"
-            raise RemoteProtocolError(what, rule=_RULE) from None
+        text = form_text(body)
         # Clients write a line break as backslash and "n", and double the backslash where these two have stood.
         if "\\n" not in text:
             return text
@@ -94,6 +85,28 @@ class JSONP(PollTransport):
         if site is None and request.header("cookie") is None:
             return "" if (request.header("user-agent") or "").startswith(_BROWSERS) else None
         return ""
+
+
+def form_text(body: bytes) -> str:
+    """Read the field d of a form, which must be its first.
+
+    Raises:
+        RemoteProtocolError: there is none, or it is no text.
+
+    Example:
+        >>> form_text(b"d=%ED%95%9C+2")
+        '한 2'
+    """
+    if not body.startswith(b"d="):
+        raise RemoteProtocolError("the form has no field d", rule=_RULE)
+    # A payload may have a million of escapes, of both kinds. So none is looked at by itself: "%41" is made "\\x41",
+    # which Python has a decoder for.
+    value = body[2:].partition(b"&")[0].replace(b"\\", b"\\\\").replace(b"+", b" ").replace(b"%", b"\\x")
+    try:
+        return value.decode("unicode_escape").encode("latin-1").decode()
+    except UnicodeDecodeError as error:
+        what = "the form has a broken escape" if error.encoding == "unicodeescape" else "a payload is not UTF-8"
+        raise RemoteProtocolError(what, rule=_RULE) from None
 
 
 TRANSPORT: Final = JSONP()

@@ -51,6 +51,7 @@ class Open:
         ping_interval_seconds: how long after a pong the next ping comes.
         ping_timeout_seconds: how long it may take to answer.
         max_payload_bytes: how large a payload may be.
+        poll_timeout_seconds: how long a poll waits at most.
     """
 
     sid: str
@@ -58,6 +59,7 @@ class Open:
     ping_interval_seconds: float
     ping_timeout_seconds: float
     max_payload_bytes: int
+    poll_timeout_seconds: float = 30.0
 
 
 class Decoder(ABC):
@@ -92,6 +94,8 @@ class Wire(ABC):
     clients: ClassVar[str] = ""
     #: Whether the server sends pings (else the client does).
     server_pings: ClassVar[bool]
+    #: Whether it sends them to clients that poll, too; else these show by their polls that they live.
+    pings_polls: ClassVar[bool] = True
     #: Whether clients know connection state recovery.
     recovers: ClassVar[bool] = False
     #: Whether bytes travel as bytes; else as base64 in a string, which the other side takes for one.
@@ -103,6 +107,9 @@ class Wire(ABC):
     implicit_root: ClassVar[bool] = False
     #: Whether who leaves the main namespace leaves all.
     root_is_all: ClassVar[bool] = False
+    #: Whether clients don't wait to be told that they have joined a namespace: they speak in it at once, whatever the
+    #: answer will be, and may ask for it twice.
+    impatient: ClassVar[bool] = False
     #: Whether browsers send cookies with requests of these clients to other origins, so that an answer has to allow it.
     credentialed: ClassVar[bool] = False
     #: Whether its clients open WebSockets in the drafts before RFC 6455.
@@ -114,6 +121,13 @@ class Wire(ABC):
     #: What a client puts into the query of each request to say that it speaks this generation; empty where our own
     #: client does not speak it.
     query: ClassVar[Mapping[str, str]] = {}
+
+    def check(self, parser: Parser) -> None:  # noqa: B027 (most can carry all)
+        """Look whether it can be spoken with a parser.
+
+        Raises:
+            ConfigError: it can't.
+        """
 
     # Requests
 
