@@ -9,6 +9,9 @@ The lines of a file::
     > ws ...                   the client opens a WebSocket: with a query a new session, with nothing beside its polls
     > ws FRAME                 the client sends a frame
     > ws close                 the client closes the WebSocket
+    > poll 1/PATH?QUERY        the same for clients whose requests name all in the path,
+    > post 1/PATH FRAMES
+    > ws 1/PATH
     ! expression               the program does something: `io` is the server, `sockets` the clients in their order
     . seconds                  time passes
     < poll STATUS FRAMES       what the server answers to a poll,
@@ -38,7 +41,9 @@ from madang.wire import error_body
 HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*/*.txt"))
 #: The generation of each folder, as clients name it.
-QUERIES = {"eio3": "EIO=3", "eio4": "EIO=4"}
+QUERIES = {"eio3": "EIO=3", "eio4": "EIO=4", "sio1": ""}
+#: What of a request stands below the server's path, and its query.
+BELOW = re.compile(r"(1/[^ ?]*)(?:[?](\S*))?(?: (.*))?")
 
 
 def program(io: Server) -> None:
@@ -79,6 +84,7 @@ class Person:
         self.number = number
         self.name = "" if number == 1 else str(number)
         self.query = ""
+        self.below = ""
         self.waiting: list[tuple[str, RecordingExchange]] = []
         self.links: list[RecordingDuplex] = []
         self.told: set[int] = set()
@@ -159,25 +165,31 @@ class Replay:
         number = int(digits or 1)
         person = self.people.setdefault(number, Person(number))
         known = set(self.live.engine.sessions)
-        getattr(self, kind)(person, self.meant(rest))
+        text = self.meant(rest)
+        below = BELOW.fullmatch(text)
+        if below is not None:
+            person.below, person.query, text = below[1], below[2] or "", below[3] or ""
+        getattr(self, kind)(person, text)
         for sid in set(self.live.engine.sessions) - known:
             self.sids[sid] = f"SID{number}"
-            more = "&b64=1" if "b64=1" in rest else ""
-            person.query = f"{self.generation}{more}&transport=polling&sid={sid}"
+            if below is None:
+                more = "&b64=1" if "b64=1" in rest else ""
+                person.query = f"{self.generation}{more}&transport=polling&sid={sid}"
 
     def poll(self, person: Person, query: str) -> None:
-        person.waiting.append(("poll", self.live.http("GET", query or person.query)))
+        person.waiting.append(("poll", self.live.http("GET", query or person.query, below=person.below)))
 
     def post(self, person: Person, payload: str) -> None:
         is_bytes = payload.startswith("b:")
         body = bytes.fromhex(payload[2:]) if is_bytes else payload.encode()
         headers = {"Content-Type": "application/octet-stream"} if is_bytes and self.has_bytes else {}
-        person.waiting.append(("post", self.live.http("POST", person.query, body, headers)))
+        person.waiting.append(("post", self.live.http("POST", person.query, body, headers, below=person.below)))
 
     def ws(self, person: Person, text: str) -> None:
         query = text if "transport=" in text else ""
         if query or not text:
-            request = self.live.request("GET", query or person.query.replace("polling", "websocket"))
+            query = query or person.query.replace("polling", "websocket")
+            request = self.live.request("GET", query, below=person.below)
             try:
                 self.live.engine.admit(request)
             except RequestRefused as refusal:

@@ -81,17 +81,25 @@ class EngineKit:
 
     # HTTP
 
-    def request(self, method: str, query: str, headers: Mapping[str, str] | None = None, **more: Any) -> Request:
-        """A request to the server's path."""
+    def request(
+        self, method: str, query: str, headers: Mapping[str, str] | None = None, *, below: str = "", **more: Any
+    ) -> Request:
+        """A request to the server's path, or below it."""
         pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()]
-        return Request(method, self.io.config.path, query, pairs, **more)
+        return Request(method, self.io.config.path + below, query, pairs, **more)
 
     def http(
-        self, method: str, query: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        query: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        below: str = "",
     ) -> RecordingExchange:
         """Make a request, with its body if it is wanted."""
         exchange = RecordingExchange()
-        request = self.request(method, query, headers)
+        request = self.request(method, query, headers, below=below)
         if self.engine.begin(request, exchange):
             assert exchange.waits, "a body was wanted of a request that was answered"
             self.engine.finish(request, exchange, body or b"")
