@@ -1,9 +1,9 @@
 """Fuzz `madang.wire.sio1`: its decoder over sequences of frames, payloads, and the forms of its JSONP.
 
-The first byte of an input chooses the limits and what the rest is: a payload, the form of a POST, or frames between zero
-bytes. Checked besides "raises nothing but RemoteProtocolError": what was read can be written and is read the same again;
-payloads that were split are joined to the same frames; what is answered at once is an acknowledgement or a refusal, and
-can be written; limits are kept.
+The first byte of an input chooses the limits and what the rest is: a payload, the form of a POST, or frames between
+zero bytes. Checked besides "raises nothing but RemoteProtocolError": what was read can be written and is read the same
+again; payloads that were split are joined to the same frames; what is answered at once is an acknowledgement or a
+refusal, and can be written; limits are kept.
 """
 
 from harness import run
