@@ -1,7 +1,15 @@
 """What holds for all tests."""
 
+import gc
+
 from hypothesis import settings
 
 # Time is measured by benchmarks: a machine may be busy.
 settings.register_profile("madang", deadline=None)
 settings.load_profile("madang")
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests are in memory now, and stay: tests that look for garbage need not look through them."""
+    gc.collect()
+    gc.freeze()
