@@ -11,8 +11,8 @@ SERVED := src/madang/browser/static/transports.js
 PORT ?= 8000
 # The tests mostly wait for each other's sockets, so more of them than cores can run at once.
 PARALLEL ?= -n 4 --dist worksteal
-# What a version of Python can break; documentation, other people's clients and other people's servers are run on one.
-VERSIONED := tests/unit tests/transcripts tests/faces tests/integration tests/client tests/testing tests/apps
+# What a version of Python can break; all else is run on one.
+VERSIONED := tests/unit tests/transcripts tests/faces tests/client
 # The oldest of several: what runs on it and on the newest, runs on those between them.
 OLDEST := $(filter-out $(PYTHON),$(firstword $(PYTHONS)))
 OLDEST_VENV := .venv-$(if $(OLDEST),$(shell $(OLDEST) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
