@@ -13,7 +13,7 @@ TARGETS = sorted(FUZZ.glob("fuzz_*.py"))
 @pytest.mark.parametrize("path", TARGETS, ids=lambda path: path.stem)
 def test_fuzz(path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(path), "--seconds", "2", "--seed", "7"],
+        [sys.executable, "-W", "error", str(path), "--seconds", "1", "--seed", "7"],
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
