@@ -276,7 +276,7 @@ class Hub:
                 session.leave(Reason.CLIENT_DISCONNECT)
             elif kind == DISCONNECT:
                 socket._leave(Reason.CLIENT_DISCONNECT)
-            elif not session.wire.impatient:
+            elif kind != CONNECT or not session.wire.impatient:
                 session.fail(RemoteProtocolError("CONNECT to a namespace that was joined", rule="Socket.IO protocol 5"))
         elif kind == CONNECT and socket is None:
             self._connect(session, packet)
@@ -312,8 +312,11 @@ class Hub:
             body = {"message": f"Too many namespaces; {limit} are allowed"}
             session.send(Packet(CONNECT_ERROR, body, packet.namespace))
             return
+        auth = packet.data
+        if not auth and name == "/":
+            auth = session.wire.auth(session.request)
         # Where there is none yet, one that nobody else knows stands in until a pattern is found.
-        socket = Socket(self, namespace or Namespace(name), session, packet.data)
+        socket = Socket(self, namespace or Namespace(name), session, auth)
         session.sockets[name] = socket
         if namespace is not None:
             self._examine(socket, namespace)
@@ -321,13 +324,14 @@ class Hub:
             self._find_pattern(socket)
 
     def _examine(self, socket: Socket, namespace: Namespace) -> None:
-        if self.memory is not None and namespace._log is not None and type(pid := socket._auth.get("pid")) is str:
-            claim = self.memory.claim(namespace._log, socket.session, pid, socket._auth.get("offset"))
+        memory, log, pid = self.memory, namespace._log, socket._auth.get("pid")
+        if memory is not None and log is not None and type(pid) is str and socket.session.wire.recovers:
+            claim = memory.claim(log, socket.session, pid, socket._auth.get("offset"))
             # Both are the protocol's: handlers may want auth to be just what the client's program has given.
             socket._auth = {key: value for key, value in socket._auth.items() if key not in ("pid", "offset")}
             if claim is not None:
                 socket._claims(claim)
-                if self.memory.settings.skip_middleware:
+                if memory.settings.skip_middleware:
                     socket.accept()
                     return
         self.admit(socket)

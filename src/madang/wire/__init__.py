@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import orjson
 
@@ -170,6 +170,14 @@ class Wire(ABC):
             namespace: the namespace.
         """
         return None
+
+    def auth(self, request: Request) -> dict[str, Any]:
+        """What a client that joins the main namespace without giving any auth has given by the request that brought it.
+
+        Args:
+            request: the one that opened its session.
+        """
+        return {}
 
     def handshake(self, request: Request, hello: Open) -> Response:
         """The answer to a handshake that names no transport.

@@ -35,6 +35,8 @@ __all__ = ["WIRE", "EngineIO3"]
 
 _RULE: Final = "Engine.IO protocol 3, payload encoding"
 _PACKET_RULE: Final = "Engine.IO protocol 3, packet encoding"
+#: What stands in queries for the protocol; all else is the program's.
+_OWN_FIELDS: Final = frozenset({"EIO", "transport", "sid", "t", "j", "b64"})
 _VERSIONS: Final = ("3", "2", "1", None)
 _LENGTH: Final = re.compile(r"([0-9]{1,10}):", re.ASCII)
 #: The same in UTF-16.
@@ -84,12 +86,10 @@ class _Decoder(PacketDecoder):
             return str(frame)
 
 
-def _connect(frame: str) -> Packet | None:
-    """Read a CONNECT: `40/namespace?query,`, whose comma some leave out. In the main namespace all are already."""
+def _connect(frame: str) -> Packet:
+    """Read a CONNECT: `40/namespace?query,`, whose comma some leave out."""
     namespace, _, query = frame[2:].partition(",")[0].partition("?")
-    if namespace in ("", "/"):
-        return None
-    if namespace[0] != "/":
+    if namespace and namespace[0] != "/":
         raise RemoteProtocolError("the name of a namespace starts with a slash", rule="Socket.IO protocol 4, CONNECT")
     try:
         auth = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_QUERY_FIELDS))
@@ -97,7 +97,7 @@ def _connect(frame: str) -> Packet | None:
         raise RemoteProtocolError(
             f"a namespace with more than {_MAX_QUERY_FIELDS} fields in its query", rule="Socket.IO protocol 4, CONNECT"
         ) from None
-    return Packet(CONNECT, auth, namespace)
+    return Packet(CONNECT, auth, namespace or "/")
 
 
 class EngineIO3(EngineIO4):
@@ -108,6 +108,7 @@ class EngineIO3(EngineIO4):
     server_pings: ClassVar[bool] = False
     recovers: ClassVar[bool] = False
     implicit_root: ClassVar[bool] = True
+    impatient: ClassVar[bool] = True
     credentialed: ClassVar[bool] = True
     untold: ClassVar[frozenset[str]] = frozenset({"webtransport"})
     query: ClassVar[Mapping[str, str]] = {}
@@ -128,6 +129,10 @@ class EngineIO3(EngineIO4):
     def socket_id(self, sid: str, namespace: str) -> str:
         """Clients make it of the id of their session. They don't keep it from others as a key should be kept."""
         return sid if namespace == "/" else f"{namespace}#{sid}"
+
+    def auth(self, request: Request) -> dict[str, str]:
+        """The query: these clients know no other place for it."""
+        return {name: value for name, value in request.query.items() if name not in _OWN_FIELDS}
 
     # Packets
 
