@@ -286,8 +286,9 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             super()._start_asgi_task(cycle, app)
 
-    def _own_request(self) -> Request | None:
-        """The request that is at hand, if its path is ours."""
+    def _own_request(self, headers: list[tuple[bytes, bytes]] | None = None) -> Request | None:
+        """The request that is at hand, if its path is ours; with other headers, where such are given."""
+        headers = self.headers if headers is None else headers
         raw_path, _, query = self.url.decode("latin-1").partition("?")
         path = self.root_path + (unquote(raw_path) if "%" in raw_path else raw_path)
         ground = self.ground
@@ -297,12 +298,12 @@ class HttpProtocol(HttpToolsProtocol):
             return None
         if ground.io.loop is not self.loop:
             ground.io.bind()
-        address, secure = ground.client_of(self.client, self.scheme, self.headers)
+        address, secure = ground.client_of(self.client, self.scheme, headers)
         return Request(
             self.parser.get_method().decode("ascii"),
             path,
             query,
-            self.headers,
+            headers,
             address=address,
             secure=secure,
             received=time.time(),
@@ -441,12 +442,15 @@ class HttpProtocol(HttpToolsProtocol):
         transport = self.transport
         headers_in = request.headers
         agreed = None
+        drafts = headers_in.get("sec-websocket-version") != ws.VERSION_HEADER[1] and engine.routes.takes_drafts(request)
+        if drafts and "origin" not in headers_in:
+            request = self._with_origin() or request
         try:
             handshake: ws.Handshake | hixie.Handshake
-            if hixie.speaks(headers_in) and engine.routes.takes_drafts(request):
+            if drafts and hixie.speaks(headers_in):
                 handshake = hixie.check_handshake(request.method, self.scope["http_version"], headers_in)
             else:
-                handshake = ws.check_handshake(request.method, self.scope["http_version"], headers_in)
+                handshake = ws.check_handshake(request.method, self.scope["http_version"], headers_in, drafts=drafts)
                 if ground.deflate is not None:
                     agreed = ws.negotiate(handshake.extensions, ground.deflate)
             engine.admit(request)
@@ -479,6 +483,12 @@ class HttpProtocol(HttpToolsProtocol):
         transport.write(ws.handshake_response(handshake.key, extensions=extensions, headers=headers))
         transport.set_protocol(link)
         engine.link(request, link)
+
+    def _with_origin(self) -> Request | None:
+        """The request, with the origin of the page where requests have it today."""
+        return self._own_request(
+            [(b"origin" if name == b"sec-websocket-origin" else name, value) for name, value in self.headers]
+        )
 
     def _open_older(self, ground: Ground, request: Request, handshake: hixie.Handshake) -> None:
         """Open a WebSocket of a draft before RFC 6455, once the eight bytes have come that belong to its handshake."""

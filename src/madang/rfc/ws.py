@@ -973,6 +973,7 @@ def binary_frame(payload: bytes) -> bytes:
 # ------------------------------------------------------------------------------------------ opening handshake
 
 VERSION_HEADER: Final = ("Sec-WebSocket-Version", "13")  # goes with a response of status 426, RFC 6455 4.2.2
+_DRAFTS: Final = ("7", "8")
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _FORBIDDEN_IN_HEADER: Final = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 
@@ -1029,14 +1030,16 @@ def _tokens(name: str, header: str) -> tuple[str, ...]:
     return tokens
 
 
-def check_handshake(method: str, http_version: str, headers: Mapping[str, str]) -> Handshake:
+def check_handshake(method: str, http_version: str, headers: Mapping[str, str], *, drafts: bool = False) -> Handshake:
     """Server: check a client's opening handshake (RFC 6455 4.2.1).
 
-    `headers` has names in lower case, and the values of repeated headers joined by commas.
+    `headers` has names in lower case, and the values of repeated headers joined by commas. With `drafts`, the versions
+    7 and 8 are taken too (draft-ietf-hybi-thewebsocketprotocol-07 to -12), whose frames are the same; what is `Origin`
+    today was `Sec-WebSocket-Origin` in them.
 
     Raises:
-        RemoteProtocolError: with `.http_status` 400, or 426 for another version than 13; a response of status
-            426 has to carry `VERSION_HEADER`.
+        RemoteProtocolError: with `.http_status` 400, or 426 for another version; a response of status 426 has to
+            carry `VERSION_HEADER`.
 
     Example:
         >>> check_handshake("GET", "1.1", {
@@ -1058,7 +1061,8 @@ def check_handshake(method: str, http_version: str, headers: Mapping[str, str]) 
     version = headers.get("sec-websocket-version")
     if version is None:
         raise RemoteProtocolError("no Sec-WebSocket-Version", rule=rule)
-    if version.strip(" \t") != VERSION_HEADER[1]:
+    version = version.strip(" \t")
+    if version != VERSION_HEADER[1] and not (drafts and version in _DRAFTS):
         raise RemoteProtocolError(
             f"Sec-WebSocket-Version is {version:.80}, not 13", rule="RFC 6455 4.4", http_status=426
         )

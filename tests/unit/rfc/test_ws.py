@@ -821,6 +821,17 @@ def test_bad_handshakes(method: str, version: str, change: dict[str, str | None]
     assert caught.value.rule.startswith("RFC 6455 4")
 
 
+@pytest.mark.parametrize(("version", "taken"), [("7", True), (" 8 ", True), ("13", True), ("6", False), ("9", False)])
+def test_drafts(version: str, taken: bool) -> None:
+    headers = {**REQUEST, "sec-websocket-version": version}
+    if taken:
+        assert ws.check_handshake("GET", "1.1", headers, drafts=True).key == SAMPLE_KEY
+        return
+    with pytest.raises(RemoteProtocolError) as caught:
+        ws.check_handshake("GET", "1.1", headers, drafts=True)
+    assert caught.value.http_status == 426
+
+
 def test_a_long_version_does_not_fill_the_log() -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         ws.check_handshake("GET", "1.1", {**REQUEST, "sec-websocket-version": "9" * 60_000})
