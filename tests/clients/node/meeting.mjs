@@ -13,6 +13,8 @@
 import { next, plain, within } from "./awaiting.mjs";
 
 const DEADLINE = 30_000;
+// 0.7 waits for the end of the close timeout before it sees that its WebSocket is gone.
+const PATIENCE = 90_000;
 const MANY = 30;
 const BYTES = Array.from({ length: 256 }, (_, index) => index);
 // "Ã©" is what "é" looks like when it was encoded twice: it must stay what it is.
@@ -47,12 +49,20 @@ class Old {
       "sync disconnect on unload": false,
     });
     this.errors = [];
-    for (const one of [root, root.socket]) one.on("error", (why) => this.errors.push(`${why}`)); // else it is thrown
     this.root = root;
+    this.listening = new Set();
+    for (const one of [root, root.socket]) this.listen(one);
   }
 
   of(name) {
-    return name === "/" ? this.root : this.root.of(name);
+    return name === "/" ? this.root : this.listen(this.root.of(name));
+  }
+
+  /** Where nobody listens to errors, they are thrown. */
+  listen(emitter) {
+    if (!this.listening.has(emitter)) emitter.on("error", (why) => this.errors.push(`${why}`));
+    this.listening.add(emitter);
+    return emitter;
   }
 
   /** The event of a refusal, and what it says. */
@@ -269,12 +279,12 @@ export class Guest {
     await this.until(() => this.entered > 0, "the room");
   }
 
-  until(holds, what) {
+  until(holds, what, milliseconds = DEADLINE) {
     const held = new Promise((resolve) => {
       this.listener = () => holds() && resolve();
       this.listener();
     });
-    return within(held, what, DEADLINE).finally(() => { this.listener = undefined; });
+    return within(held, what, milliseconds).finally(() => { this.listener = undefined; });
   }
 
   async talk({ round, names, show }) {
@@ -292,6 +302,7 @@ export class Guest {
     });
     if (show === undefined) return; // the second time
     await this.step("binary broadcast", async () => {
+      if (!show) return "nobody has shown any";
       if (show === told.name) this.room.emit("show", Uint8Array.from(BYTES).buffer);
       await this.until(() => this.shown.length > 0, "what is shown");
       const [[name, value]] = this.shown;
@@ -306,7 +317,7 @@ export class Guest {
 
   async comeback() {
     await this.step("reconnect", async () => {
-      await this.until(() => this.entered > 1, "being in the room again");
+      await this.until(() => this.entered > 1, "being in the room again", PATIENCE);
       await within(this.first.settled(), "the upgrade", DEADLINE);
       equal(await ask(this.first.root, "echo", "back again é"), ["back again é"]);
     });

@@ -48,7 +48,7 @@ const io = old
     ? new library.Server(http, { allowEIO3: true, pingInterval: 2000, pingTimeout: 5000, cors: { origin: true, credentials: true } })
     : library(http, { pingInterval: 2000, pingTimeout: 5000 });
 
-const NAMES = { "xhr-polling": "polling", jsonppolling: "jsonp", xhrpolling: "polling" };
+const NAMES = { "xhr-polling": "polling", jsonppolling: "jsonp", xhrpolling: "polling", htmlfile: "iframe" };
 const reasons = {};
 
 function whoami(socket) {

@@ -71,7 +71,7 @@ class Guest:
     @property
     def carrier(self) -> str:
         """The transport that the server should tell."""
-        return {"upgrade": "websocket", "base64": "polling"}.get(self.transport, self.transport)
+        return {"upgrade": "websocket", "base64": "polling", "htmlfile": "iframe"}.get(self.transport, self.transport)
 
     @property
     def refusal(self) -> str:
@@ -138,7 +138,8 @@ def _guests() -> list[Guest]:
     for version, (folder, bundle, generation) in OFFICIAL_VERSIONS.items():
         lacks = LACKS[generation]
         for transport in IN_NODE.get(version, ()):
-            found.append(Guest(OFFICIAL, version, "Node.js", transport, generation, folder, lacks, chosen=True))
+            chosen = (version, transport) != ("0.7.11", "websocket")  # it comes back after a long time only
+            found.append(Guest(OFFICIAL, version, "Node.js", transport, generation, folder, lacks, chosen))
         for transport in IN_PAGES.get(version, ()):
             source = str(NODE / "node_modules" / folder / bundle)
             chosen = (version, transport) in CHOSEN_PAGES
