@@ -4,6 +4,31 @@ import { cp, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
+/** A package's licence: a file of its own, or a part of its README. */
+async function licence(folder) {
+  const files = await readdir(folder);
+  const [own, readme] = [/^licen[cs]e/i, /^readme/i].map((name) => files.find((file) => name.test(file)));
+  const text = (own ?? readme) ? await readFile(path.join(folder, own ?? readme), "utf8") : "";
+  const told = own ? text : /^#+ *licen[cs]e.*$/im.exec(text);
+  if (!told) return "(no licence file in the package)";
+  return own ? told : text.slice(told.index + told[0].length).split(/^#/m)[0];
+}
+
+/** `import url from "package/file.js?file"`: the file goes beside the bundle as it is, for who wants it. */
+const files = {
+  name: "files",
+  setup(build) {
+    build.onResolve({ filter: /\?file$/ }, async ({ path: name, resolveDir, kind }) => {
+      const found = await build.resolve(name.slice(0, -"?file".length), { resolveDir, kind });
+      return { path: found.path, namespace: "file-as-it-is", errors: found.errors };
+    });
+    build.onLoad({ filter: /.*/, namespace: "file-as-it-is" }, async ({ path: file }) => ({
+      contents: await readFile(file),
+      loader: "file",
+    }));
+  },
+};
+
 /** The licence texts of every package that ended up in the bundle. */
 async function licences(here, inputs) {
   const packages = new Set(
@@ -15,8 +40,7 @@ async function licences(here, inputs) {
   for (const name of [...packages].sort()) {
     const folder = path.join(here, "node_modules", name);
     const { version } = JSON.parse(await readFile(path.join(folder, "package.json"), "utf8"));
-    const file = (await readdir(folder)).find((entry) => /^licen[cs]e/i.test(entry));
-    const text = file ? await readFile(path.join(folder, file), "utf8") : "(no licence file in the package)";
+    const text = await licence(folder);
     texts.push(`${name} ${version}\n${"=".repeat(name.length + version.length + 1)}\n\n${text.trim()}\n`);
   }
   return texts.join("\n\n");
@@ -52,6 +76,7 @@ export async function buildPage(script, esbuild) {
     absWorkingDir: here,
     entryPoints: { app: "src/main.tsx" },
     entryNames: "[name]-[hash]",
+    assetNames: "[name]-[hash]",
     outdir: path.join(out, "assets"),
     bundle: true,
     minify: true,
@@ -63,7 +88,7 @@ export async function buildPage(script, esbuild) {
     charset: "utf8",
     metafile: true,
     logLevel: "warning",
-    plugins: [page(here, out)],
+    plugins: [files, page(here, out)],
   });
 
   if (process.argv.includes("--watch")) {

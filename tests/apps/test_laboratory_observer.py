@@ -389,3 +389,104 @@ def test_no_byte_is_forgotten_or_counted_twice(conversation: list[Piece]) -> Non
     assert totals.header_bytes_up <= totals.bytes_up
     assert totals.header_bytes_down <= totals.bytes_down
     assert observer.opaque or max(sizes_of(observer)) < 2000
+
+
+# ---- earlier generations
+
+EIO3 = "/socket.io/?EIO=3&transport=polling&lane=x"
+SIO1 = "/socket.io/1/"
+TICK_1 = b'5:::{"name":"tick","args":[0,1.5,"Madang"]}'
+MARK = "\ufffd".encode()
+
+
+def ask(method: str, target: str, body: bytes = b"") -> bytes:
+    head = f"{method} {target} HTTP/1.1\r\nHost: lane\r\n"
+    return (head + (f"Content-Length: {len(body)}\r\n" if method == "POST" else "") + "\r\n").encode() + body
+
+
+def packed(*packets: bytes, kind: int = 0) -> bytes:
+    """A payload of Engine.IO 3 in the form of bytes."""
+    return b"".join(bytes([kind, *map(int, str(len(one))), 255]) + one for one in packets)
+
+
+def counted(*packets: bytes) -> bytes:
+    """The same in the form of text."""
+    return b"".join(b"%d:%b" % (len(one), one) for one in packets)
+
+
+def marked(*packets: bytes) -> bytes:
+    """A payload of Socket.IO 1."""
+    return b"".join(MARK + str(len(one)).encode() + MARK + one for one in packets)
+
+
+@pytest.mark.parametrize(
+    ("request_", "response", "expected"),
+    [
+        (ask("GET", EIO3), packed(b'0{"sid":"1"}', b"40"), ["GET handshake", "200 open empty"]),
+        (ask("GET", EIO3 + "&sid=1"), packed(TICK), ["GET poll", "200"]),
+        (ask("GET", EIO3 + "&sid=1"), packed(b"3"), ["GET poll", "200 pong empty"]),
+        (ask("GET", EIO3 + "&sid=1"), packed(b"\x04MMMM", kind=1), ["GET poll", "200"]),
+        (ask("GET", EIO3 + "&sid=1&b64=1"), counted(b"3", TICK), ["GET poll", "200"]),
+        (ask("GET", EIO3 + "&sid=1&b64=1"), counted(b"40"), ["GET poll", "200 connect empty"]),
+        (ask("POST", EIO3 + "&sid=1", packed(b"2")), b"ok", ["POST send ping empty", "200 ok empty"]),
+        (ask("POST", EIO3 + "&sid=1", packed(TICK)), b"ok", ["POST send", "200 ok empty"]),
+        (ask("POST", EIO3 + "&sid=1&b64=1", counted(b"b4TU1N")), b"ok", ["POST send", "200 ok empty"]),
+        (ask("GET", SIO1 + "?t=1&lane=x"), b"aB-_0:45:50:websocket,xhr-polling", ["GET handshake", "200 open empty"]),
+        (ask("GET", SIO1 + "xhr-polling/aB-_0?t=1"), b"1::", ["GET poll", "200 connect empty"]),
+        (ask("GET", SIO1 + "xhr-polling/aB-_0?t=1"), TICK_1, ["GET poll", "200"]),
+        (ask("GET", SIO1 + "xhr-polling/aB-_0?t=1"), marked(b"6:::1", TICK_1), ["GET poll", "200"]),
+        (ask("GET", SIO1 + "xhr-polling/aB-_0?t=1"), marked(b"6:::1", b"8::"), ["GET poll", "200 ack empty"]),
+        (ask("GET", SIO1 + "xhr-polling/aB-_0?t=1"), b"8::", ["GET poll", "200 noop empty"]),
+        (ask("GET", SIO1 + "xhr-polling/aB-_0?t=1"), b"3:1+:/room:hello", ["GET poll", "200"]),
+        (ask("POST", SIO1 + "xhr-polling/aB-_0?t=1", TICK_1), b"1", ["POST send", "200 ok empty"]),
+        (ask("POST", SIO1 + "xhr-polling/aB-_0?t=1", b"2::"), b"1", ["POST send heartbeat empty", "200 ok empty"]),
+        (
+            ask("GET", SIO1 + "?t=1&jsonp=0"),
+            b'io.j[0]("aB-_0:45:50:jsonp-polling");',
+            ["GET handshake", "200 open empty"],
+        ),
+        (
+            ask("GET", SIO1 + "jsonp-polling/aB-_0?t=1&i=0"),
+            b'io.j[0]("5:::{\\"name\\":\\"tick\\"}");',
+            ["GET poll", "200"],
+        ),
+        (
+            ask("POST", SIO1 + "jsonp-polling/aB-_0?t=1&i=0", b"d=%225%3A%3A%3A%7B%5C%22name%5C%22"),
+            b"1",
+            ["POST send", "200 ok empty"],
+        ),
+        (
+            ask("POST", SIO1 + "jsonp-polling/aB-_0?t=1&i=0", b"d=%222%3A%3A%22"),
+            b"1",
+            ["POST send heartbeat empty", "200 ok empty"],
+        ),
+        (ask("GET", SIO1 + "/aB-_0/?disconnect=1"), b"", ["GET poll", "200 empty"]),
+        (ask("GET", "/1/picture.png"), b"", ["GET page", "200 empty"]),
+        (get(), b"1", ["GET poll", "200 close empty"]),
+    ],
+    ids=range(25),
+)
+def test_what_clients_of_earlier_releases_say_by_http(request_: bytes, response: bytes, expected: list[str]) -> None:
+    assert [label for _, label, _ in labels(("up", request_), ("down", answer(response)))] == expected
+
+
+@pytest.mark.parametrize(
+    ("opcode", "payload", "expected"),
+    [
+        (1, b"2probe", "text ping empty"),
+        (1, b"3", "text pong empty"),
+        (1, TICK, "text"),
+        (2, b"\x04MMMM", "binary"),
+        (1, b"1::", "text connect empty"),
+        (1, b"2::", "text heartbeat empty"),
+        (1, b"6:::1+[true]", "text ack empty"),
+        (1, b"7:::1+0", "text refusal empty"),
+        (1, b"0::", "text disconnect empty"),
+        (1, TICK_1, "text"),
+        (1, b"4:2+::[1]", "text"),
+    ],
+    ids=range(11),
+)
+def test_what_clients_of_earlier_releases_say_in_frames(opcode: int, payload: bytes, expected: str) -> None:
+    seen = labels(("up", UPGRADE), ("down", SWITCHED), ("down", frame(opcode, payload)))
+    assert seen[-1][1] == expected

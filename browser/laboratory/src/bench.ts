@@ -2,7 +2,8 @@
 
 import { computed, effect, signal } from "@preact/signals";
 import { io, type Socket } from "socket.io-client";
-import { TRANSPORTS } from "./explanations.ts";
+import { isEarlier } from "./earlier.ts";
+import { LANES } from "./explanations.ts";
 import { t } from "./i18n.ts";
 import { Lane } from "./lane.ts";
 import type { Row } from "./model/table.ts";
@@ -37,10 +38,10 @@ export const settings = computed<LaneSettings>(() => ({
 
 /** In the order in which the page shows them, and whether they can run here. */
 export const offers = computed(() =>
-  TRANSPORTS.map((name) => {
+  LANES.map((name) => {
     const offer = hello.value?.transports.find((each) => each.name === name);
     const available = (offer?.available ?? false) && possible(name);
-    return { name, available, why: offer?.why ?? "" };
+    return { name, available, why: offer?.why ?? "", earlier: isEarlier(name) };
   }),
 );
 
@@ -83,12 +84,12 @@ setInterval(() => control.connected && askClock(), CLOCK_EVERY_MS);
 
 /** The lanes are what is chosen; those that were there stay as they are. */
 effect(() => {
-  const wanted = TRANSPORTS.filter((name) => chosen.value.includes(name));
-  const usable = new Set(offers.value.filter((offer) => offer.available).map((offer) => offer.name as string));
+  const wanted = LANES.filter((name) => chosen.value.includes(name));
+  const usable = new Set(offers.value.filter((offer) => offer.available).map((offer) => offer.name));
   const before = lanes.peek();
   const now = wanted.filter((name) => usable.has(name));
   if (before.length === now.length && before.every((lane, place) => lane.name === now[place])) return;
-  for (const lane of before) if (!now.includes(lane.name as (typeof TRANSPORTS)[number])) close(lane);
+  for (const lane of before) if (!now.includes(lane.name)) close(lane);
   lanes.value = now.map((name) => before.find((lane) => lane.name === name) ?? new Lane(name));
   if (running.peek()) for (const lane of lanes.peek()) if (lane.state.peek() === "idle") void open(lane);
 });

@@ -34,7 +34,7 @@ export interface Done {
  *
  * Attributes:
  *     version: Madang's.
- *     transports: all that there are, those that can't be had too.
+ *     transports: all kinds of lanes that there are, those that can't be had too.
  *     limits: of the settings.
  */
 export interface Hello {
@@ -44,10 +44,10 @@ export interface Hello {
 }
 
 /**
- * A transport, whether there can be lanes with it, and if not, why.
+ * A kind of lane, whether there can be such lanes, and if not, why.
  *
  * Attributes:
- *     name: its name in the settings of a server.
+ *     name: its name: of a transport in the settings of a server, or of what a client of an earlier release does.
  *     available: whether `open` takes it.
  *     why: what is missing.
  */
@@ -100,9 +100,9 @@ export interface Settings {
  * A lane is open.
  *
  * Attributes:
- *     lane: its id; the `auth` of the client that is measured is `{lane}`.
+ *     lane: its id; the `auth` of the client that is measured is `{lane}`, or its query where it knows no `auth`.
  *     port: where it is found, on the host of the page: TCP, or UDP for webtransport.
- *     name: its transport.
+ *     name: its kind.
  *     certificate_hash: base64 of the SHA-256 of the certificate, for `serverCertificateHashes`.
  */
 export interface Opened {

@@ -1,4 +1,4 @@
-/** What each transport is: shown beside its lane. */
+/** What each transport is, and each earlier client: shown beside its lane. */
 
 import { language } from "./settings.ts";
 
@@ -25,6 +25,42 @@ export const TRANSPORTS = [
 ] as const;
 
 export type TransportName = (typeof TRANSPORTS)[number];
+
+/** Clients of earlier releases, the newest first, each by its ways to connect. */
+export const EARLIER = [
+  "v2-polling",
+  "v2-websocket",
+  "v2-upgrade",
+  "v1-polling",
+  "v1-websocket",
+  "v1-upgrade",
+  "v0-polling",
+  "v0-jsonp",
+  "v0-websocket",
+] as const;
+
+export const LANES: readonly string[] = [...TRANSPORTS, ...EARLIER];
+
+type Release = "v0" | "v1" | "v2";
+type EarlierWay = "polling" | "jsonp" | "websocket" | "upgrade";
+
+const RELEASES: Record<Release, { readonly short: string; readonly client: string; readonly protocol: string }> = {
+  v2: { short: "2.5", client: "socket.io-client 2.5.0", protocol: "Engine.IO 3" },
+  v1: { short: "1.7", client: "socket.io-client 1.7.4", protocol: "Engine.IO 3" },
+  v0: { short: "0.9", client: "socket.io-client 0.9.17", protocol: "Socket.IO 1" },
+};
+
+/** How an earlier client differs from that of today. */
+interface Difference {
+  readonly how: string;
+  readonly costs: string;
+  readonly choose: string;
+}
+
+/** The way that is a lane's, without the release: as a transport is called. */
+export function wayOf(name: string): string {
+  return name.replace(/^v[0-9]-/, "");
+}
 
 const en: Record<TransportName, Explanation> = {
   shortpolling: {
@@ -99,6 +135,31 @@ const en: Record<TransportName, Explanation> = {
     choose: "On networks that lose packets or change; as an upgrade, since it isn’t everywhere.",
     proxies: "UDP has to get through, and most HTTP proxies don’t carry it. Then Socket.IO stays with what it has.",
   },
+};
+
+const enEarlier: Record<Release, Difference> = {
+  v2: {
+    how: "The last of its line, from 2017 to 2022. Its heartbeat goes the other way round: the client sends the ping, and the server answers. In the body of a poll, each packet has its length in front of it, and bytes travel as they are. Everybody is in the main namespace without asking.",
+    costs: "Nearly what it costs today. It knows no auth, so the lane’s key stands in the query of each request. And no recovery: what is said while it is away is gone.",
+    choose: "For programs that can’t be given a newer client. Those that can lose nothing.",
+  },
+  v1: {
+    how: "From 2014 to 2017, of the same generation as 2.5: the client pings, each packet has its length in front. But it posts every poll as bytes, before which a browser asks across origins whether it may; and where it can’t take bytes, it writes text as UTF-8 twice. Madang reads both, and answers in what all releases understand.",
+    costs: "What 2.5 costs, and now and then a preflight before a post. The key stands in the query here too, and nothing is recovered.",
+    choose: "For what was built in those years and can’t be rebuilt: kiosks, set-top boxes, panels.",
+  },
+  v0: {
+    how: "From 2011 to 2014, before Engine.IO. It asks once which transports there are, takes one, and stays with it: the transport’s name stands in the path, not in the query. A message is 5:::{…}: a kind, a number, a namespace, JSON. Of several in one body, each has its length between two characters that exist for nothing else (U+FFFD).",
+    costs: "The name of the event and its arguments are written out in an object, and its query comes with each request. It knows no bytes: they are base64 in a string, a third larger.",
+    choose: "For what has been in the field since then. Reasons of a refusal don’t reach it, and nothing is recovered.",
+  },
+};
+
+const enWays: Record<EarlierWay, string> = {
+  polling: "Long polling",
+  jsonp: "JSONP polling",
+  websocket: "WebSocket",
+  upgrade: "Upgrade",
 };
 
 const ko: Record<TransportName, Explanation> = {
@@ -176,9 +237,50 @@ const ko: Record<TransportName, Explanation> = {
   },
 };
 
+const koEarlier: Record<Release, Difference> = {
+  v2: {
+    how: "2017년부터 2022년까지 나온, 이 계열의 마지막 버전이에요. 하트비트 방향이 지금과 반대라서 클라이언트가 핑을 보내고 서버가 답해요. 폴링 본문에서는 패킷마다 길이가 앞에 붙고, 바이트는 있는 그대로 담겨요. 묻지 않아도 모두가 기본 네임스페이스에 들어와 있어요.",
+    costs: "지금 클라이언트와 거의 같아요. auth를 몰라서 레인의 열쇠가 요청마다 쿼리에 실려요. 복구 기능도 없어서 끊겨 있는 동안 오간 말은 받지 못해요.",
+    choose: "클라이언트를 바꿀 수 없는 프로그램을 위해 남겨 두었어요. 바꿀 수 있다면 새 버전으로 옮겨서 잃을 것은 없어요.",
+  },
+  v1: {
+    how: "2014년부터 2017년까지 나왔고 2.5와 같은 세대예요. 클라이언트가 핑을 보내고 패킷마다 길이가 붙어요. 다만 폴링으로 보낼 때는 늘 바이트로 보내기 때문에, 출처가 다르면 브라우저가 보내도 되는지 먼저 물어봐요. 바이트를 받지 못하는 곳에서는 텍스트를 UTF-8로 두 번 인코딩하고요. 마당은 둘 다 알아듣고, 모든 버전이 이해하는 꼴로 답해요.",
+    costs: "2.5만큼 들고, 보내기 전에 가끔 프리플라이트가 더해져요. 열쇠가 쿼리에 실리는 것도, 복구가 안 되는 것도 같아요.",
+    choose: "그 무렵에 만들어져 다시 만들 수 없는 것들을 위해서예요. 키오스크, 셋톱박스, 공장의 패널 같은 것들이요.",
+  },
+  v0: {
+    how: "2011년부터 2014년까지, Engine.IO가 생기기 전의 버전이에요. 어떤 전송 방식이 있는지 처음에 한 번 묻고 하나를 골라 끝까지 써요. 전송 방식 이름은 쿼리가 아니라 경로에 들어가요. 메시지는 5:::{…} 꼴로 종류, 번호, 네임스페이스, JSON 순서예요. 한 본문에 여러 개가 담길 때는 다른 데 쓰지 않는 글자(U+FFFD) 두 개 사이에 길이를 적어요.",
+    costs: "이벤트 이름과 인수를 객체로 풀어 쓰고, 쿼리도 요청마다 따라와요. 바이트를 몰라서 base64 문자열로 바꾸느라 3분의 1만큼 커져요.",
+    choose: "그때부터 현장에서 돌고 있는 것들을 위해서예요. 거절당한 이유는 전해지지 않고 복구도 되지 않아요.",
+  },
+};
+
+const koWays: Record<EarlierWay, string> = {
+  polling: "롱 폴링",
+  jsonp: "JSONP 폴링",
+  websocket: "웹소켓",
+  upgrade: "업그레이드",
+};
+
 const all = { en, ko };
+const allEarlier = { en: enEarlier, ko: koEarlier };
+const allWays = { en: enWays, ko: koWays };
 
 export function explanation(name: string): Explanation {
+  const way = wayOf(name);
+  if (way !== name) return earlierExplanation(name.slice(0, 2) as Release, way as EarlierWay);
   const known = all[language.value][name as TransportName];
   return known ?? { name, tagline: "", how: "", costs: "", choose: "", proxies: "" };
+}
+
+/** What there is to say of its release; behind proxies, all that goes by HTTP is alike. */
+function earlierExplanation(release: Release, way: EarlierWay): Explanation {
+  const { short, client, protocol } = RELEASES[release];
+  const proxies = all[language.value][way === "upgrade" ? "polling" : way].proxies;
+  return {
+    ...allEarlier[language.value][release],
+    name: `${short} · ${allWays[language.value][way]}`,
+    tagline: `${client} · ${protocol}`,
+    proxies,
+  };
 }

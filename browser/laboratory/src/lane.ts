@@ -1,13 +1,14 @@
-/** One transport under test: its connection, what travels on it, and what was measured. */
+/** One client under test: its connection, what travels on it, and what was measured. */
 
 import { signal } from "@preact/signals";
-import { io, type Socket } from "socket.io-client";
+import type { Client, Ears, Payload } from "./client.ts";
+import { earlier, isEarlier } from "./earlier.ts";
 import { Histogram } from "./model/histogram.ts";
 import { Measurement, type Figures } from "./model/measure.ts";
 import { Timeline } from "./model/trace.ts";
-import type { LaneSettings, LaneStats, Opened, Ticks, TraceEvent } from "./protocol.ts";
+import type { LaneSettings, LaneStats, Opened, TraceEvent } from "./protocol.ts";
 import { serverNow } from "./time.ts";
-import { way } from "./transports.ts";
+import { today } from "./today.ts";
 
 export type LaneState = "idle" | "opening" | "running" | "lost" | "stopped" | "failed";
 
@@ -22,11 +23,11 @@ export class Lane {
   measurement: Measurement | null = null;
   /** The server's name of it while it is open. */
   id: string | null = null;
-  #socket: Socket<Ticks, Ticks> | null = null;
+  #client: Client | null = null;
   #settings: LaneSettings | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #sent = 0;
-  #payload: string | Uint8Array = "";
+  #payload: Payload = "";
 
   constructor(readonly name: string) {}
 
@@ -45,28 +46,23 @@ export class Lane {
 
   connect(opened: Exclude<Opened, { error: string }>, settings: LaneSettings): void {
     this.id = opened.lane;
-    const { url, options } = way(this.name, opened.port, opened.certificateHash);
-    const socket: Socket<Ticks, Ticks> = io(url, {
-      ...options,
-      forceNew: true,
-      auth: { lane: opened.lane },
-      reconnectionDelay: 300,
-      reconnectionDelayMax: 2_000,
-    });
-    this.#socket = socket;
-    socket.on("connect", () => {
-      this.state.value = "running";
-      this.problem.value = "";
-    });
-    socket.on("disconnect", () => {
-      if (this.#socket === socket) this.state.value = "lost";
-    });
-    socket.on("connect_error", (error) => {
-      if (this.#socket !== socket) return;
-      this.state.value = "lost";
-      this.problem.value = error.message;
-    });
-    socket.on("tick", (seq, sentMs) => this.measurement?.received(seq, sentMs, serverNow()));
+    const ears: Ears = {
+      connected: () => {
+        this.state.value = "running";
+        this.problem.value = "";
+      },
+      lost: () => {
+        if (this.#client === client) this.state.value = "lost";
+      },
+      trouble: (why) => {
+        if (this.#client !== client) return;
+        this.state.value = "lost";
+        this.problem.value = why;
+      },
+      tick: (seq, sentMs) => this.measurement?.received(seq, sentMs, serverNow()),
+    };
+    const client = isEarlier(this.name) ? earlier(this.name, opened, ears) : today(this.name, opened, ears);
+    this.#client = client;
     this.use(settings);
   }
 
@@ -107,10 +103,10 @@ export class Lane {
 
   end(): void {
     clearTimeout(this.#timer);
-    const socket = this.#socket;
-    this.#socket = null;
+    const client = this.#client;
+    this.#client = null;
     this.id = null;
-    socket?.disconnect();
+    client?.end();
     if (this.state.value !== "idle") this.timeline.finish(serverNow());
     if (this.active) this.state.value = "stopped";
   }
@@ -121,13 +117,13 @@ export class Lane {
 
   #send(dueMs: number): void {
     const settings = this.#settings;
-    const socket = this.#socket;
-    if (!settings || !socket) return;
+    const client = this.#client;
+    if (!settings || !client) return;
     const now = performance.now();
     const interval = 1000 / settings.rate;
     let due = Math.max(dueMs, now - CATCH_UP_MS);
     while (due <= now) {
-      if (socket.connected) socket.emit("tick", this.#sent++, serverNow(), this.#payload as string);
+      if (client.connected) client.tick(this.#sent++, serverNow(), this.#payload);
       due += interval;
     }
     this.#timer = setTimeout(() => this.#send(due), due - now);

@@ -1,9 +1,10 @@
-/** How each transport is opened with the official client: its own, and Madang's plug-ins. */
+/** How each transport is opened with the official client of today: its own, and Madang's plug-ins. */
 
 import type { ManagerOptions } from "socket.io-client";
 import { Iframe, JSONP, Multipart, SSE } from "../../transports/src/index.ts";
 import { ShortPolling } from "../../transports/src/shortpolling.ts";
 import type { TransportClass } from "../../transports/src/types.ts";
+import { isEarlier } from "./earlier.ts";
 import { shortPollMs } from "./settings.ts";
 
 type Transports = NonNullable<ManagerOptions["transports"]>;
@@ -32,7 +33,7 @@ const WAYS: Record<string, Transports> = {
 
 /** Whether this browser, and this page, can open that transport at all. */
 export function possible(name: string): boolean {
-  return name in WAYS && (name !== "webtransport" || "WebTransport" in globalThis);
+  return (name in WAYS || isEarlier(name)) && (name !== "webtransport" || "WebTransport" in globalThis);
 }
 
 /** Where a lane is, and the options for the official client. */

@@ -99,7 +99,7 @@ export function App() {
           </section>
           {density.value === "full" && hello.value && (
             <section class="lanes" aria-label={t().notHere}>
-              {offers.value.map(({ name, available }) => !available && <Absent key={name} name={name} />)}
+              {offers.value.map(({ name, available, earlier }) => !available && !earlier && <Absent key={name} name={name} />)}
             </section>
           )}
           <Table />

@@ -5,7 +5,7 @@ import { explanation } from "../explanations.ts";
 import * as format from "../format.ts";
 import { t } from "../i18n.ts";
 import { roundValues } from "../model/scale.ts";
-import type { Hello } from "../protocol.ts";
+import type { Hello, Offer } from "../protocol.ts";
 import { binary, chosen, delayMs, direction, rate, shortPollMs, size } from "../settings.ts";
 import { goLive, heldAt, hold } from "../view.ts";
 import { Choice, Icon, Sketch, Slider } from "./bits.tsx";
@@ -44,12 +44,41 @@ export function Dock() {
   );
 }
 
+function choose(name: string, on: boolean): void {
+  chosen.value = on ? [...chosen.value, name] : chosen.value.filter((each) => each !== name);
+}
+
+/** What can be chosen, and what can't, with the reason. */
+function Offers({ offers, labelledby }: { offers: readonly Offer[]; labelledby: string }) {
+  return (
+    <ul class="transports" aria-labelledby={labelledby}>
+      {offers.map(({ name, available, why }) => (
+        <li key={name}>
+          <label class={available ? "" : "off"} title={available ? explanation(name).tagline : why || t().notHere}>
+            <input
+              type="checkbox"
+              value={name}
+              checked={available && chosen.value.includes(name)}
+              disabled={!available}
+              onChange={(event) => choose(name, event.currentTarget.checked)}
+            />
+            <Sketch name={name} />
+            <span>
+              {explanation(name).name}
+              {!available && hello.value && <small>{t().notHere}</small>}
+            </span>
+          </label>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
 export function Bench() {
   const limits: Hello["limits"] = hello.value?.limits ?? LIMITS;
-  const choose = (name: string, on: boolean) => {
-    chosen.value = on ? [...chosen.value, name] : chosen.value.filter((each) => each !== name);
-  };
-  const usable = offers.value.filter((offer) => offer.available).map((offer) => offer.name as string);
+  const ofToday = offers.value.filter((offer) => !offer.earlier);
+  const earlier = offers.value.filter((offer) => offer.earlier);
+  const usable = ofToday.filter((offer) => offer.available).map((offer) => offer.name);
   const allOn = usable.length > 0 && usable.every((name) => chosen.value.includes(name));
   return (
     <aside class="bench" aria-label={t().bench}>
@@ -60,32 +89,20 @@ export function Bench() {
           <button
             type="button"
             class="button small"
-            onClick={() => (chosen.value = allOn ? [] : usable)}
+            onClick={() => (chosen.value = [...chosen.value.filter((name) => !usable.includes(name)), ...(allOn ? [] : usable)])}
             disabled={usable.length === 0}
           >
             {allOn ? t().none : t().all}
           </button>
         </div>
-        <ul class="transports" aria-labelledby="transports">
-          {offers.value.map(({ name, available, why }) => (
-            <li key={name}>
-              <label class={available ? "" : "off"} title={available ? explanation(name).tagline : why || t().notHere}>
-                <input
-                  type="checkbox"
-                  value={name}
-                  checked={available && chosen.value.includes(name)}
-                  disabled={!available}
-                  onChange={(event) => choose(name, event.currentTarget.checked)}
-                />
-                <Sketch name={name} />
-                <span>
-                  {explanation(name).name}
-                  {!available && hello.value && <small>{t().notHere}</small>}
-                </span>
-              </label>
-            </li>
-          ))}
-        </ul>
+        <Offers offers={ofToday} labelledby="transports" />
+        <details class="earlier" open={earlier.some(({ name }) => chosen.peek().includes(name))}>
+          <summary>
+            <span id="earlier">{t().earlier}</span>
+            <small>{t().earlierHint}</small>
+          </summary>
+          <Offers offers={earlier} labelledby="earlier" />
+        </details>
       </section>
       <section>
         <h2>{t().stream}</h2>

@@ -2,7 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import { lanes, measureAnew, results, running, settings } from "../bench.ts";
-import { explanation, TRANSPORTS } from "../explanations.ts";
+import { explanation, LANES } from "../explanations.ts";
 import * as format from "../format.ts";
 import { t } from "../i18n.ts";
 import { COLUMNS, marks, samplesCsv, sorted, tableCsv, type Column } from "../model/table.ts";
@@ -15,7 +15,7 @@ export function Table() {
   const rows = [...results.value.values()];
   const { by, downwards } = order.value;
   const found = marks(rows);
-  const shown = sorted(rows, by, downwards, TRANSPORTS);
+  const shown = sorted(rows, by, downwards, LANES);
   const turn = (column: Column | "name") => {
     order.value = { by: column, downwards: by === column ? !downwards : false };
   };

@@ -2,6 +2,7 @@
 
 import type { ComponentChildren, JSX } from "preact";
 import { useId } from "preact/hooks";
+import { wayOf } from "../explanations.ts";
 import { nearest } from "../model/scale.ts";
 
 const PATHS = {
@@ -90,6 +91,16 @@ const SKETCHES: Record<string, JSX.Element> = {
       <path class="k-down" d="M14 5l2.500 15M22 5l2.500 15M36 5l2.500 15" />
     </>
   ),
+  upgrade: (
+    <>
+      <path class="k-held" d="M7 4.500h10" />
+      <path class="k-ask" d="M4 20 7 5" />
+      <path class="k-down" d="M17.500 5l3 15M36 5l2.500 15" />
+      <path class="k-open" d="M24 4.500h22M24 20h22" />
+      <path class="k-band" d="M24 5h22v15H24Z" />
+      <path class="k-up" d="M28 20l2.500-15" />
+    </>
+  ),
   websocket: (
     <>
       <path class="k-open" d="M4 4.500h42M4 20h42" />
@@ -119,7 +130,7 @@ export function Sketch({ name }: { name: string }) {
   return (
     <svg class="sketch" viewBox="0 0 50 24" aria-hidden="true">
       <path class="k-rail" d="M2 4.500h46M2 20h46" />
-      {SKETCHES[name]}
+      {SKETCHES[wayOf(name)]}
     </svg>
   );
 }

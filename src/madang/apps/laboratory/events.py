@@ -1,7 +1,7 @@
 """What the page may ask over Socket.IO, and what it is told.
 
 ==================  ===========================================================================================
-``hello``           the transports that there are, and the limits of the settings
+``hello``           the kinds of lanes that there are, and the limits of the settings
 ``clock``           the server's time
 ``open``            a lane: where it is
 ``set``, ``close``  change a lane's settings; end it
@@ -79,7 +79,7 @@ class Laboratory(Namespace):
 
     def on_hello(self, socket: Socket) -> p.Hello:
         """Ask what there is."""
-        reasons = {name: why_not(name) for name in p.TRANSPORTS}
+        reasons = {name: why_not(name) for name in p.LANES}
         transports = [p.TransportInfo(name, not why, why) for name, why in reasons.items()]
         return p.Hello(madang.__version__, transports, self._limits)
 

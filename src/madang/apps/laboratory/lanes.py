@@ -1,4 +1,4 @@
-"""A lane: one transport under test. A server of its own, in a thread of its own, behind a wire of its own.
+"""A lane: one client under test, by its transport. A server and a thread of its own, behind a wire of its own.
 
 The thread runs nothing else, so what it computes is what the server costs. What the rest of the laboratory wants to
 know, the thread writes down four times a second, so that nobody has to wake it.
@@ -22,7 +22,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from msgspec import Meta, Struct, structs
+from msgspec import Meta, structs
 
 import madang
 from madang import ConfigError, ConnectionRefused, Server, Socket
@@ -54,19 +54,9 @@ _SETTINGS: Final[Mapping[str, Any]] = {
 }
 
 
-class LaneAuth(Struct):
-    """What a client under test gives as `auth`.
-
-    Attributes:
-        lane: the id that "open" has given.
-    """
-
-    lane: str
-
-
 def why_not(name: str) -> str:
-    """Why there can't be lanes with a transport; empty if there can."""
-    if name not in p.TRANSPORTS:
+    """Why there can't be lanes of a kind; empty if there can."""
+    if name not in p.LANES:
         return f"there is no transport {name[:40]!r}"
     return _why_not_here(name)
 
@@ -76,7 +66,7 @@ def _why_not_here(name: str) -> str:
     if name == "flashsocket":
         return "needs the Flash player, which browsers have no more"
     try:
-        Server(transports=(name,))
+        Server(transports=p.LANES[name].transports, generations=(p.LANES[name].generation,))
         if name == WEBTRANSPORT:
             madang.WebTransport()
     except ConfigError as error:  # such as that aioquic isn't installed
@@ -85,8 +75,8 @@ def _why_not_here(name: str) -> str:
 
 
 def available() -> list[str]:
-    """The transports of which there can be lanes."""
-    return [name for name in p.TRANSPORTS if not why_not(name)]
+    """The kinds of which there can be lanes."""
+    return [name for name in p.LANES if not why_not(name)]
 
 
 @dataclass(slots=True)
@@ -106,7 +96,7 @@ class Bench:
 
     Args:
         lane: the id that clients have to know.
-        name: the transport.
+        name: its kind, one of `protocol.LANES`.
         settings: what to send.
     """
 
@@ -190,15 +180,18 @@ class Bench:
             self._notes_timer.cancel()
 
     def _make_server(self) -> Server:
-        io = Server(transports=(self.name,), **_SETTINGS)
+        kind = p.LANES[self.name]
+        io = Server(transports=kind.transports, generations=(kind.generation,), **_SETTINGS)
 
         @io.emits
         def tick(seq: int, sent_ms: float, payload: object) -> None:
             """An event of the stream, down: its payload is text or bytes."""
 
         @io.use
-        def admit(socket: Socket, *, auth: LaneAuth) -> None:
-            if not secrets.compare_digest(auth.lane.encode(), self._lane.encode()):
+        def admit(socket: Socket) -> None:
+            handshake = socket.handshake  # what a client without `auth` says is in the query
+            lane = str(handshake.auth.get("lane") or handshake.query.get("lane", ""))
+            if not secrets.compare_digest(lane.encode("utf-8", "replace"), self._lane.encode()):
                 raise ConnectionRefused("there is no such lane")
 
         @io.on("connection")
@@ -273,12 +266,12 @@ class Lane:
     """A server under test and its wire.
 
     Args:
-        name: the transport.
+        name: its kind, one of `protocol.LANES`.
         settings: what it carries.
 
     Attributes:
         id: how it is called; only who knows it gets in.
-        name: the transport.
+        name: its kind.
         settings: as they are now.
         totals: what has travelled.
         port: where its wire listens.

@@ -3,7 +3,8 @@
 Both directions of an HTTP/1.1 connection, with keep-alive, and of the WebSocket that may become of it. Nothing here
 waits, asks for the time or remembers more than a head of a request. What it can't read it only counts.
 
-Source: RFC 9112 (heads, chunks), RFC 6455 (frames), Engine.IO protocol 4 (which of them carry an event).
+Source: RFC 9112 (heads, chunks), RFC 6455 (frames); Engine.IO protocols 3 and 4, Socket.IO protocol 1 (which of them
+carry an event).
 """
 
 from __future__ import annotations
@@ -37,21 +38,34 @@ _HEADER: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\r\n\0]*)
 _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\r\n]*)?")
 _TRANSPORT: Final = re.compile(rb"[?&]transport=([a-z]{1,20})")
 _SID: Final = re.compile(rb"[?&]sid=")
+#: In Socket.IO 1 both stand in the path; without them it is a handshake.
+_PATH: Final = re.compile(rb"/1/(?:([a-z-]{0,20})/[^/?]+)?/?(?:\?|$)")
 
-#: What stands before the packets of a payload: nothing, the last packet, or what a transport wraps them into.
-_BOUNDARY: Final = rb'(?:\x1e|\\u001e|"|data: |d=|%1[Ee]|\n)'
+#: What stands before the packets of a payload: nothing, the last packet, what a transport wraps them into, or, in
+#: Engine.IO 3, their length.
+_BOUNDARY: Final = rb'(?:\x1e|\\u001e|"|data: |d=|%1[Ee]|\n|[0-9]:|\xff)'
 #: A packet with an event of the application, with attachments, namespace and acknowledgement id where it has them.
 _PACKET: Final = rb'4(?:2|5[0-9]{1,3}-)(?:/[^,"\x1e]{0,40},)?[0-9]{0,9}(?:\[|%5[Bb])'
-_EVENT: Final = re.compile(_BOUNDARY + _PACKET)
-_FIRST_EVENT: Final = re.compile(_PACKET)
+#: The same in Socket.IO 1: kind, id, namespace. Its lengths stand between two U+FFFD.
+_BOUNDARY_1: Final = rb'(?:\xef\xbf\xbd|\\ufffd|%EF%BF%BD|"|%22)'
+_COLON: Final = rb"(?::|%3[Aa])"
+_HEAD_1: Final = rb"(?:\+|%2[Bb])?" + _COLON + rb'(?:[^:"%]|%2[Ff]){0,40}'
+_PACKET_1: Final = rb"[345]" + _COLON + rb"[0-9]{0,15}" + _HEAD_1 + _COLON
+_EVENT: Final = re.compile(_BOUNDARY + _PACKET + rb"|" + _BOUNDARY_1 + _PACKET_1)
+_FIRST_EVENT: Final = re.compile(_PACKET + rb"|" + _PACKET_1)
 #: What a transport may write before the first packet of a payload.
 _WRAPPING: Final = (
-    rb'(?:(?:--[^\r\n]*\r\n)?(?:Content-[^\r\n]*\r\n)+\r\n|event: json\ndata: "|data: "?|___eio\[[0-9]+\]\("'
-    rb'|<script>_\("|d=)?'
+    rb'(?:(?:--[^\r\n]*\r\n)?(?:Content-[^\r\n]*\r\n)+\r\n|event: json\ndata: "|data: "?|(?:___eio|io\.j)\[[0-9]+\]\("'
+    rb'|<script>_\("|d=(?:%22)?|[0-9]{1,10}:|[\x00\x01][\x00-\x09]{1,10}\xff|\xef\xbf\xbd[0-9]+\xef\xbf\xbd)?'
 )
 #: The first packet of a payload, and what begins with an attachment, whose event went before.
 _FIRST: Final = re.compile(_WRAPPING + rb"([0-6])([0-6]?)")
-_ATTACHMENT: Final = re.compile(_WRAPPING + rb"b[A-Za-z0-9+/]|Content-Type: application/octet-stream")
+_FIRST_1: Final = re.compile(
+    _WRAPPING + rb"(?:([0-8])" + _COLON + rb"[0-9]{0,15}" + _HEAD_1 + rb"|[\w-]{1,40}(?::[0-9]*){2}:[a-z])"
+)
+_ATTACHMENT: Final = re.compile(
+    _WRAPPING + rb"b[A-Za-z0-9+/]|Content-Type: application/octet-stream|\x01[\x00-\x09]{1,10}\xff\x04"
+)
 _NAMES: Final = {
     b"0": "open",
     b"1": "close",
@@ -61,10 +75,19 @@ _NAMES: Final = {
     b"5": "upgrade",
     b"6": "noop",
 }
+_NAMES_1: Final = {
+    None: "open",
+    b"0": "disconnect",
+    b"1": "connect",
+    b"2": "heartbeat",
+    b"6": "ack",
+    b"7": "refusal",
+    b"8": "noop",
+}
 _MESSAGES: Final = {b"0": "connect", b"1": "disconnect", b"2": "event", b"3": "ack", b"4": "refusal", b"5": "event"}
 _OPCODES: Final = {0: "more", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong"}
 #: Transports whose GET is answered with a response that goes on.
-_STREAMS: Final = frozenset({b"sse", b"multipart", b"iframe"})
+_STREAMS: Final = frozenset({b"sse", b"multipart", b"iframe", b"htmlfile"})
 
 
 class Travel(NamedTuple):
@@ -223,16 +246,20 @@ class _Content:
 
     def name(self) -> str:
         """What its first packet is, or nothing."""
+        match = _FIRST_1.match(self._head)
+        if match is not None:
+            return _NAMES_1.get(match[1], "event")
         match = _FIRST.match(self._head)
         if match is None:
             return "ok" if self._head == b"ok" else ""
         return _MESSAGES.get(match[2], "message") if match[1] == b"4" else _NAMES[match[1]]
 
-    def label(self, what: str) -> str:
-        """What it is called, with what there is in it if that is no event."""
+    def label(self, what: str, *, confirms: bool = False) -> str:
+        """What it is called, with what there is in it if that is no event. `confirms`: it answers a POST."""
         if self.event:
             return what or "event"
-        return " ".join(word for word in (what, self.name(), "empty") if word)
+        name = "ok" if confirms and self._head == b"1" else self.name()
+        return " ".join(word for word in (what, name, "empty") if word)
 
 
 class _Reader:
@@ -590,7 +617,8 @@ class _Responses(_Reader):
     def _got_whole(self) -> None:
         self._event = self._content.event
         self._tally()
-        self._saw("response", self._content.label(self._status))
+        confirms = self._asked is not None and self._asked.what == "send"
+        self._saw("response", self._content.label(self._status, confirms=confirms))
         self._step = self._head
 
     def _got_chunk(self) -> None:
@@ -632,8 +660,13 @@ def _what(method: bytes, target: bytes, upgrade: bool) -> str:
     if upgrade:
         return "upgrade"
     match = _TRANSPORT.search(target)
-    if match is None:
-        return "page"
+    if match is not None:
+        sid = _SID.search(target) is not None
+    else:
+        match = _PATH.search(target)
+        if match is None:
+            return "page"
+        sid = match[1] is not None
     if match[1] in _STREAMS:
         return "stream"
-    return "poll" if _SID.search(target) else "handshake"
+    return "poll" if sid else "handshake"

@@ -1,17 +1,20 @@
 """Every message between the laboratory and its page. Times are milliseconds since the epoch, by the server's clock."""
 
 import time
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
 __all__ = [
+    "LANES",
     "LIMITS",
     "TRANSPORTS",
     "Change",
     "Done",
     "Hello",
     "LaboratoryError",
+    "LaneKind",
     "Limits",
     "Opened",
     "Range",
@@ -35,6 +38,33 @@ TRANSPORTS: Final = (
     "flashsocket",
     "webtransport",
 )
+
+
+class LaneKind(NamedTuple):
+    """What a lane's server takes.
+
+    Attributes:
+        transports: the transports; of several, the client begins with the first and moves to the last.
+        generation: the protocol generation.
+    """
+
+    transports: tuple[str, ...]
+    generation: str = "eio4"
+
+
+#: All lanes that there are: a transport with the client of today, and what clients of earlier releases do with theirs.
+LANES: Final[Mapping[str, LaneKind]] = {
+    **{name: LaneKind((name,)) for name in TRANSPORTS},
+    "v2-polling": LaneKind(("polling",), "eio3"),
+    "v2-websocket": LaneKind(("websocket",), "eio3"),
+    "v2-upgrade": LaneKind(("polling", "websocket"), "eio3"),
+    "v1-polling": LaneKind(("polling",), "eio3"),
+    "v1-websocket": LaneKind(("websocket",), "eio3"),
+    "v1-upgrade": LaneKind(("polling", "websocket"), "eio3"),
+    "v0-polling": LaneKind(("polling",), "sio1"),
+    "v0-jsonp": LaneKind(("jsonp",), "sio1"),
+    "v0-websocket": LaneKind(("websocket",), "sio1"),
+}
 
 
 class Range(NamedTuple):
@@ -96,10 +126,10 @@ class Change(Struct, rename="camel", frozen=True):
 
 
 class TransportInfo(Struct, omit_defaults=True):
-    """A transport, whether there can be lanes with it, and if not, why.
+    """A kind of lane, whether there can be such lanes, and if not, why.
 
     Attributes:
-        name: its name in the settings of a server.
+        name: its name: of a transport in the settings of a server, or of what a client of an earlier release does.
         available: whether `open` takes it.
         why: what is missing.
     """
@@ -135,7 +165,7 @@ class Hello(Struct):
 
     Attributes:
         version: Madang's.
-        transports: all that there are, those that can't be had too.
+        transports: all kinds of lanes that there are, those that can't be had too.
         limits: of the settings.
     """
 
@@ -148,9 +178,9 @@ class Opened(Struct, rename="camel", omit_defaults=True, tag="opened", tag_field
     """A lane is open.
 
     Attributes:
-        lane: its id; the `auth` of the client that is measured is `{lane}`.
+        lane: its id; the `auth` of the client that is measured is `{lane}`, or its query where it knows no `auth`.
         port: where it is found, on the host of the page: TCP, or UDP for webtransport.
-        name: its transport.
+        name: its kind.
         certificate_hash: base64 of the SHA-256 of the certificate, for `serverCertificateHashes`.
     """
 
