@@ -98,6 +98,8 @@ def preflight(config: Config, request: Request, generation: Wire | None) -> list
 
 def _same_host(origin: str, host: str) -> bool:
     """Whether an origin is the host that was asked, whatever the scheme: a proxy may have taken off TLS."""
+    if "://" not in origin:  # programs of Socket.IO 0.9 name no scheme; browsers do, or say "null"
+        return origin not in ("", "null") and origin.lower() == host.lower()
     try:
         parts = urlsplit(origin.lower())
     except ValueError:

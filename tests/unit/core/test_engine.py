@@ -449,7 +449,11 @@ LISTED = ["https://friend.org", "http://localhost:5173"]
         ("", "", False),
         ("http://", "", False),
         ("file://", "", False),
-        ("example.org", "example.org", False),
+        # programs that name no scheme
+        ("example.org", "example.org", True),
+        ("Example.org:8000", "example.org:8000", True),
+        ("evil.org", "example.org", False),
+        ("example.org", "", False),
         ("ftp://example.org", "example.org", False),
         ("chrome-extension://example.org", "example.org", False),
         ("http://user@example.org", "example.org", False),
