@@ -25,7 +25,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, structs
 
 import madang
-from madang import ConfigError, ConnectionRefused, Server, Socket
+from madang import Config, ConfigError, ConnectionRefused, Server, Socket
 from madang.apps.laboratory import protocol as p
 from madang.apps.laboratory.datagrams import DatagramWire
 from madang.apps.laboratory.observer import Totals, Travel
@@ -61,12 +61,19 @@ def why_not(name: str) -> str:
     return _why_not_here(name)
 
 
+def _server(name: str) -> Server:
+    """A server for lanes of a kind."""
+    kind = p.LANES[name]
+    generations: Any = "all" if kind.earlier else Config().generations
+    return Server(transports=kind.transports, generations=generations, **_SETTINGS)
+
+
 @functools.cache  # of the few that there are: visitors say what they like
 def _why_not_here(name: str) -> str:
     if name == "flashsocket":
         return "needs the Flash player, which browsers have no more"
     try:
-        Server(transports=p.LANES[name].transports, generations=(p.LANES[name].generation,))
+        _server(name)
         if name == WEBTRANSPORT:
             madang.WebTransport()
     except ConfigError as error:  # such as that aioquic isn't installed
@@ -180,8 +187,7 @@ class Bench:
             self._notes_timer.cancel()
 
     def _make_server(self) -> Server:
-        kind = p.LANES[self.name]
-        io = Server(transports=kind.transports, generations=(kind.generation,), **_SETTINGS)
+        io = _server(self.name)
 
         @io.emits
         def tick(seq: int, sent_ms: float, payload: object) -> None:

@@ -45,25 +45,25 @@ class LaneKind(NamedTuple):
 
     Attributes:
         transports: the transports; of several, the client begins with the first and moves to the last.
-        generation: the protocol generation.
+        earlier: whether its client speaks an earlier generation than that of today.
     """
 
     transports: tuple[str, ...]
-    generation: str = "eio4"
+    earlier: bool = True
 
 
 #: All lanes that there are: a transport with the client of today, and what clients of earlier releases do with theirs.
 LANES: Final[Mapping[str, LaneKind]] = {
-    **{name: LaneKind((name,)) for name in TRANSPORTS},
-    "v2-polling": LaneKind(("polling",), "eio3"),
-    "v2-websocket": LaneKind(("websocket",), "eio3"),
-    "v2-upgrade": LaneKind(("polling", "websocket"), "eio3"),
-    "v1-polling": LaneKind(("polling",), "eio3"),
-    "v1-websocket": LaneKind(("websocket",), "eio3"),
-    "v1-upgrade": LaneKind(("polling", "websocket"), "eio3"),
-    "v0-polling": LaneKind(("polling",), "sio1"),
-    "v0-jsonp": LaneKind(("jsonp",), "sio1"),
-    "v0-websocket": LaneKind(("websocket",), "sio1"),
+    **{name: LaneKind((name,), earlier=False) for name in TRANSPORTS},
+    "v2-polling": LaneKind(("polling",)),
+    "v2-websocket": LaneKind(("websocket",)),
+    "v2-upgrade": LaneKind(("polling", "websocket")),
+    "v1-polling": LaneKind(("polling",)),
+    "v1-websocket": LaneKind(("websocket",)),
+    "v1-upgrade": LaneKind(("polling", "websocket")),
+    "v0-polling": LaneKind(("polling",)),
+    "v0-jsonp": LaneKind(("jsonp",)),
+    "v0-websocket": LaneKind(("websocket",)),
 }
 
 
