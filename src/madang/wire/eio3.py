@@ -151,7 +151,7 @@ class EngineIO3(EngineIO4):
         if isinstance(first, str) and len(frames) == 1 and first.isascii():
             return frames
         if isinstance(first, str) and parser.escapes:
-            body = 0 if packet.namespace.isascii() else first.index(",")
+            body = 0 if packet.namespace == "/" else first.index(",")  # a namespace knows no escapes
             frames = (first[:body] + escaped(first[body:]), *frames[1:])
         return tuple([frame if isinstance(frame, str) else _MESSAGE + frame for frame in frames])
 
@@ -193,7 +193,7 @@ class EngineIO3(EngineIO4):
     def split(self, payload: str | bytes, limits: Config) -> list[Frame]:  # noqa: D102
         most = limits.max_packets_per_payload
         if isinstance(payload, bytes):
-            return _cut_bytes(payload, most)
+            return [part if isinstance(part, bytes) else self.from_text(part) for part in _cut_bytes(payload, most)]
         parts = _cut(payload, most) if payload.isascii() else _cut_units(payload, most)
         return [self.from_text(part) for part in parts]
 

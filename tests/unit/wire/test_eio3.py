@@ -85,6 +85,7 @@ def test_who_takes_text_only() -> None:
         (Packet(CONNECT_ERROR, {"message": "no", "data": {"code": 1}}, "/a"), ('44/a,{"code":1}',)),
         (Packet(EVENT, ["x", "é€😀", "\\x41"]), (r'42["x","\u00e9\u20ac\ud83d\ude00","\\x41"]',)),
         (Packet(EVENT, ["é"], "/카페", 5), (r'42/카페,5["\u00e9"]',)),
+        (Packet(EVENT, ["é"], '/\x01\\"', 5), ('42/\x01\\",5["\\u00e9"]',)),
         (Packet(EVENT, ["é", b"1"], "/카페"), (r'451-/카페,["\u00e9",{"_placeholder":true,"num":0}]', b"\x041")),
         (Packet(PONG), ("3",)),
         (Packet(PONG, "probe"), ("3probe",)),
@@ -123,6 +124,7 @@ def test_what_clients_are_sent(packet: Packet, frames: tuple[Frame, ...]) -> Non
             + b"\x01\x04\xff\x04\x01\x02\xff\x00\x01\xff2",
             [None, Packet(EVENT, ["x", b"\x01\x02\xff"]), Packet(PING)],
         ),
+        (WIRE.pack([WITH_BYTES, "b4AQ=="]), [None, Packet(EVENT, ["x", b"\x01"])]),
         (b"", []),
     ],
 )
