@@ -27,7 +27,7 @@ from madang.core.prepared import Prepared
 from madang.core.responses import Responses
 from madang.core.routes import Routes
 from madang.core.session import CLOSING, UNDECIDED, Session, Sink
-from madang.core.textual import TextualLink
+from madang.core.textual import PayloadLink, TextualLink
 from madang.core.wheel import Wheel
 from madang.errors import (
     BAD_METHOD,
@@ -462,9 +462,10 @@ class Engine:
             raise RequestRefused(*BAD_REQUEST, "allow_upgrades is off")
         return session
 
-    @staticmethod
-    def _textual(request: Request, transport: LinkTransport, generation: Wire, duplex: Duplex) -> Duplex:
-        """The link as a session may use it: bytes become text on the way, where it or its client takes text only."""
+    def _textual(self, request: Request, transport: LinkTransport, generation: Wire, duplex: Duplex) -> Duplex:
+        """The link as a session may use it: frames are what they have to be for it and its client, on the way."""
+        if generation.link_payloads:
+            return PayloadLink(duplex, generation, self.config)
         text_only = transport.text_only or duplex.text_only or generation.text_only(request)
         return TextualLink(duplex, generation) if text_only else duplex
 

@@ -184,8 +184,7 @@ class Session(Timed):
 
     def _await_heartbeat(self, since: float) -> None:
         """From now on the client is looked after."""
-        config = self._engine.config
-        self._ping_due = since + (config.ping_interval_seconds if self._is_pinged else self._patience())
+        self._ping_due = since + (self._ping_interval if self._is_pinged else self._patience())
         self._rearm()
 
     # Out
@@ -220,12 +219,14 @@ class Session(Timed):
             self._engine.defer(self)
 
     def send(self, packet: Packet) -> None:
-        """Encode a packet for this session alone and push it.
+        """Encode a packet for this session alone and push it, if its generation has a word for it.
 
         Raises:
             EncodeError: its data can't be sent.
         """
-        self.push(Encoded(self.wire.encode(packet, self.parser)))
+        frames = self.wire.encode(packet, self.parser)
+        if frames:
+            self.push(Encoded(frames))
 
     def write_out(self) -> None:
         """Hand on now what would go at the end of this turn of the event loop, as far as the face can."""
@@ -322,7 +323,7 @@ class Session(Timed):
             if self._pings:  # of several, it may be the answer to any: the first was sent before all of them
                 self._pings -= 1
                 self.confirmed = self._pings_since
-            self._ping_due = self._engine.clock() + self._engine.config.ping_interval_seconds
+            self._ping_due = self._engine.clock() + self._ping_interval
             self._rearm()
         elif kind == CLOSE:
             self.leave()
@@ -455,7 +456,7 @@ class Session(Timed):
             self._engine.park()
             self._exchange = exchange
             self._poll = request
-            self._release_after(self._engine.config.poll_timeout_seconds)
+            self._release_after(min(self._engine.config.poll_timeout_seconds, self.wire.max_poll_seconds))
 
     def _check_pace(self) -> None:
         """Refuse a poll that comes too soon. Networks make pairs of what was sent evenly: half the time will do."""
@@ -691,9 +692,14 @@ class Session(Timed):
         wire = self.wire
         return wire.server_pings and (wire.pings_polls or not isinstance(self.transport, PollTransport))
 
+    @property
+    def _ping_interval(self) -> float:
+        """How long after a pong the next ping comes, to a client of this generation."""
+        return min(self._engine.config.ping_interval_seconds, self.wire.max_ping_interval_seconds)
+
     def _patience(self) -> float:
         """How long a client that gets no pings may be silent."""
-        return self._engine.config.ping_interval_seconds + self._engine.config.ping_timeout_seconds
+        return self._ping_interval + self._engine.config.ping_timeout_seconds
 
     def _ping(self, now: float) -> None:
         self.send(_PING_PACKET)
@@ -735,7 +741,7 @@ class Session(Timed):
         elif now >= self._ping_due and self._hold is not None:
             # The client waits for pings. Its pongs may stand behind what isn't read: they are no sign of anything.
             self._ping(now)
-            self._ping_due = now + self._engine.config.ping_interval_seconds
+            self._ping_due = now + self._ping_interval
         elif now >= self._ping_due:
             if self._pinged and not self._heard:
                 self.close(Reason.PING_TIMEOUT, discard=True)

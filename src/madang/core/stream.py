@@ -97,7 +97,9 @@ class Stream(Duplex):
         self._receiver = None
         self._room = self._engine.config.max_stream_bytes  # no more of it ends the stream: it ends
         session = self._session
-        self.write(Encoded(session.wire.encode(farewell, session.parser)))
+        frames = session.wire.encode(farewell, session.parser)
+        if frames:
+            self.write(Encoded(frames))
         self._open = False
         self._exchange.end(cut=cut)
         self._engine.unpark()

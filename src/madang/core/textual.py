@@ -1,7 +1,8 @@
-"""A link that carries text only: between it and the session, bytes are written as text and read from it.
+"""Links that carry something else than frames: between them and the session, it is made of frames, and frames of it.
 
-The wire knows how bytes look as text; the session and the link need not know of each other's ways. What goes to many is
-turned into text once for all of them.
+One carries text only, so that bytes are written as text. Another one carries payloads, as the body of a request does.
+The wire knows how that looks; the session and the link need not know of each other's ways. What goes to many is made
+once for all of them.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from madang.packet import Encoded, Frame
 from madang.transports import Duplex, Receiver
 
 if TYPE_CHECKING:
+    from madang.config import Config
     from madang.wire import Wire
 
-__all__ = ["TextualLink"]
+__all__ = ["PayloadLink", "TextualLink"]
 
 #: Under what a packet keeps its form for such links.
 _FORM: Final = "text"
+_PAYLOAD: Final = "payload"
 
 
 class TextualLink(Duplex):
@@ -104,3 +107,39 @@ class TextualLink(Duplex):
         """The link is gone."""
         if self._receiver is not None:
             self._receiver.lost(self, reason)
+
+
+class PayloadLink(TextualLink):
+    """Stands before a link whose messages are payloads.
+
+    Args:
+        duplex: the link.
+        wire: the generation that its client speaks, which joins and splits payloads.
+        limits: the bounds to keep.
+    """
+
+    __slots__ = ("_limits",)
+
+    def __init__(self, duplex: Duplex, wire: Wire, limits: Config) -> None:
+        super().__init__(duplex, wire)
+        self._limits = limits
+
+    def write(self, encoded: Encoded) -> None:
+        """Send the frames of a packet as one payload."""
+        self._duplex.write(encoded.form(_PAYLOAD, self._payload_of))
+
+    def _payload_of(self, encoded: Encoded) -> Encoded:
+        return Encoded((self._wire.join(encoded.frames),), encoded.compress)
+
+    def receive(self, frame: Frame) -> None:
+        """A payload came."""
+        receiver = self._receiver
+        if receiver is None:
+            return
+        try:
+            frames = self._wire.split(frame, self._limits)
+        except RemoteProtocolError as error:
+            receiver.fail(error, Reason.PARSE_ERROR)
+            return
+        for one in frames:
+            receiver.receive(one)

@@ -89,10 +89,18 @@ def socketio_packets() -> list[Packet]:
     return packets
 
 
-def _is_sent(packet: Packet, wire: Wire) -> bool:
+def _is_sent(packet: Packet, wire: Wire, parser: Parser) -> bool:
     """Whether clients of a generation may send a packet, and it is the same at the other end."""
     if packet.kind in (CONNECT, CONNECT_ERROR):
         return not wire.implicit_root
+    # Who has no word to answer asks for no answer, and who has none to leave a namespace comes to none.
+    needed = [packet]
+    if packet.id is not None:
+        needed.append(Packet(ACK, [], id=packet.id))
+    if packet.namespace != "/":
+        needed.append(Packet(DISCONNECT, namespace=packet.namespace))
+    if not all(wire.encode(one, parser) for one in needed):
+        return False
     return wire.carries_bytes or not _has_bytes(packet.data)
 
 
@@ -177,7 +185,7 @@ def check_wire(wire: Wire, parser: Parser, packets: Iterable[Packet] | None = No
     assert wire.address(silent, "nowhere/at/all") is None, f"{wire.name} takes any path for one of its own"
 
     if packets is None:
-        packets = [packet for packet in socketio_packets() if _is_sent(packet, wire)]
+        packets = [packet for packet in socketio_packets() if _is_sent(packet, wire, parser)]
     chosen = _copied(packets)
     written = [wire.encode(packet, parser) for packet in chosen]
     decoder = wire.decoder(parser, limits)

@@ -87,8 +87,12 @@ class JSONP(PollTransport):
         return ""
 
 
-def form_text(body: bytes) -> str:
-    """Read the field d of a form, which must be its first.
+def form_text(body: bytes, field: str = "d") -> str:
+    """Read a field of a form, which must be its first.
+
+    Args:
+        body: the form.
+        field: the name of the field, of letters and digits.
 
     Raises:
         RemoteProtocolError: there is none, or it is no text.
@@ -97,11 +101,12 @@ def form_text(body: bytes) -> str:
         >>> form_text(b"d=%ED%95%9C+2")
         '한 2'
     """
-    if not body.startswith(b"d="):
-        raise RemoteProtocolError("the form has no field d", rule=_RULE)
+    start = field.encode() + b"="
+    if not body.startswith(start):
+        raise RemoteProtocolError(f"the form has no field {field}", rule=_RULE)
     # A payload may have a million of escapes, of both kinds. So none is looked at by itself: "%41" is made "\\x41",
     # which Python has a decoder for.
-    value = body[2:].partition(b"&")[0].replace(b"\\", b"\\\\").replace(b"+", b" ").replace(b"%", b"\\x")
+    value = body[len(start) :].partition(b"&")[0].replace(b"\\", b"\\\\").replace(b"+", b" ").replace(b"%", b"\\x")
     try:
         return value.decode("unicode_escape").encode("latin-1").decode()
     except UnicodeDecodeError as error:

@@ -110,6 +110,12 @@ class Wire(ABC):
     #: Whether clients don't wait to be told that they have joined a namespace: they speak in it at once, whatever the
     #: answer will be, and may ask for it twice.
     impatient: ClassVar[bool] = False
+    #: Whether a message of a link is a payload of any number of frames, as a body is; else it is one frame.
+    link_payloads: ClassVar[bool] = False
+    #: How long clients may hear nothing over what stays open, and how long their polls may wait: more than the settings
+    #: say would be too long for them, and they are told of none.
+    max_ping_interval_seconds: ClassVar[float] = math.inf
+    max_poll_seconds: ClassVar[float] = math.inf
     #: Whether browsers send cookies with requests of these clients to other origins, so that an answer has to allow it.
     credentialed: ClassVar[bool] = False
     #: Whether its clients open WebSockets in the drafts before RFC 6455.
@@ -208,6 +214,9 @@ class Wire(ABC):
     @abstractmethod
     def encode(self, packet: Packet, parser: Parser) -> tuple[Frame, ...]:
         """Write a packet as frames: itself, then its attachments.
+
+        Returns:
+            The frames; none for a packet that the generation has no word for. For an event it always has one.
 
         Raises:
             EncodeError: the data holds something that can't be written.
