@@ -41,9 +41,9 @@ from madang.wire import error_body
 HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*/*.txt"))
 #: The generation of each folder, as clients name it.
-QUERIES = {"eio3": "EIO=3", "eio4": "EIO=4", "sio1": ""}
+QUERIES = {"eio3": "EIO=3", "eio4": "EIO=4", "sio0": "", "sio1": ""}
 #: What of a request stands below the server's path, and its query.
-BELOW = re.compile(r"(1/[^ ?]*)(?:[?](\S*))?(?: (.*))?")
+BELOW = re.compile(r"((?:1/|(?:websocket|(?:xhr|jsonp)-polling)(?=[/ ?]|$))[^ ?]*)(?:[?](\S*))?(?: (.*))?")
 
 
 def program(io: Server) -> None:
