@@ -91,8 +91,11 @@ class Routes:
 
     def _below(self, request: Request) -> str:
         below = self.below(request.path)
-        if below is None:  # a framework that we are mounted in has taken our path off
+        if below is None:
+            # A framework that we are mounted in has taken our path off, or a face takes any path for ours.
             below = request.path.removeprefix(request.root_path).strip("/")
+            if not self.owns(below):
+                return ""
         return below
 
     def speaker(self, request: Request) -> Wire | None:
