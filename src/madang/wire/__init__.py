@@ -112,8 +112,8 @@ class Wire(ABC):
     impatient: ClassVar[bool] = False
     #: Whether a message of a link is a payload of any number of frames, as a body is; else it is one frame.
     link_payloads: ClassVar[bool] = False
-    #: For how long its clients bear to hear nothing over what stays open, and to have a poll wait, if they can't be told
-    #: what the settings say. Of both times the shorter one is kept.
+    #: For how long its clients bear to hear nothing over what stays open, and to have a poll wait, if nobody can tell
+    #: them what the settings say. Of both times the shorter one is kept.
     max_ping_interval_seconds: ClassVar[float] = math.inf
     max_poll_seconds: ClassVar[float] = math.inf
     #: Whether browsers send cookies with requests of these clients to other origins, so that an answer has to allow it.
