@@ -21,7 +21,7 @@ SETTINGS = {
     "upgrade_timeout_seconds": 1,
     "origins": [FRIEND],
 }
-HASTY = {"transports": "all", "ping_interval_seconds": 0.3, "ping_timeout_seconds": 0.4, "connect_timeout_seconds": 0.5}
+HASTY = {"transports": "all", "ping_interval_seconds": 0.3, "ping_timeout_seconds": 1.2, "connect_timeout_seconds": 1}
 
 
 def _running(face: str, settings: dict[str, object]) -> Iterator[ServerProcess]:
