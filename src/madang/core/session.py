@@ -508,9 +508,15 @@ class Session(Timed):
 
     def abandon(self, exchange: Exchange) -> None:
         """The connection of a waiting poll broke."""
-        if exchange is self._exchange:
-            self._unpark()
+        if exchange is not self._exchange:
+            return
+        self._unpark()
+        if self.wire.pings_polls:
             self._end(Reason.TRANSPORT_ERROR)
+        else:  # its good-bye may be on its way, or the next poll, which is what shows that it lives
+            self._heard = False
+            self._ping_due = self._engine.clock() + self._engine.config.ping_timeout_seconds
+            self._rearm()
 
     def post(self, payload: str | bytes, done: Callable[[], None]) -> None:
         """Take a payload that came by POST.

@@ -270,8 +270,7 @@ class SocketIO1(Wire):
             return Response(200, _TEXT, b"")
         if isinstance(form, StreamTransport):
             return Response(200, form.head(request), form.prelude(request) + form.chunk(_GONE))
-        assert isinstance(form, PollTransport)  # there are no others  # noqa: S101
-        return form.respond(request, _GONE)
+        return _script(request, _GONE) if form is JSONP_POLLING else _text(_GONE)
 
     def link_refusal(self, refusal: RequestRefused) -> Frame | None:  # noqa: D102
         return _GONE if refusal.code == UNKNOWN_SID[0] else None
@@ -425,6 +424,24 @@ def _accepted() -> Response:
     return Response(200, _ACCEPTED, b"1")
 
 
+def _status(payload: str) -> int:
+    """The status of a poll. One that fails makes clients begin anew, as a link does that breaks.
+
+    Who reads that his session is over says good-bye to it, and if a POST is under way, not before he has begun a new
+    one, which then ends.
+    """
+    return 410 if payload == _GONE else 200
+
+
+def _text(payload: str, status: int = 200) -> Response:
+    return Response(status, _TEXT, payload.encode("utf-8", "replace"))
+
+
+def _script(request: Request, payload: str, status: int = 200) -> Response:
+    text = f"io.j[{_index(request, 'i') or 0}]({script_string(payload)});"
+    return Response(status, _SCRIPT, text.encode("utf-8", "replace"))
+
+
 class _XhrPolling(PollTransport):
     """Long-polling. A waiting poll ends with a NOOP."""
 
@@ -433,7 +450,7 @@ class _XhrPolling(PollTransport):
 
     def respond(self, request: Request, payload: str | bytes) -> Response:
         assert isinstance(payload, str)  # as all payloads of this generation  # noqa: S101
-        return Response(200, _TEXT, payload.encode("utf-8", "replace"))
+        return _text(payload, _status(payload))
 
     def accepted(self, request: Request) -> Response:
         return _accepted()
@@ -450,8 +467,7 @@ class _JsonpPolling(JSONP):
 
     def respond(self, request: Request, payload: str | bytes) -> Response:
         assert isinstance(payload, str)  # as all payloads of this generation  # noqa: S101
-        text = f"io.j[{_index(request, 'i') or 0}]({script_string(payload)});"
-        return Response(200, _SCRIPT, text.encode("utf-8", "replace"))
+        return _script(request, payload, _status(payload))
 
     def unpack(self, request: Request, body: bytes) -> str:
         text = form_text(body)

@@ -226,6 +226,18 @@ def test_scripts(kit: EngineKit) -> None:
     assert client.get("jsonp-polling").text == 'io.j[0]("7:::1+0");'
 
 
+@pytest.mark.parametrize("transport", ["xhr-polling", "jsonp-polling"])
+def test_a_poll_fails_where_a_link_would_break(kit: EngineKit, transport: str) -> None:
+    """Clients that read that their session is over say `0::` in the one that they begin then, if they were posting."""
+    client = Old(kit)
+    client.get(transport)
+    poll = client.get(transport)
+    kit.engine.close(Reason.SHUTTING_DOWN)
+    assert poll.status == 410
+    assert "7:::1+0" in poll.text
+    assert client.get(transport).status == 200  # as for all sessions that there aren't
+
+
 def test_documents(kit: EngineKit) -> None:
     ends = ends_of(kit.io)
     client = Old(kit)
@@ -429,7 +441,7 @@ async def test_who_is_refused_in_the_main_namespace_is_told() -> None:
     assert link.closed is not None
     client = Old(kit)
     assert client.get().text == "7:::2"
-    assert client.get().text == "7:::1+0"
+    assert client.get().status == 410
     assert kit.engine.sessions == {}
 
 
@@ -541,14 +553,31 @@ def test_good_bye_without_a_transport(kit: EngineKit) -> None:
     assert kit.engine.sessions == {}
 
 
+def break_poll(client: Old) -> None:
+    poll = client.get()
+    client.kit.engine.abandon(client.kit.request("GET", "", below=f"1/xhr-polling/{client.sid}"), poll)
+
+
 def test_a_poll_that_breaks(kit: EngineKit) -> None:
+    """Clients break it as they say good-bye, and some try again."""
     ends = ends_of(kit.io)
     client = Old(kit)
     client.get()
-    poll = client.get()
-    kit.engine.abandon(kit.request("GET", "", below=f"1/xhr-polling/{client.sid}"), poll)
-    assert ends == [Reason.TRANSPORT_ERROR]
+    break_poll(client)
+    kit.io.emit("e")
+    kit.advance(19)
+    assert client.get().text == '5:::{"name":"e"}'
+    kit.advance(40)
+    assert ends == []
+    break_poll(client)
+    assert client.post("0::").text == "1"
+    assert ends == [Reason.CLIENT_DISCONNECT]
     assert client.get().text == "7:::1+0"
+    client = Old(kit)
+    client.get()
+    break_poll(client)
+    kit.advance(21)
+    assert ends == [Reason.CLIENT_DISCONNECT, Reason.PING_TIMEOUT]
 
 
 async def test_a_pong_beside_a_post_that_waits() -> None:
