@@ -4,7 +4,6 @@ import asyncio
 import signal
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -154,20 +153,8 @@ async def test_the_newest_tab_brings_the_name(arrive: Arrive) -> None:
     "auth",
     [{"token": "x", "nick": "Mina"}, {"token": "t" * 24, "nick": "\u200b"}, {"token": "t" * 24}, {"nick": "Mina"}],
 )
-@pytest.mark.parametrize("by", ["auth", "query"])
-async def test_who_brings_something_invalid_is_refused(url: str, auth: dict[str, str], by: str) -> None:
-    if by == "auth":
-        assert (await refusal(url, auth))["code"] == "invalid"
-    else:
-        assert (await refusal(f"{url}?{urlencode(auth)}", None))["code"] == "invalid"
-
-
-async def test_token_and_nickname_may_be_in_the_query(arrive: Arrive, url: str) -> None:
-    (mina,) = await together(arrive, "Mina")
-    tab = Person(socketio.AsyncClient(reconnection=False))
-    await tab.client.connect(f"{url}?{urlencode({'token': 'secret-of-Mina-0000', 'nick': 'Mina'})}")
-    assert (await tab.ask("hello"))["me"] == mina.welcome["me"]
-    await tab.client.disconnect()
+async def test_who_brings_something_invalid_is_refused(url: str, auth: dict[str, str]) -> None:
+    assert (await refusal(url, auth))["code"] == "invalid"
 
 
 async def test_who_brings_nothing_is_a_guest_until_they_take_a_name(arrive: Arrive, url: str) -> None:

@@ -193,6 +193,26 @@ async def test_names_that_nobody_knows_are_neither_kept_nor_repeated(viewer: Vie
         tracemalloc.stop()
 
 
+async def test_earlier_clients_name_their_lane_in_the_query(viewer: Viewer) -> None:
+    opened = await viewer.open("v1-upgrade")
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{opened['port']}") as http:
+        for lane, answer in ((opened["lane"], "40"), ("somebody else's", "44")):
+            query = {"EIO": "3", "transport": "polling", "b64": "1", "lane": lane}
+            hello = await http.get("/socket.io/", params=query)
+            sid = re.findall('"sid":"([^"]+)"', hello.text)[0]
+            told = hello.text
+            while answer not in re.findall(r":(4[04])", told):
+                told += (await http.get("/socket.io/", params={**query, "sid": sid})).text
+    opened = await viewer.open("v0-polling")
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{opened['port']}") as http:
+        hello = await http.get("/socket.io/1/", params={"lane": opened["lane"]})
+        sid, _, _, transports = hello.text.split(":")
+        assert transports == "xhr-polling"
+        assert (await http.get(f"/socket.io/1/xhr-polling/{sid}")).text == "1::"
+        refused = await http.get("/socket.io/?EIO=4&transport=polling&sid=x")
+        assert refused.status_code == 400
+
+
 async def test_closing_what_is_closed_is_no_mistake(viewer: Viewer) -> None:
     assert await viewer.ask("close", "no such lane") == {"outcome": "done"}
 

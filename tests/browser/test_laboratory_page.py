@@ -81,7 +81,7 @@ def visit(chromium: Browser, bench: Bench) -> Iterator[Visit]:
 
 
 def available(page: Page) -> list[str]:
-    boxes = page.locator(".transports input:enabled").all()
+    boxes = page.locator("[aria-labelledby=transports] input:enabled").all()
     return [box.get_attribute("value") or "" for box in boxes]
 
 
@@ -158,6 +158,37 @@ def test_all_transports_side_by_side(visit: Visit) -> None:
     page.get_by_role("button", name="Stop").click()
     for name in names:
         expect(page.locator(f".lane[data-lane={name}]")).to_have_attribute("data-state", "stopped")
+
+
+EARLIER = ("v2-upgrade", "v1-polling", "v0-jsonp", "v0-websocket")
+
+
+def test_clients_of_earlier_releases(visit: Visit) -> None:
+    page = visit("polling", *EARLIER)
+    fetched: list[str] = []
+    page.on("request", lambda request: "/assets/" in request.url and fetched.append(request.url))
+    page.get_by_label("Both", exact=True).check()
+    page.get_by_label("Binary", exact=True).check()
+    page.get_by_role("button", name="All", exact=True).click()  # of the client of today
+    page.get_by_role("button", name="None", exact=True).click()
+    chosen = page.locator(".lane[data-lane]")
+    expect(chosen).to_have_count(len(EARLIER))
+    assert fetched == []
+    start(page)
+    for name in EARLIER:
+        expect(page.locator(f".lane[data-lane={name}]")).to_have_attribute("data-state", "running", timeout=WITHIN_MS)
+        measured(page, name)
+        assert number(cell(page, name, "p50")) > 50
+        for column in ("upPerSecond", "downPerSecond"):
+            size = cell(page, name, column)  # of five events in a second, of 100 bytes each
+            assert number(size) > (0.5 if size.endswith("kB") else 500), (name, column)
+        assert cell(page, name, "lost") == "0"
+    assert len(set(fetched)) == 3  # each release once, when a lane wanted it
+    assert page.locator("iframe").count() == len(EARLIER)
+    assert "io" not in page.evaluate("Object.keys(window)")
+    expect(page.locator(".lane[data-lane=v0-jsonp]")).to_contain_text("socket.io-client 0.9.17")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("iframe")).to_have_count(0)
 
 
 COLOURS = """(canvas) => {

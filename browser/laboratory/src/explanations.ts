@@ -141,7 +141,7 @@ const enEarlier: Record<Release, Difference> = {
   v2: {
     how: "The last of its line, from 2017 to 2022. Its heartbeat goes the other way round: the client sends the ping, and the server answers. In the body of a poll, each packet has its length in front of it, and bytes travel as they are. Everybody is in the main namespace without asking.",
     costs: "Nearly what it costs today. It knows no auth, so the lane’s key stands in the query of each request. And no recovery: what is said while it is away is gone.",
-    choose: "For programs that can’t be given a newer client. Those that can lose nothing.",
+    choose: "For programs that can’t be given a newer client. Whoever can move loses nothing by it.",
   },
   v1: {
     how: "From 2014 to 2017, of the same generation as 2.5: the client pings, each packet has its length in front. But it posts every poll as bytes, before which a browser asks across origins whether it may; and where it can’t take bytes, it writes text as UTF-8 twice. Madang reads both, and answers in what all releases understand.",
@@ -279,8 +279,8 @@ function earlierExplanation(release: Release, way: EarlierWay): Explanation {
   const proxies = all[language.value][way === "upgrade" ? "polling" : way].proxies;
   return {
     ...allEarlier[language.value][release],
-    name: `${short} · ${allWays[language.value][way]}`,
-    tagline: `${client} · ${protocol}`,
+    name: `${short}\u00a0· ${allWays[language.value][way]}`,
+    tagline: `${client}\u00a0· ${protocol}`,
     proxies,
   };
 }

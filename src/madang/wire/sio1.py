@@ -86,6 +86,9 @@ _UNAUTHORIZED: Final = "7::{}:2"
 #: characters beyond the basic plane as one. And "htmlfile" of 0.9 takes each "\\/" for a "/".
 _NOT_RAW: Final = re.compile("[\n\r\u2028\u2029\U00010000-\U0010ffff]|\\\\/")
 
+#: What clients write into the query for themselves.
+_OWN_FIELDS: Final = ("t", "i", "jsonp", "disconnect")
+
 _MARK: Final = "\ufffd"
 _HEAD: Final = re.compile("\ufffd([0-9]{1,9})\ufffd", re.ASCII)
 _WIDE_MARK: Final = _MARK.encode("utf-16-le")
@@ -253,6 +256,10 @@ class SocketIO1(Wire):
         if index is None:
             return Response(200, _TEXT, body.encode())
         return Response(200, _SCRIPT, f"io.j[{index}]({script_string(body)});".encode())
+
+    def auth(self, request: Request) -> dict[str, str]:
+        """The query of the handshake: these clients know no other place for it."""
+        return {name: value for name, value in request.query.items() if name not in _OWN_FIELDS}
 
     def reader(self, request: Request) -> str | None:  # noqa: D102
         return None if _index(request, "jsonp") is None else SCRIPTS.reader(request)

@@ -429,6 +429,10 @@ def test_addresses(below: str, query: str, address: Address | None) -> None:
     assert WIRE.address(asked(query=query), below) == address
 
 
+def test_what_the_program_gives_in_the_query_is_its_auth() -> None:
+    assert WIRE.auth(asked(query="t=1&jsonp=0&token=secret&nick=Kiosk")) == {"token": "secret", "nick": "Kiosk"}
+
+
 @pytest.mark.parametrize("below", ["0", "2", "01", "2/websocket/SID", "1" * 5000])
 def test_other_versions(below: str) -> None:
     with pytest.raises(RequestRefused) as caught:

@@ -1,8 +1,8 @@
 """What browsers and programs may ask over Socket.IO.
 
-Who comes brings a token and a nickname: as `auth`, or in the query where its client knows no `auth` (Socket.IO 2.x and
-older). Who brings neither is a guest, until `rename`. Each request is one JSON object and is acknowledged with one: the
-answer, or ``{"error": {"code", "message"}}``.
+Who comes brings a token and a nickname as `auth`; of clients of Socket.IO 2.x and older, that is their query. Who brings
+nothing is a guest, until `rename`. Each request is one JSON object and is acknowledged with one: the answer, or
+``{"error": {"code", "message"}}``.
 
 =====================  ==========================================================================================
 ask                    answer; what others hear
@@ -24,7 +24,7 @@ ask                    answer; what others hear
 import functools
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
@@ -36,7 +36,6 @@ from madang.apps.chat.uploads import Uploads
 
 Ask = TypeVar("Ask", bound=msgspec.Struct)
 Answer = dict[str, Any]
-_BROUGHT: Final = p.Auth.__struct_fields__
 
 
 def request(
@@ -73,8 +72,7 @@ class Chat(Namespace):
 
     def admit(self, socket: Socket) -> None:
         """Middleware: let in who brings a token and a nickname that nobody else here has, and guests."""
-        handshake = socket.handshake
-        given = handshake.auth or {name: handshake.query[name] for name in _BROUGHT if name in handshake.query}
+        given = socket.handshake.auth
         try:
             auth = msgspec.convert(given, p.Auth) if given else p.guest()
             nick = p.clean_line(auth.nick, p.MAX_NICK, "nickname")

@@ -55,7 +55,7 @@ class ChatError(Exception):
 
 
 class Auth(Struct):
-    """Sent with CONNECT, or in the query. The token is the client's secret; others only ever see a digest of it."""
+    """Sent with CONNECT. The token is the client's secret; others only ever see a digest of it."""
 
     token: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
     nick: Annotated[str, Meta(min_length=1, max_length=4 * MAX_NICK)]

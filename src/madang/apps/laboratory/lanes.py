@@ -22,7 +22,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from msgspec import Meta, structs
+from msgspec import Meta, Struct, structs
 
 import madang
 from madang import Config, ConfigError, ConnectionRefused, Server, Socket
@@ -52,6 +52,16 @@ _SETTINGS: Final[Mapping[str, Any]] = {
     "shutdown_timeout_seconds": 1.0,
     "http_compression_threshold_bytes": None,
 }
+
+
+class LaneAuth(Struct):
+    """What a client under test gives as `auth`, or in its query where it knows no `auth`.
+
+    Attributes:
+        lane: the id that "open" has given.
+    """
+
+    lane: str
 
 
 def why_not(name: str) -> str:
@@ -194,10 +204,8 @@ class Bench:
             """An event of the stream, down: its payload is text or bytes."""
 
         @io.use
-        def admit(socket: Socket) -> None:
-            handshake = socket.handshake  # what a client without `auth` says is in the query
-            lane = str(handshake.auth.get("lane") or handshake.query.get("lane", ""))
-            if not secrets.compare_digest(lane.encode("utf-8", "replace"), self._lane.encode()):
+        def admit(socket: Socket, *, auth: LaneAuth) -> None:
+            if not secrets.compare_digest(auth.lane.encode("utf-8", "replace"), self._lane.encode()):
                 raise ConnectionRefused("there is no such lane")
 
         @io.on("connection")
