@@ -1,7 +1,7 @@
 """What browsers and programs may ask over Socket.IO.
 
-Who comes brings a token and a nickname as `auth`; of clients of Socket.IO 2.x and older, that is their query. Who brings
-nothing is a guest, until `rename`. Each request is one JSON object and is acknowledged with one: the answer, or
+Who comes brings a token and a nickname as `auth`; of clients of Socket.IO 2.x and older, that is their query. Who
+brings nothing is a guest, until `rename`. Each request is one JSON object and is acknowledged with one: the answer, or
 ``{"error": {"code", "message"}}``.
 
 =====================  ==========================================================================================
