@@ -4,25 +4,30 @@ The guests are listed in `support/guests.py`; what each does is written in `test
 come at the same time: each tries alone what it can, then all talk in one room, the server is restarted, all come back
 and talk again, and leave.
 
-`make test` holds a small meeting, `make exhaustive` the whole one. For work on one of them: `MADANG_TEST_CLIENTS`,
-a regular expression, says who comes, as `MADANG_TEST_CLIENTS="0.9.17, Node"`; `MADANG_TEST_COMMAND` says where, as
-`"node tests/generations/oracles/server.mjs {port} socket.io-0.9"`.
+`make test` holds a meeting with some of each version, `make exhaustive` one for each version.
+
+For work on one of them, `MADANG_TEST_CLIENTS`, a regular expression, says who comes, as "0.9.17, Node"; and
+`MADANG_TEST_COMMAND` says where, as "node tests/generations/oracles/server.mjs {port} socket.io-0.9".
 """
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from generations.support.guests import STEPS, Guest, invited
+from generations.support.guests import STEPS, VERSIONS, Guest, invited
 from generations.support.hosts import Host, Pages, Program, hold
 from generations.support.record import record
+from support import pypi
 from support.chromium import chromium
 from support.server import ServerProcess, selected_faces
 
 pytestmark = [pytest.mark.node, pytest.mark.browser]
 
+#: The program for clients in Python.
+PYTHON = Path(__file__).parents[1] / "clients" / "python" / "meet.py"
 SETTINGS: dict[str, object] = {
     "generations": "all",
     "transports": "all",
@@ -30,27 +35,31 @@ SETTINGS: dict[str, object] = {
     "origins": "*",
     # A film takes long to open, and clients of 0.9 count from the handshake.
     "ping_interval_seconds": 5.0,
-    "ping_timeout_seconds": 30.0,
+    "ping_timeout_seconds": 60.0,
 }
 
 
 @pytest.mark.parametrize(
-    "everyone", [pytest.param(False, id="some"), pytest.param(True, id="all", marks=pytest.mark.exhaustive)]
+    "version",
+    [pytest.param(None, id="some of each"), *(pytest.param(one, marks=pytest.mark.exhaustive) for one in VERSIONS)],
 )
-async def test_all_generations_meet(node: str, everyone: bool, subtests: pytest.Subtests) -> None:
-    guests = invited(everyone)
+async def test_all_generations_meet(node: str, version: str | None, subtests: pytest.Subtests) -> None:
+    guests = invited(version)
     assert guests, "nobody is invited"
     places: dict[str, list[Guest]] = {}
     for guest in guests:
-        places.setdefault(guest.runtime, []).append(guest)
+        places.setdefault(guest.source if guest.runtime == "Python" else guest.runtime, []).append(guest)
     async with contextlib.AsyncExitStack() as stack:
         server = ServerProcess(selected_faces()[0], SETTINGS, "generations.support.meeting:app")
         stack.enter_context(server)
         hosts: list[Host] = []
-        for runtime, some in places.items():
-            if runtime == "Chromium":
+        for place, some in places.items():
+            if place == "Chromium":
                 browser = await stack.enter_async_context(chromium())
                 hosts.append(await stack.enter_async_context(Pages(browser, server.url, some)))
+            elif place in pypi.PACKAGES:
+                command = [sys.executable, str(PYTHON)]
+                hosts.append(await stack.enter_async_context(Program(command, server.url, some, pypi.installed(place))))
             else:
                 hosts.append(await stack.enter_async_context(Program([node, "meet.mjs"], server.url, some)))
         found = await hold(server, hosts)

@@ -13,7 +13,7 @@
 import { next, plain, within } from "./awaiting.mjs";
 
 const DEADLINE = 30_000;
-// 0.7 waits for the end of the close timeout before it sees that its WebSocket is gone.
+// A Flash film takes long to open, and 0.7 waits for the end of the close timeout before it misses its WebSocket.
 const PATIENCE = 90_000;
 const MANY = 30;
 const BYTES = Array.from({ length: 256 }, (_, index) => index);
@@ -40,12 +40,13 @@ function ask(socket, event, ...args) {
 class Old {
   static NAMES = { polling: "xhr-polling", jsonp: "jsonp-polling" };
 
-  constructor(io, url, { transport, query }) {
+  constructor(io, url, { transport, query, version }) {
     // an option of `connect` does not keep it from the others, and the server's order wins
     io.transports = [Old.NAMES[transport] ?? transport];
     const root = io.connect(`${url}?${query}`, {
-      "force new connection": true, "try multiple transports": false, "connect timeout": DEADLINE,
-      "reconnection delay": 50, "reconnection limit": 400, "max reconnection attempts": 1000,
+      "force new connection": true, "try multiple transports": false, "connect timeout": PATIENCE,
+      // 0.7 and 0.8 stop trying when they find nobody: the server has to be back by then
+      "reconnection delay": version.startsWith("0.9.") ? 50 : 5000, "reconnection limit": 400, "max reconnection attempts": 1000,
       "sync disconnect on unload": false,
     });
     this.errors = [];
@@ -187,7 +188,7 @@ export class Guest {
     const { root } = client;
     this.first = client;
     await this.step("connect", async () => {
-      await next(root, "connect", DEADLINE).catch((error) => {
+      await next(root, "connect", PATIENCE).catch((error) => {
         error.message += `; errors: ${JSON.stringify(client.errors.slice(0, 3))}`;
         throw error;
       });
@@ -270,7 +271,7 @@ export class Guest {
       this.shown.push(args);
       this.listener?.();
     });
-    const join = () => room.emit("join", this.told.name, () => {
+    const join = () => room.emit("join", this.told.name, !this.told.lacks.includes("binary broadcast"), () => {
       this.entered++;
       this.listener?.();
     });

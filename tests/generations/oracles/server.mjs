@@ -79,7 +79,7 @@ function listen(where, socket) {
   socket.on("sum", (a, b, answer) => answer(a + b, "é"));
   socket.on("question me", (a, b) => socket.emit("question", a, b, (c, d) => socket.emit("answered", [c, d])));
   socket.on("where", (answer) => answer(where.name || "/"));
-  socket.on("join", (guest, answer) => {
+  socket.on("join", (guest, pictures, answer) => {
     member = guest;
     if (old) answer();
     else Promise.resolve(socket.join("everybody")).then(() => answer());

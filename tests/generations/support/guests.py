@@ -9,7 +9,7 @@ from typing import Any
 from madang import registry
 from support.npm import NODE
 
-__all__ = ["GUESTS", "STEPS", "Guest", "invited"]
+__all__ = ["GUESTS", "STEPS", "VERSIONS", "Guest", "invited"]
 
 #: What a guest does, in this order, and what the generated page calls it.
 STEPS = {
@@ -126,6 +126,14 @@ IN_PAGES: dict[str, Sequence[str]] = {
     "4.2.0": ("polling", "base64", "jsonp", "websocket", "upgrade"),
     "4.8.4": ("polling", "base64", "websocket", "upgrade"),
 }  # fmt: skip
+ALL_OF_PYTHON = ("polling", "websocket", "upgrade")
+NO_ATTACHMENTS = {**NO_AUTH, "binary": "it knows no binary packets", "binary broadcast": "it knows no binary packets"}
+IN_PYTHON: list[tuple[str, str, str, Sequence[str], dict[str, str]]] = [
+    ("socketIO-client", "0.5.7.4", "sio1", ("polling", "jsonp", "websocket"), NO_BINARY),
+    ("socketIO-client", "0.7.2", "eio3", ("polling", "upgrade"), NO_ATTACHMENTS),
+    ("python-socketio", "4.6.1", "eio3", ALL_OF_PYTHON, NO_AUTH),
+    ("python-socketio", "5", "eio4", ALL_OF_PYTHON, {}),
+]
 #: Those of Chromium that come to the small meeting: each transport of each generation with a client that differs.
 CHOSEN_PAGES = {
     ("0.7.11", "jsonp"), ("0.9.17", "polling"), ("0.8.7", "htmlfile"), ("0.9.17", "flashsocket"),
@@ -144,18 +152,32 @@ def _guests() -> list[Guest]:
             source = str(NODE / "node_modules" / folder / bundle)
             chosen = (version, transport) in CHOSEN_PAGES
             found.append(Guest(OFFICIAL, version, "Chromium", transport, generation, source, lacks, chosen))
+    for package, version, generation, transports, lacks in IN_PYTHON:
+        for transport in transports:
+            chosen = transport == transports[-1] and package == "python-socketio"
+            source = (
+                f"{package}-{version.partition('.')[0]}" if package == "python-socketio" else f"{package}-{version}"
+            )
+            found.append(Guest(package, version, "Python", transport, generation, source, lacks, chosen))
     return found
 
 
 GUESTS = _guests()
+VERSIONS = list(dict.fromkeys(f"{guest.package} {guest.version}" for guest in GUESTS))
+NEWEST = "socket.io-client 4.8.4, Node.js, websocket"
 
 
-def invited(everyone: bool) -> list[Guest]:
-    """All guests, or the chosen; of those only the ones whose names `MADANG_TEST_CLIENTS` matches."""
+def invited(version: str | None) -> list[Guest]:
+    """Those who come to a meeting: all of one version, with one of the newest; or, for None, those chosen of all.
+
+    Of these only the ones whose names `MADANG_TEST_CLIENTS` matches, a regular expression.
+    """
     pattern = re.compile(os.environ.get("MADANG_TEST_CLIENTS", ""))
     spoken = registry.names("wire")
-    return [
-        guest
-        for guest in GUESTS
-        if (everyone or guest.chosen) and guest.generation in spoken and pattern.search(guest.name)
-    ]
+
+    def comes(guest: Guest) -> bool:
+        if version is None:
+            return guest.chosen
+        return f"{guest.package} {guest.version}" == version or guest.name == NEWEST
+
+    return [guest for guest in GUESTS if comes(guest) and guest.generation in spoken and pattern.search(guest.name)]

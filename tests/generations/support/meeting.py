@@ -16,6 +16,8 @@ from madang import ConnectionRefused, Server, Socket
 __all__ = ["app", "io"]
 
 ROOM = "everybody"
+#: For binary: some clients break down when they get any.
+PICTURES = "pictures"
 
 io = Server(**json.loads(os.environ.get("MADANG_TEST_CONFIG", "{}")))
 #: How guests that have entered the room went.
@@ -73,9 +75,11 @@ def where(socket: Socket) -> str:
     return socket.namespace.name
 
 
-def join(socket: Socket, guest: str) -> bool:
+def join(socket: Socket, guest: str, pictures: bool) -> bool:
     socket.data["guest"] = guest
     socket.join(ROOM)
+    if pictures:
+        socket.join(PICTURES)
     return True
 
 
@@ -85,7 +89,7 @@ def say(socket: Socket, number: int, guest: str, words: str) -> None:
 
 def show(socket: Socket, data: bytes) -> None:
     assert isinstance(data, bytes)
-    io.of(socket.namespace.name).to(ROOM).emit("shown", "bytes", data)
+    io.of(socket.namespace.name).to(PICTURES).emit("shown", "bytes", data)
 
 
 async def departed(socket: Socket, guest: str) -> str:
