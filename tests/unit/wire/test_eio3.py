@@ -155,6 +155,12 @@ def test_namespaces(frame: str, packet: Packet) -> None:
     assert WIRE.decoder(PARSER, LIMITS).feed(frame) == packet
 
 
+def test_the_programs_own_part_of_the_query() -> None:
+    assert WIRE.auth(asked(EIO="3", transport="polling", t="x", b64="1", j="0", sid="s", token="1", pid="2")) == {
+        "token": "1", "pid": "2",
+    }  # fmt: skip
+
+
 def test_ids() -> None:
     assert (WIRE.socket_id("abc", "/"), WIRE.socket_id("abc", "/a")) == ("abc", "/a#abc")
 
