@@ -101,7 +101,8 @@ class Dispatcher:
         try:
             shape = handler.settle()
             if shape is not None:
-                checked = (event, *shape.convert(event, data[1:]))
+                base64 = not socket.session.wire.carries_bytes
+                checked = (event, *shape.convert(event, data[1:], base64=base64))
         except Exception as error:
             self._failed(error, socket, event, data, id_)
         else:

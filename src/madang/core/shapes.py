@@ -2,7 +2,8 @@
 
 `msgspec` does the work. JSON text is decoded and checked in one pass (`Arguments.decode`); values that another parser
 has decoded, or that hold attachments, are converted (`Arguments.convert`). Both keep the same rules: types are
-strict, so that "1" is no number; a whole number may stand for a float; bytes come as bytes, never as base64.
+strict, so that "1" is no number; a whole number may stand for a float; bytes come as bytes, and as base64 only from
+clients that have nothing else.
 
 A list of types is compiled once, whatever number of handlers has it. Annotations whose names can't be resolved yet,
 because they are defined further down, are resolved when the server starts, or with the first event.
@@ -73,23 +74,28 @@ class Checked:
         # `convert` compiles each type anew, but remembers a struct's.
         self._row = msgspec.defstruct("Row", [("value", kind)], array_like=True)
 
-    def convert(self, value: Any) -> Any:
+    def convert(self, value: Any, *, base64: bool = False) -> Any:
         """Check a value.
+
+        Args:
+            value: the value.
+            base64: whether bytes come as base64.
 
         Raises:
             msgspec.ValidationError: it is something else.
         """
-        return _convert((value,), self._row).value
+        return _convert((value,), self._row, base64).value
 
-    def faults(self, value: Any, where: tuple[int | str, ...] = ()) -> list[Fault]:
+    def faults(self, value: Any, where: tuple[int | str, ...] = (), *, base64: bool = False) -> list[Fault]:
         """Find out what is wrong with a value; nothing if it is right.
 
         Args:
             value: the value.
             where: where it stands, to begin the paths with.
+            base64: whether bytes come as base64.
         """
         try:
-            self.convert(value)
+            self.convert(value, base64=base64)
         except msgspec.ValidationError as error:
             return _faults(error, where)
         return []
@@ -133,42 +139,43 @@ class Arguments(Shape):
         data: Any = self._decoder.decode(text)
         return _present(data) if self._trailing else data
 
-    def convert(self, event: str, values: Sequence[Any]) -> Sequence[Any]:
+    def convert(self, event: str, values: Sequence[Any], *, base64: bool = False) -> Sequence[Any]:
         """Check arguments that were decoded before.
 
         Args:
             event: the event, for the error.
             values: plain values, of which those that nobody takes are cut.
+            base64: whether bytes come as base64.
 
         Raises:
             InvalidArguments: they are something else.
         """
         count = len(self.types)
         if len(values) < self.required:
-            raise InvalidArguments(event, self._faults(values, 0))
+            raise InvalidArguments(event, self._faults(values, 0, base64))
         try:
-            taken = _present(_convert(values[:count], self._row))
+            taken = _present(_convert(values[:count], self._row, base64))
         except msgspec.ValidationError as error:
             # The first that is wrong is known, those before it are right, and those behind it are looked at now.
             first = _first_step(error)
             faults = [] if first is None else _faults(error, (first,))
-            faults += self._faults(values, 0 if first is None else first + 1)
+            faults += self._faults(values, 0 if first is None else first + 1, base64)
             raise InvalidArguments(event, faults[:_MAX_FAULTS]) from error
         if self._rest is None or len(values) <= count:
             return taken
         try:
-            return (*taken, *self._rest.convert(values[count:]))
+            return (*taken, *self._rest.convert(values[count:], base64=base64))
         except msgspec.ValidationError as error:
-            raise InvalidArguments(event, self._faults(values, count)) from error
+            raise InvalidArguments(event, self._faults(values, count, base64)) from error
 
-    def _faults(self, values: Sequence[Any], start: int) -> list[Fault]:
+    def _faults(self, values: Sequence[Any], start: int, base64: bool) -> list[Fault]:
         """What is wrong with the arguments from number `start` on."""
         faults: list[Fault] = []
         for index, (checked, value) in enumerate(zip(self._each[start:], values[start:], strict=False), start):
-            faults += checked.faults(value, (index,))
+            faults += checked.faults(value, (index,), base64=base64)
         if self._rest is not None:
             count = len(self.types)
-            for fault in self._rest.faults(values[count:]):
+            for fault in self._rest.faults(values[count:], base64=base64):
                 first, *others = fault["path"] or [0]
                 place = first + count if isinstance(first, int) else count
                 faults.append({**fault, "path": [place, *others]})
@@ -208,8 +215,9 @@ def _present(row: Any) -> tuple[Any, ...]:
     return values
 
 
-def _convert(value: Any, kind: Any) -> Any:
-    return msgspec.convert(value, kind, builtin_types=_BINARY, str_keys=True, dec_hook=_foreign)
+def _convert(value: Any, kind: Any, base64: bool = False) -> Any:
+    native = None if base64 else _BINARY
+    return msgspec.convert(value, kind, builtin_types=native, str_keys=True, dec_hook=_foreign)
 
 
 def _foreign(kind: Any, value: Any) -> Any:

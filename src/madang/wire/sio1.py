@@ -83,8 +83,9 @@ _PLAIN: Final = {PING: "2::", PONG: "2::", NOOP: "8::", CLOSE: _GONE}
 _UNAUTHORIZED: Final = "7::{}:2"
 
 #: What can't stand in a message as it is. Clients before 0.8.3 read it to the end of the line. Some clients count
-#: characters beyond the basic plane as one. And "htmlfile" of 0.9 takes each "\\/" for a "/".
-_NOT_RAW: Final = re.compile("[\n\r\u2028\u2029\U00010000-\U0010ffff]|\\\\/")
+#: characters beyond the basic plane as one, and halves of them are no text. "htmlfile" of 0.9 takes each "\\/" for
+#: a "/".
+_NOT_RAW: Final = re.compile("[\n\r\u2028\u2029\ud800-\udfff\U00010000-\U0010ffff]|\\\\/")
 
 #: What clients write into the query for themselves.
 _OWN_FIELDS: Final = ("t", "i", "jsonp", "disconnect")

@@ -656,6 +656,29 @@ def test_acknowledgements_of_the_client(kit: EngineKit) -> None:
     assert message.done
 
 
+def test_bytes_for_handlers_that_want_bytes() -> None:
+    """These clients have nothing but base64 for them; from others, a string is a string."""
+    kit = EngineKit(generations="all")
+
+    @kit.io.on("typed")
+    def typed(socket: Socket, number: int, data: bytes, *more: bytes) -> list[object]:
+        return [number, data.decode(), len(more)]
+
+    link, modern = Old(kit).link(), kit.websocket()
+    modern.join()
+    link.take()
+    link.say('5:1+::{"name":"typed","args":[5,"cG5n","",""]}')
+    assert link.take() == ['6:::1+[[5,"png",2]]']
+    for args, paths in ((["x", "cG5n"], [[0]]), ([5, "%"], [[1]]), ([5, 6, 7, "cG5n"], [[1], [2]])):
+        link.say(f'5:2+::{{"name":"typed","args":{json.dumps(args)}}}')
+        [answer] = link.take()
+        assert isinstance(answer, str)
+        [told] = json.loads(answer.removeprefix("6:::2+"))
+        assert [fault["path"] for fault in told["error"]["details"]] == paths
+    modern.say('421["typed",5,"cG5n"]')
+    assert "invalid_arguments" in str(modern.heard())
+
+
 def test_settings_are_for_all(kit: EngineKit) -> None:
     assert Config(generations="all").generations == "all"
     everyone = EngineKit(generations="all")

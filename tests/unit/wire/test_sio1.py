@@ -253,6 +253,7 @@ def test_one_wrong_character_is_a_protocol_error(frame: str, data: st.DataObject
         (Packet(EVENT, ["message", "a\u2028b"]), '4:::"a\\u2028b"'),
         (Packet(EVENT, ["message", "a\u2029b"]), '4:::"a\\u2029b"'),
         (Packet(EVENT, ["message", "😀"]), '4:::"\\ud83d\\ude00"'),
+        (Packet(EVENT, ["message", "\ud83d"]), '4:::"\\ud83d"'),
         (Packet(EVENT, ["message", "a\\/b"]), '4:::"a\\\\/b"'),
         (Packet(EVENT, ["message", None]), "4:::null"),
         (Packet(EVENT, ["message", {"a": b"png"}], id=1), '4:1+::{"a":"cG5n"}'),
