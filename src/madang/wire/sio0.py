@@ -192,7 +192,9 @@ class SocketIO0(Wire):
     def split(self, payload: str | bytes, limits: Config) -> list[Frame]:  # noqa: D102
         if isinstance(payload, bytes):
             raise RemoteProtocolError("payloads are text", rule=_PAYLOADS)
-        frames = _cut_text(payload, limits.max_packets_per_payload)
+        most = limits.max_packets_per_payload
+        # Some clients count characters.
+        frames = _cut_units(payload, most) or _cut(payload, _HEAD, 1, most)
         if not frames:
             raise RemoteProtocolError("the lengths in a payload are wrong", rule=_PAYLOADS)
         return list(frames)
@@ -213,16 +215,15 @@ def _units(text: str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
-def _cut_text(payload: str, most: int | None = None) -> list[str] | None:
-    """Cut a payload into frames, whose lengths count units, or as those of some clients characters; None: neither."""
-    if _BEYOND.search(payload) is not None:
-        wide = _cut(payload.encode("utf-16-le", "surrogatepass"), _WIDE_HEAD, 2, most)
-        if wide is not None:
-            try:
-                return [piece.decode("utf-16-le") for piece in wide]
-            except UnicodeDecodeError:
-                pass  # it ends in the middle of a character
-    return _cut(payload, _HEAD, 1, most)
+def _cut_units(payload: str, most: int | None = None) -> list[str] | None:
+    """Cut a payload into frames, whose lengths count units; None where they don't."""
+    if _BEYOND.search(payload) is None:
+        return _cut(payload, _HEAD, 1, most)
+    wide = _cut(payload.encode("utf-16-le", "surrogatepass"), _WIDE_HEAD, 2, most)
+    try:
+        return None if wide is None else [piece.decode("utf-16-le") for piece in wide]
+    except UnicodeDecodeError:
+        return None  # one ends in the middle of a character
 
 
 def _cut(data: AnyStr, head: re.Pattern[AnyStr], width: int, most: int | None) -> list[AnyStr] | None:
@@ -315,7 +316,7 @@ class _JsonpPolling(_Posts, JSONP):
     def unpack(self, request: Request, body: bytes) -> str:
         text = super().unpack(request, body)
         # Of each line break in a form, browsers make two characters, of which the lengths know nothing.
-        if "\r\n" in text and _cut_text(text) is None:
+        if "\r\n" in text and _cut_units(text) is None:
             return text.replace("\r\n", "\n")
         return text
 
