@@ -21,7 +21,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, AnyStr, ClassVar, Final
-from urllib.parse import unquote_plus
+from urllib.parse import parse_qsl
 
 import orjson
 
@@ -72,7 +72,9 @@ _FRAME: Final = re.compile(r"([0-8]):([0-9]{0,15})(\+?):([^:]*)(?::(.*))?", re.A
 _ACK: Final = re.compile(r"([0-9]{1,15})(?:\+(.*))?", re.ASCII | re.DOTALL)
 _INDEX: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
-_MESSAGE, _JSON, _EVENT = "3", "4", "5"
+_MAX_QUERY_FIELDS: Final = 64
+
+_JSON, _EVENT = "4", "5"
 _KINDS: Final = {"0": DISCONNECT, "1": CONNECT, "6": ACK}
 #: Those without an id and data.
 _BARE: Final = {CONNECT: "1::", DISCONNECT: "0::"}
@@ -186,13 +188,14 @@ def _event(said: Any) -> list[Any]:
     return [said.get("name"), *arguments]
 
 
-def _query(text: str) -> dict[str, Any]:
+def _query(text: str) -> dict[str, str]:
     """What a client says of itself as it joins a namespace, by the fields of a query."""
-    fields: dict[str, Any] = {}
-    for part in text.split("&") if text else ():
-        name, _, value = part.partition("=")
-        fields.setdefault(unquote_plus(name), unquote_plus(value))
-    return fields
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_QUERY_FIELDS))
+    except ValueError:
+        raise RemoteProtocolError(
+            f"a namespace with more than {_MAX_QUERY_FIELDS} fields in its query", rule=_RULE
+        ) from None
 
 
 def _base64(data: bytes) -> str:
