@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
-from madang import Server, Socket
+from madang import Client, Server, Socket
 from madang.faces.uvicorn import serve_async
 from support.npm import NODE
 
@@ -110,7 +110,7 @@ class Program:
             socket.emit("inside", room)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="module")
 async def served() -> AsyncIterator[tuple[Program, str]]:
     program = Program()
     empty = HTMLResponse("<!DOCTYPE html><title>0.6</title><body><script></script>")
@@ -176,6 +176,26 @@ async def test_talk(page: Page, served: tuple[Program, str], name: str) -> None:
     if name in NOTICED:
         await page.evaluate("() => ended")
     assert await asyncio.wait_for(program.ends.get(), 20) == "server namespace disconnect"
+
+
+async def test_in_one_room_with_a_client_of_today(page: Page, served: tuple[Program, str]) -> None:
+    program, url = served
+    await page.evaluate("() => start('xhr-polling')")
+    await asyncio.wait_for(program.sockets.get(), 20)
+    async with Client(url.removesuffix("/page")) as client:
+        new = await asyncio.wait_for(program.sockets.get(), 20)
+        assert new.handshake.generation == "eio4"
+        entered: asyncio.Queue[str] = asyncio.Queue()
+        client.on("entered", entered.put_nowait)
+        client.emit("enter", "garden")
+        await page.evaluate("() => socket.send({ event: 'enter', args: ['garden'] })")
+        assert await asyncio.wait_for(entered.get(), 20) == "garden"
+        assert await heard(page, 1) == [{"event": "inside", "args": ["garden"]}]
+        client.emit("enter", "garden")
+        assert await heard(page, 1) == [{"event": "entered", "args": ["garden"]}]
+    assert await asyncio.wait_for(program.ends.get(), 20) == "client namespace disconnect"
+    await page.evaluate("() => { socket.disconnect(); return ended; }")
+    assert await asyncio.wait_for(program.ends.get(), 20) == "transport error"
 
 
 @pytest.mark.parametrize("name", ["websocket", "xhr-polling"])
