@@ -142,6 +142,13 @@ async def heard(page: Page, count: int) -> list[Any]:
     return found
 
 
+async def polled(program: Program) -> None:
+    """Wait until a poll waits."""
+    async with asyncio.timeout(20):
+        while not program.io.engine._parked:
+            await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize("name", TRANSPORTS)
 async def test_talk(page: Page, served: tuple[Program, str], name: str) -> None:
     program = served[0]
@@ -194,6 +201,7 @@ async def test_in_one_room_with_a_client_of_today(page: Page, served: tuple[Prog
         client.emit("enter", "garden")
         assert await heard(page, 1) == [{"event": "entered", "args": ["garden"]}]
     assert await asyncio.wait_for(program.ends.get(), 20) == "client namespace disconnect"
+    await polled(program)
     await page.evaluate("() => { socket.disconnect(); return ended; }")
     assert await asyncio.wait_for(program.ends.get(), 20) == "transport error"
 
@@ -203,6 +211,8 @@ async def test_a_client_that_leaves(page: Page, served: tuple[Program, str], nam
     program = served[0]
     await page.evaluate("(name) => start(name)", name)
     await asyncio.wait_for(program.sockets.get(), 20)
+    if name in POLLS:
+        await polled(program)
     await page.evaluate("() => { socket.disconnect(); return ended; }")
     expected = {"websocket": "transport close", "xhr-polling": "transport error"}
     assert await asyncio.wait_for(program.ends.get(), 20) == expected[name]

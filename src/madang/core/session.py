@@ -511,7 +511,7 @@ class Session(Timed):
         if exchange is not self._exchange:
             return
         self._unpark()
-        if self.wire.pings_polls:
+        if not self.wire.mends_polls:
             self._end(Reason.TRANSPORT_ERROR)
         else:  # its good-bye may be on its way, or the next poll, which is what shows that it lives
             self._heard = False

@@ -96,6 +96,9 @@ class Wire(ABC):
     server_pings: ClassVar[bool]
     #: Whether it sends them to clients that poll, too; else these show by their polls that they live.
     pings_polls: ClassVar[bool] = True
+    #: Whether a client whose poll has broken may ask again in its session, or say good-bye by another request; else the
+    #: break is its end.
+    mends_polls: ClassVar[bool] = False
     #: Whether clients know connection state recovery.
     recovers: ClassVar[bool] = False
     #: Whether bytes travel as bytes; else as base64 in a string, which the other side takes for one.

@@ -213,6 +213,7 @@ class SocketIO1(Wire):
     clients: ClassVar[str] = "socket.io-client 0.7, 0.8 and 0.9"
     server_pings: ClassVar[bool] = True
     pings_polls: ClassVar[bool] = False
+    mends_polls: ClassVar[bool] = True
     carries_bytes: ClassVar[bool] = False
     probes: ClassVar[bool] = False
     implicit_root: ClassVar[bool] = True

@@ -129,6 +129,19 @@ def test_polls_end_before_the_timeout_of_clients(setting: float, seconds: float)
         assert (poll.status, poll.body) == (200, b"")
 
 
+def test_a_poll_that_breaks_is_the_end(kit: EngineKit) -> None:
+    """Clients break it to leave, and begin anew where the network does."""
+    ended: list[str] = []
+    kit.io.on("disconnect", lambda socket, reason: ended.append(reason))
+    kit.http("GET", "", below="xhr-polling//1")
+    exchange = RecordingExchange()
+    request = kit.request("GET", "", below=f"xhr-polling/{newest(kit).id}/2")
+    kit.engine.begin(request, exchange)
+    kit.engine.abandon(request, exchange)
+    assert ended == [Reason.TRANSPORT_ERROR]
+    assert kit.engine.sessions == {}
+
+
 def test_other_generations_keep_the_times_of_the_settings() -> None:
     kit = EngineKit(generations=["sio0", "eio4"], ping_interval_seconds=25)
     client = kit.websocket()
