@@ -14,7 +14,7 @@ import { next, plain, within } from "./awaiting.mjs";
 
 const DEADLINE = 30_000;
 // A Flash film takes long to open, and 0.7 waits for the end of the close timeout before it misses its WebSocket.
-const PATIENCE = 90_000;
+const PATIENCE = 120_000;
 const MANY = 30;
 const BYTES = Array.from({ length: 256 }, (_, index) => index);
 // "Ã©" is what "é" looks like when it was encoded twice: it must stay what it is.
@@ -43,10 +43,12 @@ class Old {
   constructor(io, url, { transport, query, version }) {
     // an option of `connect` does not keep it from the others, and the server's order wins
     io.transports = [Old.NAMES[transport] ?? transport];
+    const sturdy = version.startsWith("0.9.");
     const root = io.connect(`${url}?${query}`, {
       "force new connection": true, "try multiple transports": false, "connect timeout": PATIENCE,
-      // 0.7 and 0.8 stop trying when they find nobody: the server has to be back by then
-      "reconnection delay": version.startsWith("0.9.") ? 50 : 5000, "reconnection limit": 400, "max reconnection attempts": 1000,
+      // 0.7 and 0.8 never try again when their first attempt finds nobody: `comeback` tells them when. And each attempt
+      // that begins before the last one ended is one connection more.
+      reconnect: sturdy, "reconnection delay": sturdy ? 50 : 2000, "reconnection limit": sturdy ? 400 : 16_000, "max reconnection attempts": 1000,
       "sync disconnect on unload": false,
     });
     this.errors = [];
@@ -74,6 +76,14 @@ class Old {
   }
 
   async settled() {}
+
+  /** The server is there again. */
+  comeback() {
+    const { socket } = this.root;
+    if (socket.options.reconnect) return;
+    if (socket.connected) this.root.once("disconnect", () => socket.reconnect());
+    else socket.reconnect();
+  }
 
   close() {
     this.root.socket.options.reconnect = false;
@@ -122,6 +132,9 @@ class New {
     const { engine } = this.manager;
     if (this.upgrades && engine.transport.name !== "websocket") await next(engine, "upgrade", DEADLINE);
   }
+
+  /** It has noticed already. */
+  comeback() {}
 
   close() {
     this.manager.reconnection(false);
@@ -318,6 +331,7 @@ export class Guest {
 
   async comeback() {
     await this.step("reconnect", async () => {
+      this.first.comeback();
       await this.until(() => this.entered > 1, "being in the room again", PATIENCE);
       await within(this.first.settled(), "the upgrade", DEADLINE);
       equal(await ask(this.first.root, "echo", "back again é"), ["back again é"]);

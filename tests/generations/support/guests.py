@@ -136,7 +136,7 @@ IN_PYTHON: list[tuple[str, str, str, Sequence[str], dict[str, str]]] = [
 ]
 #: Those of Chromium that come to the small meeting: each transport of each generation with a client that differs.
 CHOSEN_PAGES = {
-    ("0.7.11", "jsonp"), ("0.9.17", "polling"), ("0.8.7", "htmlfile"), ("0.9.17", "flashsocket"),
+    ("0.7.11", "jsonp"), ("0.9.17", "polling"), ("0.8.7", "htmlfile"),
     ("1.0.6", "base64"), ("1.7.4", "upgrade"), ("2.5.0", "jsonp"), ("4.2.0", "jsonp"), ("4.8.4", "upgrade"),
 }  # fmt: skip
 
