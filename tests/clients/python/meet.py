@@ -103,6 +103,9 @@ class PythonSocketIO(Client):
         super().__init__()
         self.modern = self.tells_own_end = told["version"].startswith("5")
         self.library: Any = importlib.import_module("socketio" if self.modern else "socketio_v4")
+        # With its default of 16 it hangs up on any server that puts more into one poll.
+        payload: Any = importlib.import_module("engineio.payload" if self.modern else "engineio_v3.payload")
+        payload.Payload.max_decode_packets = 10_000
         self.url = told["url"]
         self.transports = {"upgrade": ["polling", "websocket"]}.get(told["transport"], [told["transport"]])
         self.io = self.library.Client(reconnection_delay=0.1, reconnection_delay_max=0.5)
@@ -173,12 +176,23 @@ class SocketIOClient(Client):
         while not self.closed:
             self.io.wait(seconds=1)
 
+    def define(self, path: str) -> None:
+        """Join a namespace; from 0.6 on the library would wait itself, beside our thread."""
+        if hasattr(self.io, "connect"):
+            self.io._namespace_by_path[path] = self.library.BaseNamespace(self.io, path)
+            self.io.connect(path)
+        else:
+            self.io.define(self.library.BaseNamespace, path)
+
     def path(self, namespace: str) -> str:
         return "" if namespace == "/" else namespace
 
     def listen(self, event: str, namespace: str = "/", answer: Callable[..., Any] | None = None) -> None:
-        if answer is None:
-            self.io.on(event, self.keep(namespace, event), path=self.path(namespace))
+        path = self.path(namespace)
+        if path not in self.io._namespace_by_path:
+            self.define(path)
+        if answer is None or namespace == "/room":
+            self.io.on(event, answer or self.keep(namespace, event), path=path)
         else:
 
             def answering(*args: Any) -> None:
@@ -186,7 +200,7 @@ class SocketIOClient(Client):
                 told = answer(*given)
                 reply(*told)
 
-            self.io.on(event, answering, path=self.path(namespace))
+            self.io.on(event, answering, path=path)
 
     def emit(self, event: str, *args: Any, namespace: str = "/") -> None:
         self.io.emit(event, *args, path=self.path(namespace))
