@@ -5,7 +5,8 @@
     4  app        server  dispatch  tasks  neighbours          coroutines, no sockets
                threadsafe  workers  browser
     3  core       core                                         no runtime at all
-    2  codecs     transports    wire -> parsers -> values    rfc    bytes and str only
+    2  codecs     transports <- wire -> parsers -> values      bytes and str only
+               lengths  rfc
     1  leaves     packet  config  errors  registry             nothing
 
 Arrows point down. A module of the package that stands in no row fails the test: it has to be given its place.
@@ -33,6 +34,7 @@ LEVELS = {
     "parsers": 2,
     "values": 2,
     "rfc": 2,
+    "lengths": 2,
     "core": 3,
     "browser": 4,
     "server": 4,
@@ -63,7 +65,8 @@ BESIDE = {
     "transports": set(),
     "parsers": {"values"},
     "values": set(),
-    "wire": {"parsers", "transports"},
+    "wire": {"lengths", "parsers", "transports"},
+    "lengths": set(),
     "rfc": set(),
     "browser": set(),
     "server": {"browser", "tasks", "dispatch", "threadsafe", "workers", "neighbours"},

@@ -25,6 +25,7 @@ from urllib.parse import parse_qsl
 
 from madang.config import Config
 from madang.errors import LocalProtocolError, RemoteProtocolError
+from madang.lengths import Lengths
 from madang.packet import CONNECT, CONNECT_ERROR, NOTHING, Frame, Packet
 from madang.parsers import Parser, escaped
 from madang.transports import Request
@@ -38,9 +39,7 @@ _PACKET_RULE: Final = "Engine.IO protocol 3, packet encoding"
 #: What stands in queries for the protocol; all else is the program's.
 _OWN_FIELDS: Final = frozenset({"EIO", "transport", "sid", "t", "j", "b64"})
 _VERSIONS: Final = ("3", "2", "1", None)
-_LENGTH: Final = re.compile(r"([0-9]{1,10}):", re.ASCII)
-#: The same in UTF-16.
-_UNITS_LENGTH: Final = re.compile(rb"((?:[0-9]\0){1,10}):\0")
+_LENGTHS: Final = Lengths("", ":")
 #: What a length takes in front of its packet, at most.
 _MARK_BYTES: Final = 12
 _MAX_QUERY_FIELDS: Final = 64
@@ -177,8 +176,7 @@ class EngineIO3(EngineIO4):
     # Payloads
 
     def join(self, frames: Sequence[Frame]) -> str:  # noqa: D102
-        texts = [self.as_text(frame) for frame in frames]
-        return "".join([f"{_units(text)}:{text}" for text in texts])
+        return _LENGTHS.join(map(self.as_text, frames))
 
     def pack(self, frames: Sequence[Frame]) -> bytes:  # noqa: D102
         parts: list[bytes] = []
@@ -194,64 +192,13 @@ class EngineIO3(EngineIO4):
         most = limits.max_packets_per_payload
         if isinstance(payload, bytes):
             return [part if isinstance(part, bytes) else self.from_text(part) for part in _cut_bytes(payload, most)]
-        parts = _cut(payload, most) if payload.isascii() else _cut_units(payload, most)
-        return [self.from_text(part) for part in parts]
+        parts = _LENGTHS.cut(payload, most)
+        if parts is None:
+            raise RemoteProtocolError("the lengths in a payload are wrong", rule=_RULE)
+        return [self.from_text(part if part.isascii() else _Polled(part)) for part in parts if part]
 
     def payload_bytes(self, frames: Sequence[Frame]) -> int:  # noqa: D102
         return super().payload_bytes(frames) + _MARK_BYTES * len(frames)
-
-
-def _units(text: str) -> int:
-    """How many UTF-16 units a text has: what its length is in JavaScript."""
-    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
-def _cut(payload: str, most: int) -> list[str]:
-    """Cut a text payload into packets, whose lengths count characters."""
-    parts: list[str] = []
-    start, end, count = 0, len(payload), 0
-    while start < end:
-        head = _LENGTH.match(payload, start)
-        if head is None:
-            raise RemoteProtocolError(f"a packet without its length: {payload[start : start + 20]!r}", rule=_RULE)
-        begin = head.end()
-        start = begin + int(head[1])
-        if start > end:
-            raise RemoteProtocolError(f"a packet of {head[1]} characters, of which {end - begin} came", rule=_RULE)
-        count = _counted(count, most)
-        if start > begin:
-            parts.append(payload[begin:start])
-    return parts
-
-
-def _cut_units(payload: str, most: int) -> list[str]:
-    """Cut a payload with more than ASCII in it, whose packets may be encoded twice."""
-    units = payload.encode("utf-16-le")
-    parts = _cut_utf16(units, most) if len(units) > 2 * len(payload) else None
-    if parts is None:
-        parts = _cut(payload, most)  # nothing in it is two units, or the client counts characters, as some do
-    return [part if part.isascii() else _Polled(part) for part in parts]
-
-
-def _cut_utf16(payload: bytes, most: int) -> list[str] | None:
-    """Cut a payload into packets, whose lengths count units; None: they do not."""
-    parts: list[str] = []
-    start, end, count = 0, len(payload), 0
-    while start < end:
-        head = _UNITS_LENGTH.match(payload, start)
-        if head is None:
-            return None
-        begin = head.end()
-        start = begin + 2 * int(head[1].decode("utf-16-le"))
-        if start > end:
-            return None
-        count = _counted(count, most)
-        if start > begin:
-            try:
-                parts.append(payload[begin:start].decode("utf-16-le"))
-            except UnicodeDecodeError:  # half of a character
-                return None
-    return parts
 
 
 def _cut_bytes(payload: bytes, most: int) -> list[Frame]:

@@ -26,10 +26,11 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, AnyStr, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from madang.config import Config
 from madang.errors import BAD_REQUEST, ConfigError, RemoteProtocolError, RequestRefused
+from madang.lengths import Lengths
 from madang.packet import EVENT, PING, PONG, RESERVED_EVENTS, Frame, Packet
 from madang.parsers import Parser, check_event, escaped
 from madang.parsers.json import dump, load
@@ -63,8 +64,7 @@ _BROKEN_BOUNDARY: Final = r"-\u002dsocketio"
 _EVENT_KEYS: Final = {"event", "args"}
 _EVENT_STARTS: Final = ('{"event":', '{"args":')
 
-_HEAD: Final = re.compile(r"~m~([0-9]{1,10})~m~", re.ASCII)
-_WIDE_HEAD: Final = re.compile(b"~\0m\0~\0((?:[0-9]\0){1,10})~\0m\0~\0")
+_LENGTHS: Final = Lengths("~m~", "~m~")
 _BEYOND: Final = re.compile("[\ud800-\udfff\U00010000-\U0010ffff]")
 #: What a length takes in front of its frame, at most.
 _MARK_BYTES: Final = len("~m~") + 10 + len("~m~")
@@ -186,15 +186,12 @@ class SocketIO0(Wire):
     # Payloads
 
     def join(self, frames: Sequence[Frame]) -> str:  # noqa: D102
-        texts = [self.as_text(frame) for frame in frames]
-        return "".join([f"~m~{_units(text)}~m~{text}" for text in texts])
+        return _LENGTHS.join(map(self.as_text, frames))
 
     def split(self, payload: str | bytes, limits: Config) -> list[Frame]:  # noqa: D102
         if isinstance(payload, bytes):
             raise RemoteProtocolError("payloads are text", rule=_PAYLOADS)
-        most = limits.max_packets_per_payload
-        # Some clients count characters.
-        frames = _cut_units(payload, most) or _cut(payload, _HEAD, 1, most)
+        frames = _LENGTHS.cut(payload, limits.max_packets_per_payload)
         if not frames:
             raise RemoteProtocolError("the lengths in a payload are wrong", rule=_PAYLOADS)
         return list(frames)
@@ -207,42 +204,6 @@ class SocketIO0(Wire):
 
     def from_text(self, text: str) -> Frame:  # noqa: D102
         return text
-
-
-def _units(text: str) -> int:
-    if text.isascii() or _BEYOND.search(text) is None:
-        return len(text)
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
-def _cut_units(payload: str, most: int | None = None) -> list[str] | None:
-    """Cut a payload into frames, whose lengths count units; None where they don't."""
-    if _BEYOND.search(payload) is None:
-        return _cut(payload, _HEAD, 1, most)
-    wide = _cut(payload.encode("utf-16-le", "surrogatepass"), _WIDE_HEAD, 2, most)
-    try:
-        return None if wide is None else [piece.decode("utf-16-le") for piece in wide]
-    except UnicodeDecodeError:
-        return None  # one ends in the middle of a character
-
-
-def _cut(data: AnyStr, head: re.Pattern[AnyStr], width: int, most: int | None) -> list[AnyStr] | None:
-    """Cut what has lengths in items of so many bytes; None where one doesn't lead to the next, or to the end."""
-    pieces: list[AnyStr] = []
-    position, end = 0, len(data)
-    while position < end:
-        match = head.match(data, position)
-        if match is None:
-            return None
-        digits = match[1]
-        start = match.end()
-        position = start + width * int(digits.replace(b"\0", b"") if isinstance(digits, bytes) else digits)
-        if position > end:
-            return None
-        pieces.append(data[start:position])
-        if most is not None and len(pieces) > most:
-            raise RemoteProtocolError(f"a payload of more than {most} packets", rule="max_packets_per_payload")
-    return pieces
 
 
 # What HTTP carries
@@ -316,7 +277,7 @@ class _JsonpPolling(_Posts, JSONP):
     def unpack(self, request: Request, body: bytes) -> str:
         text = super().unpack(request, body)
         # Of each line break in a form, browsers make two characters, of which the lengths know nothing.
-        if "\r\n" in text and _cut_units(text) is None:
+        if "\r\n" in text and _LENGTHS.cut_units(text, len(text)) is None:
             return text.replace("\r\n", "\n")
         return text
 

@@ -20,7 +20,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, AnyStr, ClassVar, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import parse_qsl
 
 import orjson
@@ -34,6 +34,7 @@ from madang.errors import (
     RemoteProtocolError,
     RequestRefused,
 )
+from madang.lengths import Lengths
 from madang.packet import (
     ACK,
     CLOSE,
@@ -93,10 +94,7 @@ _NOT_RAW: Final = re.compile("[\n\r\u2028\u2029\ud800-\udfff\U00010000-\U0010fff
 _OWN_FIELDS: Final = ("t", "i", "jsonp", "disconnect")
 
 _MARK: Final = "\ufffd"
-_HEAD: Final = re.compile("\ufffd([0-9]{1,9})\ufffd", re.ASCII)
-_WIDE_MARK: Final = _MARK.encode("utf-16-le")
-_WIDE_HEAD: Final = re.compile(b"\xfd\xff((?:[0-9]\0){1,9})\xfd\xff")
-_BEYOND: Final = re.compile("[\U00010000-\U0010ffff]")
+_LENGTHS: Final = Lengths(_MARK, _MARK)
 
 _NO_PACKET: Final = Packet(NOOP)
 _PONG_PACKET: Final = Packet(PONG)
@@ -314,21 +312,14 @@ class SocketIO1(Wire):
         texts = [self.as_text(frame) for frame in frames]
         if len(texts) == 1:
             return texts[0]
-        return "".join([f"{_MARK}{_units(text)}{_MARK}{text}" for text in texts])
+        return _LENGTHS.join(texts)
 
     def split(self, payload: str | bytes, limits: Config) -> list[Frame]:  # noqa: D102
         if isinstance(payload, bytes):
             raise RemoteProtocolError("payloads are text", rule=_PAYLOADS)
         if payload[:1] != _MARK:
             return [payload]
-        most = limits.max_packets_per_payload
-        frames: Sequence[str] | None = None
-        if _BEYOND.search(payload) is not None:
-            wide = _cut(payload.encode("utf-16-le", "surrogatepass"), _WIDE_HEAD, _WIDE_MARK, 2, most)
-            if wide is not None:
-                frames = [piece.decode("utf-16-le", "surrogatepass") for piece in wide]
-        if frames is None:  # some clients count characters, not units
-            frames = _cut(payload, _HEAD, _MARK, 1, most)
+        frames = _LENGTHS.cut(payload, limits.max_packets_per_payload)
         if frames is None:
             raise RemoteProtocolError("the lengths in a payload are wrong", rule=_PAYLOADS)
         return list(frames)
@@ -364,32 +355,6 @@ def _written(packet: Packet, endpoint: str) -> str:
         return f"3:{id_}:{endpoint}:{value}" if value else f"3:{id_}:{endpoint}"
     event = {"name": data[0], "args": data[1:]} if len(data) > 1 else {"name": data[0]}
     return f"5:{id_}:{endpoint}:{_dump(event)}"
-
-
-def _units(text: str) -> int:
-    if text.isascii() or _BEYOND.search(text) is None:
-        return len(text)
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
-def _cut(data: AnyStr, head: re.Pattern[AnyStr], mark: AnyStr, width: int, most: int) -> list[AnyStr] | None:
-    """Cut a payload where its lengths say; None where one of them doesn't end at a mark or at the end."""
-    pieces: list[AnyStr] = []
-    position = 0
-    while position < len(data):
-        match = head.match(data, position)
-        if match is None:
-            return None
-        digits = match[1]
-        length = int(digits.replace(b"\0", b"") if isinstance(digits, bytes) else digits) * width
-        start = match.end()
-        position = start + length
-        if position > len(data) or (position < len(data) and not data.startswith(mark, position)):
-            return None
-        pieces.append(data[start:position])
-        if len(pieces) > most:
-            raise RemoteProtocolError(f"a payload of more than {most} packets", rule="max_packets_per_payload")
-    return pieces
 
 
 # What HTTP carries

@@ -165,6 +165,9 @@ def test_ids() -> None:
     assert (WIRE.socket_id("abc", "/"), WIRE.socket_id("abc", "/a")) == ("abc", "/a#abc")
 
 
+WRONG = "the lengths in a payload are wrong"
+
+
 def refused(payload: Any, limits: Config = LIMITS) -> str:
     with pytest.raises(RemoteProtocolError) as caught:
         [*map(WIRE.decoder(PARSER, limits).feed, WIRE.split(payload, limits))]
@@ -174,15 +177,15 @@ def refused(payload: Any, limits: Config = LIMITS) -> str:
 @pytest.mark.parametrize(
     ("payload", "error"),
     [
-        ("2", "a packet without its length: '2'"),
-        ("x:2", "a packet without its length: 'x:2'"),
-        ("-1:2", "a packet without its length"),
-        ("99999999999:2", "a packet without its length"),
-        ("2:2", "a packet of 2 characters, of which 1 came"),
-        ("9:é", "a packet of 9 characters, of which 1 came"),
-        ("9:😀", "a packet of 9 characters, of which 1 came"),
+        ("2", WRONG),
+        ("x:2", WRONG),
+        ("-1:2", WRONG),
+        ("99999999999:2", WRONG),
+        ("2:2", WRONG),
+        ("9:é", WRONG),
+        ("9:😀", WRONG),
         ("3:b4!", "a binary packet is not base64"),
-        ("3:b4", "a packet of 3 characters"),
+        ("3:b4", WRONG),
         ("2:bx", "a binary packet is not base64"),
         (b"\x02\x01\xff2", "a packet without its length"),
         (b"\x00\x0a\xff2", "a packet without its length"),

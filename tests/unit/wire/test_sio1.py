@@ -388,7 +388,7 @@ def test_hostile_payloads_take_no_long_time() -> None:
 
 
 @settings(max_examples=300)
-@given(st.lists(st.text(st.sampled_from("8:a한😀\ufffd5\ud800"), max_size=12), min_size=2, max_size=8))
+@given(st.lists(st.text(st.sampled_from("8:a한😀\ufffd5"), max_size=12), min_size=2, max_size=8))
 def test_what_is_joined_is_split(frames: list[str]) -> None:
     payload = WIRE.join(frames)
     assert WIRE.split(payload, LIMITS) == frames
