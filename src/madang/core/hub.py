@@ -210,7 +210,7 @@ class Hub:
                 return
         socket.session.sockets.pop(name, None)  # it leaves no trace
         self.let_speak(socket)
-        socket.session.send(Packet(CONNECT_ERROR, {"message": INVALID_NAMESPACE}, name))
+        socket.session.answer(Packet(CONNECT_ERROR, {"message": INVALID_NAMESPACE}, name))
 
     def settle(self) -> None:
         """Resolve the annotations that could not be resolved when their handlers were registered.
@@ -303,14 +303,14 @@ class Hub:
             # Patterns see no name that is long, or that would make a mess of a log.
             self.parents and len(name) <= self.engine.config.max_namespace_length and name.isprintable()
         ):
-            session.send(Packet(CONNECT_ERROR, {"message": INVALID_NAMESPACE}, name))
+            session.answer(Packet(CONNECT_ERROR, {"message": INVALID_NAMESPACE}, name))
             return
         limit = session._engine.config.max_namespaces_per_client
         if packet.namespace not in session.sockets and not session.make_room(limit):
             detail = f"namespace {packet.namespace[:200]!r}: max_namespaces_per_client is {limit}"
             self.engine.on_refused(session.request, RequestRefused(*FORBIDDEN, detail))
             body = {"message": f"Too many namespaces; {limit} are allowed"}
-            session.send(Packet(CONNECT_ERROR, body, packet.namespace))
+            session.answer(Packet(CONNECT_ERROR, body, packet.namespace))
             return
         auth = packet.data
         if not auth and name == "/":

@@ -43,6 +43,9 @@ CLOSED: Final = 2
 
 #: How many packets of one payload are taken before other clients get their turn.
 _FRAMES_PER_TURN: Final = 512
+#: What an answer takes besides its text, while it waits: else the smallest ones would take a hundred times of what they
+#: count.
+_BYTES_PER_ANSWER: Final = 160
 _CLOSE_PACKET: Final = Packet(CLOSE)
 _DISCONNECT_PACKET: Final = Packet(DISCONNECT)
 _NOOP_PACKET: Final = Packet(NOOP)
@@ -159,7 +162,7 @@ class Session(Timed):
         self._posting = False
         self._engine = engine
         self._decoder: Decoder = wire.decoder(parser, engine.config)
-        self._decoder.answers(self.send)
+        self._decoder.answers(self.answer)
         self._duplex: Duplex | None = None
         self._exchange: Exchange | None = None
         self._poll: Request | None = None
@@ -227,6 +230,17 @@ class Session(Timed):
         frames = self.wire.encode(packet, self.parser)
         if frames:
             self.push(Encoded(frames))
+
+    def answer(self, packet: Packet) -> None:
+        """Send what the client has asked for by a packet, as it may any number of times and without reading any of it.
+
+        Raises:
+            EncodeError: its data can't be sent.
+        """
+        encoded = Encoded(self.wire.encode(packet, self.parser))
+        if encoded.frames:
+            encoded.size += _BYTES_PER_ANSWER
+            self.push(encoded)
 
     def write_out(self) -> None:
         """Hand on now what would go at the end of this turn of the event loop, as far as the face can."""
@@ -331,7 +345,7 @@ class Session(Timed):
             if self.wire.server_pings:
                 self.fail(RemoteProtocolError("pings are the server's to send", rule="heartbeat"))
             else:
-                self.send(_PONG_PACKET)
+                self.answer(_PONG_PACKET)
         # UPGRADE and NOOP mean nothing on the transport that is in use.
 
     def fail(self, error: RemoteProtocolError, reason: str = Reason.PARSE_ERROR) -> None:
@@ -423,8 +437,11 @@ class Session(Timed):
         """A request asks for what there is, or waits, or stays open for all that comes.
 
         Raises:
-            RequestRefused: another one is open already, or too many are in this process, or it comes too soon.
+            RequestRefused: another one is open already, or too many are in this process, or it comes too soon; or it
+                is the one by which the client has come, and who was told of it has ended the session.
         """
+        if self.state == CLOSED:
+            raise RequestRefused(*UNKNOWN_SID)
         transport = self.transport
         if not self.wire.pings_polls:
             self._heard = True

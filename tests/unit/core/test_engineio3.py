@@ -395,6 +395,15 @@ def test_the_client_pings(kit: EngineKit, carrier: str) -> None:
     assert client.session.state == OPEN_STATE
 
 
+def test_pongs_that_nobody_fetches_count_as_what_they_take() -> None:
+    kit = open_kit(max_buffered_bytes=100_000, recovery=False)
+    client = kit.polling(b64="1")
+    client.post(*["2"] * 2000)  # as they take a hundred times of the one byte that each of them is
+    kit.turn()
+    assert client.session.ended == Reason.SLOW_CONSUMER
+    assert [violation.rule for violation in kit.violations] == ["max_buffered_bytes"]
+
+
 @pytest.mark.parametrize("carrier", CARRIERS)
 def test_silence_is_the_end(kit: EngineKit, carrier: str) -> None:
     reasons: list[str] = []

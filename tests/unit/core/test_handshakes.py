@@ -207,6 +207,24 @@ def test_a_handshake_that_nobody_uses(kit: EngineKit) -> None:
     assert (seen, ends) == ([], [])
 
 
+@pytest.mark.parametrize("transport", ["xhr-polling", "htmlfile"])
+def test_who_is_told_of_a_client_ends_it(kit: EngineKit, transport: str) -> None:
+    kit.io.engine.on("connection", lambda session: session.close(Reason.SERVER_DISCONNECT, discard=True))
+    client = Old(kit)
+    poll = client.get(transport)
+    assert "7:::1+0" in poll.text + poll.take().decode()
+    assert kit.engine._parked == 0
+    assert kit.engine.sessions == {}
+
+
+def test_answers_that_nobody_fetches_count_as_what_they_take() -> None:
+    kit = kit_of(max_buffered_bytes=100_000)
+    client = Old(kit)
+    client.get()
+    client.post(WIRE.join(["3:1::a"] * 2000))
+    assert client.session.ended == Reason.SLOW_CONSUMER
+
+
 # ---- transports ----
 
 
