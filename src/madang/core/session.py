@@ -416,7 +416,7 @@ class Session(Timed):
         self.sockets.pop(namespace, None)
         self.sockets[namespace] = None
         if namespace == "/" and self.wire.root_is_all:
-            self.close(Reason.FORCED_SERVER_CLOSE)
+            self.close(Reason.SERVER_DISCONNECT)  # clients say good-bye to all by `leave`
 
     def make_room(self, limit: int) -> bool:
         """Whether the client may join one more namespace, if it may be in so many.

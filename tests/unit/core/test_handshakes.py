@@ -432,7 +432,7 @@ def test_the_main_namespace_is_all(kit: EngineKit) -> None:
     assert link.take() == ["1::", "1::/chat", "0::"]
     assert link.closed is not None
     assert roots == [Reason.CLIENT_DISCONNECT, Reason.SERVER_DISCONNECT]
-    assert others == [Reason.CLIENT_DISCONNECT, Reason.FORCED_SERVER_CLOSE]
+    assert others == [Reason.CLIENT_DISCONNECT, Reason.SERVER_DISCONNECT]
     assert kit.engine.sessions == {}
 
 
