@@ -442,6 +442,7 @@ class Engine:
     def opened(self, session: Session) -> None:
         """A client has come."""
         self.sink.opened(session)
+        session.request.compact()  # some have their auth in its query
         if self.events.connection:
             self.events.tell("connection", session)
 

@@ -19,7 +19,7 @@ from madang.core.namespace import Namespace
 from madang.core.patterns import Predicate, is_pattern
 from madang.core.recovery import Memory
 from madang.core.relay import Relay
-from madang.core.session import Session
+from madang.core.session import OPEN_STATE, Session
 from madang.core.socket import Socket
 from madang.errors import (
     FORBIDDEN,
@@ -281,7 +281,8 @@ class Hub:
         elif kind == CONNECT and socket is None:
             self._connect(session, packet)
         elif session.wire.impatient:
-            if socket is not None and kind != CONNECT:
+            # To ask for it again means something to those only who have left in between.
+            if socket is not None and (kind != CONNECT or self._has_left(socket)):
                 self._early.setdefault(socket, []).append(packet)
                 session.occupy()
         elif packet.namespace not in session.sockets or socket is not None:
@@ -291,10 +292,16 @@ class Hub:
     def let_speak(self, socket: Socket) -> None:
         """A client may speak in a namespace now, or won't be let in: take what it has said already."""
         session = socket.session
+        again = False
         for packet in self._early.pop(socket, ()):
             session.vacate()
-            if socket.connected:
+            again = again or packet.kind == CONNECT
+            if (socket.connected or again) and session.state == OPEN_STATE:
                 self.received(session, packet)
+
+    def _has_left(self, socket: Socket) -> bool:
+        """Whether a client has left again that is still to be let in."""
+        return any(packet.kind == DISCONNECT for packet in self._early.get(socket, ()))
 
     def _connect(self, session: Session, packet: Packet) -> None:
         name = packet.namespace

@@ -518,6 +518,41 @@ async def test_who_is_refused_and_joins_nothing_goes() -> None:
     assert client.session.state == CLOSED
 
 
+@pytest.mark.parametrize("refused", [False, True])
+async def test_who_leaves_before_it_is_let_in_and_comes_again(refused: bool) -> None:
+    kit = open_kit()
+    chat = kit.io.of("/chat")
+    told: list[Any] = []
+    opened = asyncio.Event()
+
+    @chat.use
+    async def wait(socket: Socket) -> None:
+        first = not opened.is_set()
+        await opened.wait()
+        if first and refused:
+            raise ConnectionRefused("not now")
+
+    chat.on("connection", lambda socket: told.append("connection"))
+    chat.on("disconnect", lambda socket, reason: told.append(reason))
+    chat.on("e", lambda socket: told.append("e"))
+    client = kit.websocket()
+    client.heard()
+    client.say("40/chat,", "40/chat,", "41/chat,", "40/chat,", "40/chat,", '42/chat,["e"]')
+    opened.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert client.heard() == ['44/chat,"not now"' if refused else "40/chat,", "40/chat,"]
+    assert told == [*([] if refused else ["connection", Reason.CLIENT_DISCONNECT]), "connection", "e"]
+    assert client.session.load == 0
+
+
+def test_what_can_be_made_again_of_a_request_is_not_kept() -> None:
+    client = open_kit().websocket(token="x")
+    socket = client.session.sockets["/"]
+    assert client.session.request._query is None
+    assert socket.handshake.query["token"] == "x"
+
+
 @pytest.mark.parametrize("carrier", ["websocket", "polling"])
 async def test_who_speaks_before_it_is_let_in_is_heard_then(carrier: str) -> None:
     """Some clients of other languages don't wait for the CONNECT of the main namespace."""
