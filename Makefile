@@ -21,7 +21,7 @@ OLDEST_VENV := .venv-$(if $(OLDEST),$(shell $(OLDEST) -c 'import sys; print("%d.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := test
-.PHONY: all setup assets npm browser chat test lint types unit exhaustive pythons fix bench bench-quick fuzz wheel clean help
+.PHONY: compatibility all setup assets npm browser chat test lint types unit exhaustive pythons fix bench bench-quick fuzz wheel clean help
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -72,6 +72,10 @@ test: ## lint, types and all tests; then, on the oldest Python of this machine, 
 
 exhaustive: setup assets npm browser ## what `make test` leaves out: all clients on all faces, over all transports
 	$(BIN)/python -m pytest $(PARALLEL) -m exhaustive
+
+compatibility: setup npm browser ## docs/reference/compatibility.md, from a run with all clients
+	-MADANG_TEST_RECORD=$(CURDIR)/tests/generations/compatibility.json $(BIN)/python -m pytest -q -m exhaustive tests/generations
+	$(BIN)/python scripts/compatibility.py
 
 pythons: ## what a version could break, on all Pythons of this machine but the newest
 	@set -e; for python in $(filter-out $(PYTHON),$(PYTHONS)); do \

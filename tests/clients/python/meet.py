@@ -5,6 +5,7 @@
 The library is on `PYTHONPATH`, where `tests/support/pypi.py` has put it.
 """
 
+import base64
 import importlib
 import json
 import queue
@@ -381,7 +382,8 @@ class Guest:
             if isinstance(value, bytes | bytearray):
                 equal(bytes(value), BYTES)
                 return None
-            return f"as {json.dumps(value)}"[:120]
+            equal(value, base64.b64encode(BYTES).decode())
+            return "as base64"
 
         self.step("broadcast", broadcast)
         if show is not None:
