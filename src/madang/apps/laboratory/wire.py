@@ -227,6 +227,11 @@ class _Connection:
         except (OSError, TimeoutError):
             self.abort()
             return
+        except asyncio.CancelledError:
+            # uvloop tells nobody of the end of a connection that was made just before this.
+            if self.server.transport is not None:
+                self.server.connection_lost(None)
+            raise
         if self.client.gone:
             self.abort()
             return
@@ -303,6 +308,8 @@ class _End(asyncio.Protocol):
         self._pipes[1].deliver()
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self.gone:
+            return
         self.gone = True
         read, written = self._pipes
         written.drop()
@@ -314,7 +321,8 @@ class _End(asyncio.Protocol):
         """Let the other side see that the connection broke."""
         if self.transport is not None and not self.gone:
             own = self.transport.get_extra_info("socket")
-            own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            if own is not None:  # else its end is on the way already
+                own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.transport.abort()
 
 
