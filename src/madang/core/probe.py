@@ -27,7 +27,7 @@ class Probe:
 
     def __init__(self, session: Session, transport: Transport, duplex: Duplex) -> None:
         self._session = session
-        self._decoder = session.wire.decoder(session.parser, session._engine.config)
+        self._decoder = session.wire.decoder(session.parser, session._engine.config, session.request)
         self.transport = transport
         self.duplex = duplex
         #: Whether the client's ping was answered, so that its poll should be let go.

@@ -161,7 +161,7 @@ class Session(Timed):
         self.ended: str | None = None
         self._posting = False
         self._engine = engine
-        self._decoder: Decoder = wire.decoder(parser, engine.config)
+        self._decoder: Decoder = wire.decoder(parser, engine.config, request)
         self._decoder.answers(self.answer)
         self._duplex: Duplex | None = None
         self._exchange: Exchange | None = None

@@ -211,8 +211,14 @@ class Wire(ABC):
     # Packets
 
     @abstractmethod
-    def decoder(self, parser: Parser, limits: Config) -> Decoder:
-        """Make the reader for a new session."""
+    def decoder(self, parser: Parser, limits: Config, request: Request | None = None) -> Decoder:
+        """Make the reader for a new session.
+
+        Args:
+            parser: reads packets.
+            limits: the bounds to keep.
+            request: what has opened the session, where that is known: releases of one generation may differ in it.
+        """
 
     @abstractmethod
     def encode(self, packet: Packet, parser: Parser) -> tuple[Frame, ...]:

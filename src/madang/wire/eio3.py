@@ -1,4 +1,4 @@
-"""Engine.IO 3 with Socket.IO 3 and 4: the generation of the clients 1.x and 2.x. Engine.IO 2 is read too.
+"""Engine.IO 3 with Socket.IO 3 and 4: the generation of the clients 1.x and 2.x. 1.0 calls it Engine.IO 2.
 
 What differs from Engine.IO 4: the client sends the pings; clients are in the main namespace without asking, and know
 their id in each namespace themselves; a message of bytes has its type in front; and a payload tells the length of each
@@ -8,8 +8,9 @@ packet before it, in one of two forms:
 * bytes: 0 for text or 1 for bytes, the digits of the length in bytes, 255, the packet.
 
 No two releases of these clients agree on how text beyond ASCII travels in the text form: those before 2.0 encode it as
-UTF-8 twice, and some clients of other languages count characters. So what we write is ASCII (JSON has escapes), and
-what we read is taken for what it can be. Who takes bytes is answered in the form of bytes, on which all agree.
+UTF-8 twice (1.0 over WebSockets too), and some clients of other languages count characters. So what we write is ASCII
+(JSON has escapes), and what we read is taken for what it can be. Who takes bytes is answered in the form of bytes, on
+which all agree.
 
 Source: Engine.IO protocol 3, Socket.IO protocol 4; engine.io-parser 1.0 to 2.2.
 """
@@ -57,15 +58,16 @@ class _Polled(str):
 
 
 class _Decoder(PacketDecoder):
-    __slots__ = ("_is_plain",)
+    __slots__ = ("_is_oldest", "_is_plain")
 
-    def __init__(self, parser: Parser, limits: Config) -> None:
+    def __init__(self, parser: Parser, limits: Config, is_oldest: bool) -> None:
         super().__init__(parser, limits)
+        self._is_oldest = is_oldest  # whether the client is of 1.0, which encodes text twice over WebSockets too
         self._is_plain = False  # whether the client has sent what no client before 2.0 does
 
     def feed(self, frame: Frame) -> Packet | None:
         if isinstance(frame, str):
-            if type(frame) is _Polled:
+            if type(frame) is _Polled or (self._is_oldest and not frame.isascii()):
                 frame = self._decoded(frame)
             if frame[:2] == "40" and self._packet is None and self._parser.escapes:
                 return _connect(frame)
@@ -121,9 +123,9 @@ class EngineIO3(EngineIO4):
         return Address(query["transport"], query.get("sid"))
 
     def text_only(self, request: Request) -> bool:
-        """Clients say so, and those of Engine.IO 2 know nothing else."""
+        """Clients say so, and those before Engine.IO 2 know nothing else."""
         query = request.query
-        return "b64" in query or query.get("EIO") != "3"
+        return "b64" in query or query.get("EIO") not in ("2", "3")
 
     def socket_id(self, sid: str, namespace: str) -> str:
         """Clients make it of the id of their session. They don't keep it from others as a key should be kept."""
@@ -135,8 +137,10 @@ class EngineIO3(EngineIO4):
 
     # Packets
 
-    def decoder(self, parser: Parser, limits: Config) -> Decoder:  # noqa: D102
-        return _Decoder(parser, limits)
+    def decoder(self, parser: Parser, limits: Config, request: Request | None = None) -> Decoder:  # noqa: D102
+        # Of the whole query nothing else is wanted, and it is not to be kept for as long as the client stays.
+        is_oldest = request is not None and "EIO=2" in request.query_string.split("&")
+        return _Decoder(parser, limits, is_oldest)
 
     def encode(self, packet: Packet, parser: Parser) -> tuple[Frame, ...]:  # noqa: D102
         kind = packet.kind

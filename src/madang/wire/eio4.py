@@ -134,7 +134,7 @@ class EngineIO4(Wire):
             return None
         return Address(query.get("transport", ""), query.get("sid"))
 
-    def decoder(self, parser: Parser, limits: Config) -> Decoder:  # noqa: D102
+    def decoder(self, parser: Parser, limits: Config, request: Request | None = None) -> Decoder:  # noqa: D102
         return PacketDecoder(parser, limits)
 
     def encode(self, packet: Packet, parser: Parser) -> tuple[Frame, ...]:  # noqa: D102

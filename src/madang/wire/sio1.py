@@ -287,7 +287,7 @@ class SocketIO1(Wire):
 
     # Packets
 
-    def decoder(self, parser: Parser, limits: Config) -> Decoder:  # noqa: D102
+    def decoder(self, parser: Parser, limits: Config, request: Request | None = None) -> Decoder:  # noqa: D102
         return _Decoder(limits)
 
     def encode(self, packet: Packet, parser: Parser) -> tuple[Frame, ...]:  # noqa: D102

@@ -172,7 +172,7 @@ def test_what_browsers_are_sent_is_bytes_and_what_others_are_sent_is_text(kit: E
         assert client.poll().headers["content-type"] == kind
 
 
-@pytest.mark.parametrize("query", ["EIO=2&transport=polling", "transport=polling"], ids=["EIO 2", "no EIO"])
+@pytest.mark.parametrize("query", ["EIO=1&transport=polling", "transport=polling"], ids=["EIO 1", "no EIO"])
 def test_older_ones_know_text_only(kit: EngineKit, query: str) -> None:
     handshake = kit.http("GET", query)
     assert handshake.headers["content-type"] == "text/plain; charset=UTF-8"
@@ -182,11 +182,22 @@ def test_older_ones_know_text_only(kit: EngineKit, query: str) -> None:
 
 
 def test_older_ones_over_a_link_know_text_only() -> None:
-    kit = EngineKit(query="EIO=2", generations=GENERATIONS)
+    kit = EngineKit(query="EIO=1", generations=GENERATIONS)
     client = kit.websocket()
     assert client.heard() == ["40"]
     kit.io.emit("e", b"\1\2")
     assert client.heard() == ['451-["e",{"_placeholder":true,"num":0}]', "b4AQI="]
+
+
+def test_clients_of_1_0_take_bytes_and_encode_text_twice_over_a_link_too() -> None:
+    kit = EngineKit(query="EIO=2", generations=GENERATIONS)
+    came = echoing(kit)
+    assert kit.polling().handshake.headers["content-type"] == "application/octet-stream"
+    client = kit.websocket()
+    client.say('42["e","é€😀"]'.encode().decode("latin-1"), '42["e","plain"]')
+    kit.io.emit("e", b"\1\2")
+    assert came == [["é€😀"], ["plain"]]
+    assert b"\x04\1\2" in client.heard()
 
 
 def test_what_is_read_as_utf8_twice_by_jsonp(kit: EngineKit) -> None:

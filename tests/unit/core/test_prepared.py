@@ -40,7 +40,7 @@ class CountingWire(Wire):
     def address(self, request: Request, below: str) -> Address | None:
         raise NotImplementedError
 
-    def decoder(self, parser: Parser, limits: Config) -> Decoder:
+    def decoder(self, parser: Parser, limits: Config, request: Request | None = None) -> Decoder:
         raise NotImplementedError
 
     def encode(self, packet: Packet, parser: Parser) -> tuple[Frame, ...]:

@@ -72,7 +72,8 @@ def test_recognises(query: dict[str, str], expected: Address | None) -> None:
 def test_who_takes_text_only() -> None:
     assert not WIRE.text_only(asked(EIO="3", transport="polling"))
     assert WIRE.text_only(asked(EIO="3", transport="polling", b64="1"))
-    assert WIRE.text_only(asked(EIO="2", transport="polling"))
+    assert not WIRE.text_only(asked(EIO="2", transport="polling"))
+    assert WIRE.text_only(asked(EIO="1", transport="polling"))
     assert WIRE.text_only(asked(transport="polling"))
 
 
