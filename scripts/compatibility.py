@@ -36,10 +36,10 @@ transport there.
 of our `transports`. Chromium has no `ActiveXObject`, and no Flash: a stand-in for the one and the player Ruffle for the
 other let the unchanged clients run.
 
-A "not" is what was seen, not always our fault. python-socketio over polling takes a server's good-bye for final, and does
-not come back by itself. Of `socketIO-client`, the program that drives it tries text, acknowledgements and their order
-only, as yet. Clients in Java, Rust and Go were not tried, nor a client of 0.6 in the same room, which knows messages
-only: it has tests of its own in `tests/browser`.
+A "not" is what was seen, not always our fault. python-socketio over polling takes a server's good-bye for final, and
+does not come back by itself. Of `socketIO-client`, the program that drives it tries text, acknowledgements and their
+order only, as yet. Clients in Java, Rust and Go were not tried, nor a client of 0.6 in the same room, which knows
+messages only: it has tests of its own in `tests/browser`.
 """
 
 
