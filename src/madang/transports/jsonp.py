@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from madang.errors import BAD_REQUEST, RemoteProtocolError, RequestRefused
 from madang.transports import PollTransport, Request, Response, script_string
 
-__all__ = ["JSONP", "TRANSPORT", "form_text"]
+__all__ = ["JSONP", "TRANSPORT", "form_limit", "form_text"]
 
 _RULE: Final = "Engine.IO protocol 3, JSONP polling"
 # "nosniff": nobody shall make anything else than a script of it; a file to download, for instance.
@@ -53,7 +53,7 @@ class JSONP(PollTransport):
         return Response(200, _HEADERS, f"___eio[{index}]({script_string(payload)});".encode("utf-8", "replace"))
 
     def body_limit(self, max_payload_bytes: int) -> int:  # noqa: D102
-        return len("d=") + len("%E3") * max_payload_bytes
+        return form_limit(max_payload_bytes)
 
     def unpack(self, request: Request, body: bytes) -> str:  # noqa: D102
         text = form_text(body)
@@ -85,6 +85,11 @@ class JSONP(PollTransport):
         if site is None and request.header("cookie") is None:
             return "" if (request.header("user-agent") or "").startswith(_BROWSERS) else None
         return ""
+
+
+def form_limit(max_payload_bytes: int, field: str = "d") -> int:
+    """How many bytes a form may have whose one field holds so many: it writes a byte as "%E3"."""
+    return len(field) + len("=") + len("%E3") * max_payload_bytes
 
 
 def form_text(body: bytes, field: str = "d") -> str:

@@ -8,6 +8,7 @@ the entry-point group `madang.wire`. Outside this folder no code asks which revi
 
 from __future__ import annotations
 
+import base64
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -18,12 +19,23 @@ import orjson
 
 from madang import registry
 from madang.config import Config
-from madang.errors import LocalProtocolError, RequestRefused
+from madang.errors import ConfigError, LocalProtocolError, RequestRefused
 from madang.packet import Frame, Packet
 from madang.parsers import Parser
 from madang.transports import Request, Response, Transport
 
-__all__ = ["Address", "Decoder", "Open", "Wire", "chosen", "error_body", "error_response", "load"]
+__all__ = [
+    "Address",
+    "Decoder",
+    "Open",
+    "TextWire",
+    "Wire",
+    "base64_text",
+    "chosen",
+    "error_body",
+    "error_response",
+    "load",
+]
 
 
 class Address(NamedTuple):
@@ -305,6 +317,36 @@ class Wire(ABC):
         Raises:
             RemoteProtocolError: it is malformed.
         """
+
+
+class TextWire(Wire):
+    """A generation before Engine.IO: it has text only, all clients are in the main namespace, and speak at once."""
+
+    server_pings: ClassVar[bool] = True
+    pings_polls: ClassVar[bool] = False
+    carries_bytes: ClassVar[bool] = False
+    implicit_root: ClassVar[bool] = True
+    root_is_all: ClassVar[bool] = True
+    impatient: ClassVar[bool] = True
+    older_links: ClassVar[bool] = True
+
+    def check(self, parser: Parser) -> None:  # noqa: D102
+        if not parser.carries_packets:
+            raise ConfigError(
+                f"{self.name} has no messages below Socket.IO: without it (parser={parser.name!r}), leave {self.name} "
+                "out of the setting `generations`"
+            )
+
+    def as_text(self, frame: Frame) -> str:  # noqa: D102
+        return frame if isinstance(frame, str) else base64_text(frame)
+
+    def from_text(self, text: str) -> Frame:  # noqa: D102
+        return text
+
+
+def base64_text(data: bytes) -> str:
+    """Bytes as the text that stands for them where there is nothing but text."""
+    return base64.b64encode(data).decode()
 
 
 def error_body(refusal: RequestRefused) -> bytes:

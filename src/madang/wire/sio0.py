@@ -22,14 +22,13 @@ Source: socket.io 0.6.18 and the client in it.
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from madang.config import Config
-from madang.errors import BAD_REQUEST, ConfigError, RemoteProtocolError, RequestRefused
+from madang.errors import BAD_REQUEST, RemoteProtocolError, RequestRefused
 from madang.lengths import Lengths
 from madang.packet import EVENT, PING, PONG, RESERVED_EVENTS, Frame, Packet
 from madang.parsers import Parser, check_event, escaped
@@ -44,8 +43,8 @@ from madang.transports import (
     Transport,
     script_string,
 )
-from madang.transports.jsonp import JSONP, form_text
-from madang.wire import Address, Decoder, Open, Wire
+from madang.transports.jsonp import JSONP, form_limit, form_text
+from madang.wire import Address, Decoder, Open, TextWire, base64_text
 
 __all__ = ["HTMLFILE", "JSONP_POLLING", "WIRE", "XHR_MULTIPART", "XHR_POLLING", "SocketIO0"]
 
@@ -106,10 +105,6 @@ def _is_event(value: Any) -> bool:
     )
 
 
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
 def _can_be_raw(text: str) -> bool:
     """Whether a text is taken for nothing else as it is, and counted alike by all clients."""
     return (
@@ -125,38 +120,24 @@ def _written(event: Sequence[Any]) -> str:
         value = event[1]
         if type(value) is str and _can_be_raw(value):
             return value
-        text = dump(value, _base64)
+        text = dump(value, base64_text)
         if not text.startswith(_EVENT_STARTS) or not _is_event(json.loads(text)):
             return _JSON + _ascii(text)
-    return _JSON + _ascii(dump({"event": event[0], "args": event[1:]}, _base64))
+    return _JSON + _ascii(dump({"event": event[0], "args": event[1:]}, base64_text))
 
 
 def _ascii(text: str) -> str:
     return escaped(text).replace(_BOUNDARY, _BROKEN_BOUNDARY)
 
 
-class SocketIO0(Wire):
+class SocketIO0(TextWire):
     """The protocol of the clients before 0.7."""
 
     name: ClassVar[str] = "sio0"
     clients: ClassVar[str] = "Socket.IO 0.6"
-    server_pings: ClassVar[bool] = True
-    pings_polls: ClassVar[bool] = False
-    carries_bytes: ClassVar[bool] = False
-    implicit_root: ClassVar[bool] = True
-    root_is_all: ClassVar[bool] = True
-    impatient: ClassVar[bool] = True
-    older_links: ClassVar[bool] = True
     link_payloads: ClassVar[bool] = True
     max_ping_interval_seconds: ClassVar[float] = 10.0
     max_poll_seconds: ClassVar[float] = 20.0
-
-    def check(self, parser: Parser) -> None:  # noqa: D102
-        if not parser.carries_packets:
-            raise ConfigError(
-                f"{self.name} has no messages below Socket.IO: without it (parser={parser.name!r}), leave {self.name} "
-                "out of the setting `generations`"
-            )
 
     # Requests
 
@@ -199,12 +180,6 @@ class SocketIO0(Wire):
     def payload_bytes(self, frames: Sequence[Frame]) -> int:  # noqa: D102
         return super().payload_bytes(frames) + _MARK_BYTES * len(frames)
 
-    def as_text(self, frame: Frame) -> str:  # noqa: D102
-        return frame if isinstance(frame, str) else _base64(frame)
-
-    def from_text(self, text: str) -> Frame:  # noqa: D102
-        return text
-
 
 # What HTTP carries
 
@@ -237,7 +212,7 @@ class _Posts(HttpTransport):
     upgrades: ClassVar[tuple[str, ...]] = ()
 
     def body_limit(self, max_payload_bytes: int) -> int:
-        return len(_FIELD) + len("=") + len("%E3") * max_payload_bytes
+        return form_limit(max_payload_bytes, _FIELD)
 
     def unpack(self, request: Request, body: bytes) -> str:
         return form_text(body, _FIELD)

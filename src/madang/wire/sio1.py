@@ -15,7 +15,6 @@ Source: socket.io-spec, revision 1; socket.io 0.9.19 and socket.io-client 0.7.11
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import re
@@ -30,7 +29,6 @@ from madang.errors import (
     SERVER_FULL,
     UNKNOWN_SID,
     UNSUPPORTED_VERSION,
-    ConfigError,
     RemoteProtocolError,
     RequestRefused,
 )
@@ -63,7 +61,7 @@ from madang.transports import (
 )
 from madang.transports.jsonp import JSONP, form_text
 from madang.transports.jsonp import TRANSPORT as SCRIPTS
-from madang.wire import Address, Decoder, Open, Wire
+from madang.wire import Address, Decoder, Open, TextWire, base64_text
 
 __all__ = ["HTMLFILE", "JSONP_POLLING", "WIRE", "XHR_POLLING", "SocketIO1"]
 
@@ -196,36 +194,18 @@ def _query(text: str) -> dict[str, str]:
         ) from None
 
 
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
 def _dump(data: Any) -> str:
-    return escaped(dump(data, _base64))
+    return escaped(dump(data, base64_text))
 
 
-class SocketIO1(Wire):
+class SocketIO1(TextWire):
     """The protocol of the clients before 1.0."""
 
     name: ClassVar[str] = "sio1"
     clients: ClassVar[str] = "socket.io-client 0.7, 0.8 and 0.9"
-    server_pings: ClassVar[bool] = True
-    pings_polls: ClassVar[bool] = False
     mends_polls: ClassVar[bool] = True
-    carries_bytes: ClassVar[bool] = False
     probes: ClassVar[bool] = False
-    implicit_root: ClassVar[bool] = True
-    root_is_all: ClassVar[bool] = True
-    impatient: ClassVar[bool] = True
     credentialed: ClassVar[bool] = True
-    older_links: ClassVar[bool] = True
-
-    def check(self, parser: Parser) -> None:  # noqa: D102
-        if not parser.carries_packets:
-            raise ConfigError(
-                f"{self.name} has no messages below Socket.IO: without it (parser={parser.name!r}), leave {self.name} "
-                "out of the setting `generations`"
-            )
 
     # Requests
 
@@ -333,12 +313,6 @@ class SocketIO1(Wire):
                 6 + len(str(2 * len(text))) + (len(text) if text.isascii() else len(text.encode("utf-8", "replace")))
             )
         return size
-
-    def as_text(self, frame: Frame) -> str:  # noqa: D102
-        return frame if isinstance(frame, str) else _base64(frame)
-
-    def from_text(self, text: str) -> Frame:  # noqa: D102
-        return text
 
 
 def _is_version(segment: str) -> bool:
