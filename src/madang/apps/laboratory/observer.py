@@ -10,6 +10,7 @@ carry an event).
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -262,7 +263,7 @@ class _Content:
         return " ".join(word for word in (what, name, "empty") if word)
 
 
-class _Reader:
+class _Reader(ABC):
     """One direction: the place where it is in what it reads.
 
     `_step` looks at bytes from a position on, and returns how many of them it has understood.
@@ -366,8 +367,9 @@ class _Reader:
                 self._observer.give_up()
         return end + 4 - before
 
+    @abstractmethod
     def _got_head(self, first: bytes, headers: dict[bytes, bytes]) -> None:
-        raise NotImplementedError
+        """The head is there."""
 
     def _body(self, data: bytes, position: int) -> int:
         part = data[position : position + self._left]
@@ -378,9 +380,9 @@ class _Reader:
             self._got_whole()
         return len(part)
 
+    @abstractmethod
     def _got_whole(self) -> None:
         """Head and body are there."""
-        raise NotImplementedError
 
     # Chunks
 
