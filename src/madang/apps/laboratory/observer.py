@@ -431,7 +431,7 @@ class _Reader(ABC):
             self._got_chunk()
         return taken
 
-    def _got_chunk(self) -> None:
+    def _got_chunk(self) -> None:  # noqa: B027 (only responses tell of their chunks)
         """A chunk is whole. Those of a request are just its body."""
 
     def _trailer(self, data: bytes, position: int) -> int:
