@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from madang.client.client import Client
     from madang.client.config import ClientConfig
     from madang.client.socket import ClientSocket, Event
-    from madang.config import Config, Cookie, Recovery
+    from madang.config import Cluster, Config, Cookie, Recovery
     from madang.core.ack import Ack
     from madang.core.events import ResponseHeaders
     from madang.core.namespace import Namespace
@@ -68,6 +68,7 @@ __all__ = [
     "Client",
     "ClientConfig",
     "ClientSocket",
+    "Cluster",
     "Config",
     "ConfigError",
     "ConnectError",
@@ -110,6 +111,7 @@ _HOMES = {
     "Client": "client.client",
     "ClientConfig": "client.config",
     "ClientSocket": "client.socket",
+    "Cluster": "config",
     "Config": "config",
     "Cookie": "config",
     "Event": "client.socket",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from madang.errors import ConfigError
@@ -12,7 +12,7 @@ from madang.errors import ConfigError
 if TYPE_CHECKING:
     from madang.parsers import Parser
 
-__all__ = ["ALL_TRANSPORTS", "GENERATIONS", "Config", "Cookie", "Recovery"]
+__all__ = ["ALL_TRANSPORTS", "GENERATIONS", "Cluster", "Config", "Cookie", "Recovery"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,52 @@ class Recovery:
         _check_numbers(self, "recovery: ")
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Servers in many processes and machines that act as one.
+
+    Attributes:
+        url: the engine between them, and where it is: `redis://`, `redis-classic://`, `redis-streams://`,
+            `postgres://`, `nats://`, each with its own options behind a "?".
+        name: what people know this server by, in logs and errors; None: its host and process id.
+        prefix: with what the names of channels begin. All members need the same.
+        heartbeat_interval_seconds: how often this server tells the others that it lives.
+        heartbeat_timeout_seconds: after so much silence a member counts as dead.
+        request_timeout_seconds: how long the others may take to answer what is asked of servers, as
+            `fetch_sockets`.
+        max_buffered_messages: how many messages wait while the engine can't be reached; the oldest go first.
+        max_buffered_bytes: how many bytes they may have together.
+        max_reconnect_delay_seconds: how long to wait at most before the engine is tried again.
+
+    Raises:
+        ConfigError: a value that makes no sense; the message says which.
+
+    Example:
+        ```python
+        io = Server(cluster="redis://localhost:6379")
+        io = Server(cluster=Cluster("redis://localhost:6379", name="courtyard-1"))
+        ```
+    """
+
+    url: str
+    _: KW_ONLY
+    name: str | None = None
+    prefix: str = "socket.io"
+    heartbeat_interval_seconds: float = 1.0
+    heartbeat_timeout_seconds: float = 4.0
+    request_timeout_seconds: float = 5.0
+    max_buffered_messages: int = 100_000
+    max_buffered_bytes: int = 64_000_000
+    max_reconnect_delay_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, "cluster: ")
+        if not isinstance(self.url, str) or "://" not in self.url:
+            raise ConfigError(f'cluster: write a URL, as "redis://localhost:6379", not {self.url!r}')
+        if self.heartbeat_timeout_seconds <= self.heartbeat_interval_seconds:
+            raise ConfigError("cluster: heartbeat_timeout_seconds must be greater than heartbeat_interval_seconds")
+
+
 #: The generations that clients may speak where nobody says otherwise.
 GENERATIONS: Final = ("eio4",)
 #: What `transports="all"` stands for.
@@ -132,6 +178,7 @@ class Config:
         allow_request: a function that is given the `Request` of each handshake and returns whether to take it.
         recovery: whether a client that was lost and comes back gets what it has missed; a `Recovery` says within
             which limits, and True means its defaults.
+        cluster: the engine that connects this server with others, as a URL or a `Cluster`; None: it is alone.
 
     Handlers:
         ordered_handlers: whether handlers are `ordered` that don't say, and whose namespace doesn't.
@@ -205,6 +252,7 @@ class Config:
     clean_up_empty_namespaces: bool = True
     allow_request: Callable[[Any], bool] | None = None
     recovery: Recovery | bool = False
+    cluster: Cluster | str | None = None
 
     ordered_handlers: bool = False
 
@@ -283,6 +331,10 @@ class Config:
             raise ConfigError(f"recovery must be True, False or a Recovery, not {self.recovery!r}")
         elif isinstance(self.recovery, Recovery) and self.recovery.max_replay_bytes > self.max_buffered_bytes:
             raise ConfigError("recovery: max_replay_bytes must not be greater than max_buffered_bytes")
+        if isinstance(self.cluster, str):
+            object.__setattr__(self, "cluster", Cluster(self.cluster))
+        elif not isinstance(self.cluster, Cluster | None):
+            raise ConfigError(f"cluster must be a URL or a Cluster, not {self.cluster!r}")
         if self.max_packet_bytes < self.max_payload_bytes:
             raise ConfigError("max_packet_bytes must not be smaller than max_payload_bytes")
         if self.websocket_compression_level not in range(1, 10):

@@ -1,4 +1,4 @@
-"""Finds a transport, a wire generation or a parser by its name: our own module, or a third party's entry point.
+"""Finds a transport, generation, parser or bus by its name: our own module, or a third party's entry point.
 
 A checked name is imported, then the entry-point group `madang.<kind>` is asked. Folders are only read by who wants
 all that we have.
@@ -23,7 +23,7 @@ def names(kind: str) -> list[str]:
     """The names of our own modules of a kind, sorted.
 
     Args:
-        kind: "transports", "wire" or "parsers".
+        kind: "transports", "wire", "parsers" or "cluster".
     """
     package = importlib.import_module(f"madang.{kind}")
     return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
@@ -33,7 +33,7 @@ def load(kind: str, name: str, constant: str, expected: type[T]) -> T:
     """Find the object that the module `madang.<kind>.<name>` exports as `constant`.
 
     Args:
-        kind: "transports", "wire" or "parsers".
+        kind: "transports", "wire", "parsers" or "cluster".
         name: the name in the settings, as "websocket".
         constant: the exported name, as "TRANSPORT".
         expected: the class that the object must be an instance of.

@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 import madang
-from madang import ClientConfig, Config, Cookie, MadangError, Reason, Recovery, WebTransport, cli, errors
+from madang import ClientConfig, Cluster, Config, Cookie, MadangError, Reason, Recovery, WebTransport, cli, errors
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -257,6 +257,11 @@ def test_every_field_of_the_recovery_is_described_with_its_default() -> None:
     check_defaults(Recovery, {name: cells(rest)[0] for name, rest in rows})
 
 
+def test_every_field_of_the_cluster_is_described_with_its_default() -> None:
+    rows = ROW.findall(section("settings.md", "Cluster"))
+    check_defaults(Cluster, {name: cells(rest)[0] for name, rest in rows})
+
+
 def test_every_field_of_the_webtransport_is_described_with_its_default() -> None:
     rows = ROW.findall(section("settings.md", "WebTransport"))
     check_defaults(WebTransport, {name: cells(rest)[0] for name, rest in rows})
@@ -267,9 +272,11 @@ def check_defaults(kind: type, described: dict[str, str]) -> None:
         field.name: field.default_factory() if field.default_factory is not MISSING else field.default
         for field in fields(kind)
     }
-    assert MISSING not in actual.values()
     assert set(described) == set(actual)
     for name, default in actual.items():
+        if default is MISSING:
+            assert described[name] == "", f"{name} has to be given"
+            continue
         written = ast.literal_eval(described[name].strip("`"))
         assert written == default, name
         assert type(written) is type(default), name
@@ -296,7 +303,9 @@ def test_every_limit_is_explained() -> None:
 
 
 def test_settings_that_pages_name_exist() -> None:
-    known = {field.name for kind in (Config, Cookie, Recovery, WebTransport, ClientConfig) for field in fields(kind)}
+    known = {
+        field.name for kind in (Config, Cluster, Cookie, Recovery, WebTransport, ClientConfig) for field in fields(kind)
+    }
     pattern = re.compile(r"`((?:max|min)_[a-z_]+|[a-z_]+_(?:seconds|bytes))\b")
     for path in PAGES:
         for name in pattern.findall(path.read_text()):

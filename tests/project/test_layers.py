@@ -1,10 +1,10 @@
 """Who may import whom: the table of the architecture, kept by `ast`.
 
     5  borders    cli  apps  faces  client  migrate  testing   asyncio, sockets, clocks, logging
-               cork  quic
+               cork  quic  the buses of cluster/
     4  app        server  dispatch  tasks  neighbours          coroutines, no sockets
                threadsafe  workers  browser
-    3  core       core                                         no runtime at all
+    3  core       core <- cluster                              no runtime at all
     2  codecs     transports <- wire -> parsers -> values      bytes and str only
                lengths  rfc
     1  leaves     packet  config  errors  registry             nothing
@@ -36,6 +36,7 @@ LEVELS = {
     "rfc": 2,
     "lengths": 2,
     "core": 3,
+    "cluster": 3,
     "browser": 4,
     "server": 4,
     "dispatch": 4,
@@ -50,6 +51,7 @@ LEVELS = {
     "faces": 5,
     "migrate": 5,
     "client": 5,
+    "buses": 5,
     "cork": 5,
     "quic": 5,
     "testing": 5,
@@ -69,6 +71,8 @@ BESIDE = {
     "lengths": set(),
     "rfc": set(),
     "browser": set(),
+    "cluster": {"core"},
+    "buses": set(),
     "server": {"browser", "tasks", "dispatch", "threadsafe", "workers", "neighbours"},
     "dispatch": {"tasks", "workers"},
     "threadsafe": {"tasks"},
@@ -129,7 +133,13 @@ def name_of(path: Path) -> str:
     return ".".join(("madang", *(part for part in parts if part != "__init__")))
 
 
+#: The modules of `cluster/` that are no bus.
+CLUSTER_LOGIC = {"", "messages", "relay", "remote", "requests"}
+
+
 def part_of(module: str) -> str:
+    if module.startswith("madang.cluster.") and module.split(".")[2] not in CLUSTER_LOGIC:
+        return "buses"
     return module.split(".")[1] if "." in module else ""
 
 

@@ -1,0 +1,225 @@
+"""What buses over a net have in common: a link that breaks and comes back, and what waits for it meanwhile.
+
+Messages are queued and sent in batches by one task, in order. What was being sent when the link broke is sent again:
+it may arrive twice, which members of ours notice (`Message.seq`). What the others said while the link was down is lost
+with an engine that keeps nothing, and that is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from abc import abstractmethod
+from collections import deque
+from typing import Any, Final
+
+from madang.cluster import Bus, Listener
+from madang.config import Cluster
+
+__all__ = ["LinkedBus", "Outgoing"]
+
+#: How many messages are sent together at most.
+_BATCH: Final = 512
+#: How long `close` may take to send what waits (seconds).
+_FAREWELL_SECONDS: Final = 1.0
+
+
+class Outgoing:
+    """One message that waits to be sent.
+
+    Attributes:
+        where: the channel.
+        data: the message as bytes.
+        again: the same, marked as one that may have been sent before; None: it needs no mark.
+        then: what a bus keeps with it.
+    """
+
+    __slots__ = ("again", "data", "then", "where")
+
+    def __init__(self, where: str, data: bytes, again: bytes | None = None, then: Any = None) -> None:
+        self.where = where
+        self.data = data
+        self.again = again
+        self.then = then
+
+
+class LinkedBus(Bus):
+    """A bus over a link to an engine. What a bus of this kind has to do is to connect, hear, send, and name channels.
+
+    Attributes:
+        uid: who we are.
+        node: where we get what is posted.
+        listener: who is told what is heard.
+        connected: whether the link stands.
+    """
+
+    def __init__(self, settings: Cluster) -> None:
+        super().__init__(settings)
+        self.uid = ""
+        self.node = ""
+        self.listener: Listener
+        self.connected = False
+        self._waiting: deque[Outgoing] = deque()
+        self._bytes = 0
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self._down_since: float | None = None
+
+    # What each bus does in its own way
+
+    @abstractmethod
+    async def connect(self) -> None:
+        """Connect, and hear everything that is wanted, before anything is sent.
+
+        Raises:
+            Exception: it can't; it is tried again later.
+        """
+
+    @abstractmethod
+    async def hear(self) -> None:
+        """Tell the listener what comes, until the link breaks: then return, or raise."""
+
+    @abstractmethod
+    async def send(self, batch: list[Outgoing]) -> None:
+        """Send messages in order. Returns when the engine has taken them all.
+
+        Raises:
+            Exception: the link is broken, or the engine refuses; the whole batch is sent again.
+        """
+
+    @abstractmethod
+    async def disconnect(self) -> None:
+        """Give up the link, broken or not. Raises nothing that isn't a mistake of ours."""
+
+    # The life of the link
+
+    async def start(self, uid: str, node: str, listener: Listener) -> None:  # noqa: D102
+        self.uid, self.node, self.listener = uid, node, listener
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._waiting.clear()
+        self._bytes = 0
+        tried: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._live(tried), name=f"cluster {type(self).__name__}")
+        await tried
+
+    async def close(self) -> None:  # noqa: D102
+        task, self._task = self._task, None
+        if task is None:
+            return
+        self._closing = True
+        self._wake.set()
+        if self.connected:
+            await asyncio.wait([task], timeout=_FAREWELL_SECONDS)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def _live(self, tried: asyncio.Future[None]) -> None:
+        delay = 0.05
+        try:
+            while True:
+                error: BaseException
+                try:
+                    await self.connect()
+                    delay = 0.05
+                    self._came_up()
+                    if not tried.done():
+                        tried.set_result(None)
+                    await self._run()
+                    return  # `close` has let all be sent
+                except Exception as failed:
+                    error = failed
+                finally:
+                    self.connected = False
+                    await self.disconnect()
+                if self._down_since is None:
+                    self._down_since = time.monotonic()
+                self.listener.down(error)
+                if not tried.done():
+                    tried.set_result(None)
+                # All members have lost the engine at once, and are not to come back at once.
+                await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
+                delay = min(delay * 2, self.settings.max_reconnect_delay_seconds)
+        finally:
+            if not tried.done():
+                tried.cancel()
+
+    def _came_up(self) -> None:
+        self.connected = True
+        since, self._down_since = self._down_since, None
+        self.listener.up()
+        if since is not None and self.forgets:
+            seconds = time.monotonic() - since
+            self.listener.lost(None, f"the link to the engine was down for {seconds:.1f} s")
+
+    @property
+    def forgets(self) -> bool:
+        """Whether what is said while the link is down never arrives."""
+        return True
+
+    async def _run(self) -> None:
+        """Hear and send until one of them fails."""
+        hearing = asyncio.create_task(self.hear(), name="cluster hears")
+        sending = asyncio.create_task(self._pump(), name="cluster sends")
+        try:
+            done, _ = await asyncio.wait((hearing, sending), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            if hearing in done:
+                raise ConnectionError("the engine has ended the connection")
+        finally:
+            for task in (hearing, sending):
+                task.cancel()
+            await asyncio.gather(hearing, sending, return_exceptions=True)
+
+    async def _pump(self) -> None:
+        waiting = self._waiting
+        while True:
+            if not waiting:
+                if self._closing:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            batch = [waiting.popleft() for _ in range(min(len(waiting), _BATCH))]
+            try:
+                await self.send(batch)
+            except BaseException:
+                for one in reversed(batch):
+                    if one.again is not None:
+                        self._bytes += len(one.again) - len(one.data)
+                        one.data, one.again = one.again, None
+                    waiting.appendleft(one)
+                raise
+            self._bytes -= sum(len(one.data) for one in batch)
+
+    # What waits
+
+    def queue(self, outgoing: Outgoing) -> None:
+        """Put a message behind those that wait, and throw away the oldest if they are too many."""
+        settings = self.settings
+        waiting = self._waiting
+        waiting.append(outgoing)
+        self._bytes += len(outgoing.data)
+        dropped = 0
+        while len(waiting) > settings.max_buffered_messages or (
+            self._bytes > settings.max_buffered_bytes and len(waiting) > 1
+        ):
+            one = waiting.popleft()
+            self._bytes -= len(one.data)
+            self.dropped(one)
+            dropped += 1
+        if dropped:
+            self.listener.lost(dropped, "more than max_buffered_messages or max_buffered_bytes waited for the engine")
+        self._wake.set()
+
+    def dropped(self, outgoing: Outgoing) -> None:
+        """A message was thrown away unsent."""
+
+    @property
+    def buffered(self) -> tuple[int, int]:  # noqa: D102
+        return (len(self._waiting), self._bytes)

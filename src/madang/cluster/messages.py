@@ -1,0 +1,500 @@
+"""What the members of a cluster say to each other: the thirteen messages of Socket.IO's own cluster adapter.
+
+Each is a `type`, the `uid` of who says it, the namespace `nsp`, and `data`. A field that isn't known is left out, and
+never null: Node.js tells "absent" and "null" apart. An event's data stays the JSON text that it came as until somebody
+needs its values; to hand it on to clients nobody does.
+
+Source: socket.io-adapter 2.5, `lib/cluster-adapter.ts`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from madang.config import Config
+from madang.errors import EncodeError, RemoteProtocolError
+from madang.parsers.json import dump, load
+from madang.values import TOO_DEEP, fields_of, simple, text_of
+
+__all__ = [
+    "EMITTER",
+    "AdapterClose",
+    "Broadcast",
+    "BroadcastAck",
+    "BroadcastClientCount",
+    "BroadcastData",
+    "DisconnectSockets",
+    "EventPacket",
+    "FetchSockets",
+    "FetchSocketsResponse",
+    "Flags",
+    "Heartbeat",
+    "InitialHeartbeat",
+    "Member",
+    "Message",
+    "Options",
+    "RemoteDetails",
+    "ServerSideEmit",
+    "ServerSideEmitResponse",
+    "SocketsJoin",
+    "SocketsLeave",
+    "body",
+    "from_json",
+    "from_msgpack",
+    "holds_bytes",
+    "is_response",
+    "to_json",
+    "to_msgpack",
+    "values_of",
+]
+
+#: The `uid` of those who emit from outside and hear nothing.
+EMITTER: Final = "emitter"
+_RULE: Final = "cluster messages"
+
+if TYPE_CHECKING:
+    Content = Any
+else:
+    #: What a program has said: `Raw` JSON, or values. Decoders leave it as it came.
+    Content = Raw
+
+
+class Flags(msgspec.Struct, omit_defaults=True):
+    """How a broadcast is to be sent.
+
+    Attributes:
+        volatile: whether it is dropped for clients that can't take it at once.
+        compress: whether compression is worth trying.
+        timeout: how long answers are waited for, in milliseconds.
+        expectSingleResponse: whether it is for one client alone.
+    """
+
+    volatile: bool | UnsetType = UNSET
+    compress: bool | UnsetType = UNSET
+    timeout: float | UnsetType = UNSET
+    expectSingleResponse: bool | UnsetType = UNSET  # noqa: N815
+
+
+class Options(msgspec.Struct):
+    """Whom a message is about.
+
+    Attributes:
+        rooms: in at least one of these; empty or None: everyone in the namespace.
+        except_: in none of these.
+        flags: how to send it.
+    """
+
+    # Node.js programs may have numbers for rooms.
+    rooms: list[str | float | int] | None = msgspec.field(default_factory=list)
+    except_: list[str | float | int] | None = msgspec.field(name="except", default_factory=list)
+    flags: Flags | None = msgspec.field(default_factory=Flags)
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The names of the rooms."""
+        return tuple(map(str, self.rooms or ()))
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """The names of the rooms that are left out."""
+        return tuple(map(str, self.except_ or ()))
+
+
+class EventPacket(msgspec.Struct):
+    """The packet of a broadcast.
+
+    Attributes:
+        data: `[event, *arguments]`: `Raw` JSON, or the values where there are bytes among them.
+        type: 2, an event.
+        nsp: its namespace, where that is told.
+    """
+
+    data: Content
+    type: int = 2
+    nsp: str | UnsetType = UNSET
+
+
+class BroadcastData(msgspec.Struct):
+    """What is broadcast, and to whom.
+
+    Attributes:
+        packet: the event.
+        opts: to whom, and how.
+        requestId: set if acknowledgements are asked for.
+    """
+
+    packet: EventPacket
+    opts: Options = msgspec.field(default_factory=Options)
+    requestId: str | UnsetType = UNSET  # noqa: N815
+
+
+class RoomsData(msgspec.Struct):
+    """Rooms to join or to leave, and who is to."""
+
+    opts: Options
+    rooms: list[str | float | int]
+
+
+class DisconnectData(msgspec.Struct):
+    """Who is to leave, and whether with the whole connection."""
+
+    opts: Options
+    close: bool = False
+
+
+class FetchData(msgspec.Struct):
+    """Whose details are asked for."""
+
+    opts: Options
+    requestId: str  # noqa: N815
+
+
+class RemoteDetails(msgspec.Struct):
+    """What one member tells of a client of its own.
+
+    Attributes:
+        id: the socket's id.
+        handshake: how it came, with Node.js's names.
+        rooms: the rooms that it is in, its id among them.
+        data: what the program keeps with it.
+    """
+
+    id: str
+    handshake: Content = Raw(b"{}")
+    rooms: list[str | float | int] = msgspec.field(default_factory=list)
+    data: Content = Raw(b"{}")
+
+
+class SocketsData(msgspec.Struct):
+    """The clients that were asked for."""
+
+    requestId: str  # noqa: N815
+    sockets: list[RemoteDetails]
+
+
+class ServerEventData(msgspec.Struct):
+    """An event between servers: `[event, *arguments]`."""
+
+    packet: Content
+    requestId: str | UnsetType = UNSET  # noqa: N815
+
+
+class AnswerData(msgspec.Struct):
+    """One answer, of a server or a client; unset: nothing."""
+
+    requestId: str  # noqa: N815
+    packet: Content = UNSET
+
+
+class CountData(msgspec.Struct):
+    """How many clients were asked."""
+
+    requestId: str  # noqa: N815
+    clientCount: int  # noqa: N815
+
+
+class Member(msgspec.Struct):
+    """What a member of ours tells of itself, which Node.js does not look at.
+
+    Attributes:
+        name: what people know it by, as "host-1:4711".
+        node: with what the ids of its sessions begin.
+        interval: how often it tells that it lives, in seconds.
+    """
+
+    name: str
+    node: str
+    interval: float
+
+
+class Message(msgspec.Struct, tag_field="type", kw_only=True):
+    """What all messages have.
+
+    Attributes:
+        uid: who says it.
+        nsp: the namespace; empty where it is not told.
+        seq: the number of the message among those of its sender, by which one that is sent twice is known; ours alone.
+        again: whether it may have been sent before.
+    """
+
+    uid: str = ""
+    nsp: str = ""
+    seq: int | UnsetType = UNSET
+    again: bool | UnsetType = UNSET
+
+
+class InitialHeartbeat(Message, tag=1):
+    """A member is new: all others answer with a heartbeat."""
+
+    data: Member | UnsetType | None = UNSET
+
+
+class Heartbeat(Message, tag=2):
+    """A member lives."""
+
+    data: Member | UnsetType | None = UNSET
+
+
+class Broadcast(Message, tag=3):
+    """An event for clients."""
+
+    data: BroadcastData
+
+
+class SocketsJoin(Message, tag=4):
+    """Clients are to enter rooms."""
+
+    data: RoomsData
+
+
+class SocketsLeave(Message, tag=5):
+    """Clients are to leave rooms."""
+
+    data: RoomsData
+
+
+class DisconnectSockets(Message, tag=6):
+    """Clients are to go."""
+
+    data: DisconnectData
+
+
+class FetchSockets(Message, tag=7):
+    """Clients are to be told of."""
+
+    data: FetchData
+
+
+class FetchSocketsResponse(Message, tag=8):
+    """These clients are there."""
+
+    data: SocketsData
+
+
+class ServerSideEmit(Message, tag=9):
+    """An event for servers."""
+
+    data: ServerEventData
+
+
+class ServerSideEmitResponse(Message, tag=10):
+    """A server's answer to one."""
+
+    data: AnswerData
+
+
+class BroadcastClientCount(Message, tag=11):
+    """So many clients were asked for an acknowledgement."""
+
+    data: CountData
+
+
+class BroadcastAck(Message, tag=12):
+    """One of them has given it: its first argument."""
+
+    data: AnswerData
+
+
+class AdapterClose(Message, tag=13):
+    """A member is about to go."""
+
+
+_ANY = (
+    InitialHeartbeat
+    | Heartbeat
+    | Broadcast
+    | SocketsJoin
+    | SocketsLeave
+    | DisconnectSockets
+    | FetchSockets
+    | FetchSocketsResponse
+    | ServerSideEmit
+    | ServerSideEmitResponse
+    | BroadcastClientCount
+    | BroadcastAck
+    | AdapterClose
+)
+_RESPONSES: Final = (FetchSocketsResponse, ServerSideEmitResponse, BroadcastClientCount, BroadcastAck)
+
+
+def is_response(message: Message) -> bool:
+    """Whether a message is for the one member that has asked."""
+    return isinstance(message, _RESPONSES)
+
+
+def body(value: Any) -> Any:
+    """A value of a program as messages carry it: JSON text, or the value in simple types where there are bytes in it.
+
+    Raises:
+        EncodeError: it can't be sent.
+
+    Example:
+        >>> bytes(body(["tick", 1]))
+        b'["tick",1]'
+        >>> body(["photo", b"png"])
+        ['photo', b'png']
+    """
+    found: list[bytes] = []
+    text = dump(value, found.append)
+    if not found:
+        return Raw(text.encode())
+    try:
+        return simple(value, _leaf)
+    except RecursionError:
+        raise EncodeError(TOO_DEEP) from None
+
+
+def _leaf(value: Any) -> Any:
+    if isinstance(value, str | int | float | bytes):
+        return value
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    if isinstance(value, datetime.date | datetime.time | uuid.UUID):
+        return text_of(value)
+    return simple(fields_of(value), _leaf)
+
+
+def values_of(content: Any, limits: Config) -> Any:
+    """The values of what a message carries; None where it carries nothing.
+
+    Raises:
+        RemoteProtocolError: it is not JSON, or nested too deeply.
+    """
+    if content is UNSET:
+        return None
+    if not isinstance(content, Raw):
+        return content
+    try:
+        return load(bytes(content).decode(), limits, _RULE)
+    except UnicodeDecodeError:
+        raise RemoteProtocolError("what another server says is not UTF-8", rule=_RULE) from None
+
+
+def holds_bytes(message: Message) -> bool:
+    """Whether a message can't be JSON."""
+    found: list[Any] = []
+
+    def look(content: Any) -> Any:
+        if content is not UNSET and not isinstance(content, Raw):
+            found.append(content)
+        return content
+
+    _convert(message, look)
+    return bool(found)
+
+
+def _convert(message: Message, convert: Callable[[Any], Any]) -> None:
+    """Put other content in place of what a message carries."""
+    if isinstance(message, Broadcast):
+        message.data.packet.data = convert(message.data.packet.data)
+    elif isinstance(message, ServerSideEmit | ServerSideEmitResponse | BroadcastAck):
+        message.data.packet = convert(message.data.packet)
+    elif isinstance(message, FetchSocketsResponse):
+        for one in message.data.sockets:
+            one.handshake = convert(one.handshake)
+            one.data = convert(one.data)
+
+
+def to_json(message: Message) -> bytes:
+    """A message without bytes as JSON.
+
+    Example:
+        >>> to_json(ServerSideEmit(uid="a", nsp="/", data=ServerEventData(body(["hi"]))))
+        b'{"type":9,"data":{"packet":["hi"]},"uid":"a","nsp":"/"}'
+    """
+    return msgspec.json.encode(message)
+
+
+def from_json(data: bytes | str) -> Message:
+    """Read a message.
+
+    Raises:
+        RemoteProtocolError: it is none that is known.
+    """
+    try:
+        message: Message = _JSON.decode(data)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise RemoteProtocolError(f"this is no message: {error}: {data[:200]!r}", rule=_RULE) from None
+    return message
+
+
+def to_msgpack(message: Message) -> bytes:
+    """A message as MessagePack. What it carries is turned into values.
+
+    Raises:
+        EncodeError: an integer in it is too large.
+    """
+    _convert(message, _unpacked)
+    try:
+        return msgspec.msgpack.encode(message)
+    except OverflowError as error:
+        raise EncodeError(f"this can't be sent beside bytes: {error}") from None
+
+
+def from_msgpack(data: bytes) -> Message:
+    """Read a message.
+
+    Raises:
+        RemoteProtocolError: it is none that is known.
+    """
+    try:
+        message: Message = _MSGPACK.decode(data)
+        _convert(message, _read)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise RemoteProtocolError(f"this is no message: {error}: {data[:200]!r}", rule=_RULE) from None
+    return message
+
+
+def _unpacked(content: Any) -> Any:
+    return load(bytes(content).decode(), _NO_LIMITS, _RULE) if isinstance(content, Raw) else content
+
+
+def _read(content: Any) -> Any:
+    """What a MessagePack message carries, in the types that JSON has, and bytes."""
+    if not isinstance(content, Raw):
+        return content
+    return _plain(_VALUES.decode(content))
+
+
+def _plain(value: Any) -> Any:
+    return simple(value, _readable, str)
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, datetime.datetime):
+        return _javascript_date(value)
+    return value
+
+
+def _javascript_date(value: datetime.datetime) -> str:
+    """A date as JavaScript writes it into JSON."""
+    value = value.astimezone(datetime.UTC)
+    return f"{value:%Y-%m-%dT%H:%M:%S}.{value.microsecond // 1000:03d}Z"
+
+
+def _extension(code: int, data: memoryview) -> Any:
+    """What notepack and @msgpack/msgpack have beside the standard's types: `undefined`, dates, binary data."""
+    content = bytes(data)
+    if code != 0:
+        return content
+    if content == b"\x00":
+        return None
+    if len(content) == 8:
+        moment = datetime.timedelta(milliseconds=int.from_bytes(content, "big", signed=True))
+        try:
+            return _javascript_date(datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC) + moment)
+        except OverflowError:
+            return None  # as JSON has it for a date that there isn't
+    return content
+
+
+_NO_LIMITS: Final = Config(max_json_depth=10_000)
+_JSON: Final = msgspec.json.Decoder(_ANY)
+_MSGPACK: Final = msgspec.msgpack.Decoder(_ANY)
+_VALUES: Final = msgspec.msgpack.Decoder(ext_hook=_extension)
