@@ -57,6 +57,13 @@ class Listener(ABC):
     def posted(self, data: bytes) -> None:
         """A member of ours has sent this to us alone."""
 
+    def gone(self, uid: str) -> None:  # noqa: B027 (most buses never know)
+        """A member's connection has ended: nothing comes from it any more, unless it connects again.
+
+        Args:
+            uid: who it was.
+        """
+
     @abstractmethod
     def malformed(self, error: Exception) -> None:
         """Something came that is no message; it is left out."""
