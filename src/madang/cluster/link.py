@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from madang.cluster import Bus, Listener
 from madang.config import Cluster
+from madang.errors import ConfigError
 
 __all__ = ["LinkedBus", "Outgoing"]
 
@@ -75,6 +76,7 @@ class LinkedBus(Bus):
         """Connect, and hear everything that is wanted, before anything is sent.
 
         Raises:
+            ConfigError: it never can; `start` raises it too. Once it has worked it is tried again.
             Exception: it can't; it is tried again later.
         """
 
@@ -132,6 +134,9 @@ class LinkedBus(Bus):
                     await self._run()
                     return  # `close` has let all be sent
                 except Exception as failed:
+                    if isinstance(failed, ConfigError) and not tried.done():
+                        tried.set_exception(failed)
+                        return
                     error = failed
                 finally:
                     self.connected = False

@@ -425,16 +425,25 @@ def from_json(data: bytes | str) -> Message:
 
 
 def to_msgpack(message: Message) -> bytes:
-    """A message as MessagePack. What it carries is turned into values.
+    """A message as MessagePack: what it carries as JSON text, as values.
 
     Raises:
         EncodeError: an integer in it is too large.
     """
-    _convert(message, _unpacked)
+    carried: list[Any] = []
+
+    def unpack(content: Any) -> Any:
+        carried.append(content)
+        return _unpacked(content)
+
+    _convert(message, unpack)
     try:
         return msgspec.msgpack.encode(message)
     except OverflowError as error:
         raise EncodeError(f"this can't be sent beside bytes: {error}") from None
+    finally:
+        before = iter(carried)
+        _convert(message, lambda _: next(before))
 
 
 def from_msgpack(data: bytes) -> Message:
