@@ -49,7 +49,8 @@ class Listener(ABC):
         """A member has said something.
 
         Args:
-            message: what; never one of our own, but where the bus keeps a ledger: then `offset` tells that it is kept.
+            message: what; never one of our own, but for broadcasts where the bus keeps a ledger. Ours come back
+                without an offset if they had to be thrown away: then no other member gets them.
             offset: its place in the ledger.
         """
 
@@ -191,13 +192,18 @@ class Ledger(ABC):
     async def since(self, offset: str, namespace: str, most: int) -> list[tuple[str, Broadcast]] | None:
         """What was broadcast in a namespace after an offset, oldest first.
 
+        It ends exactly with what the listener has been told when this returns: what comes later, `received` tells. So
+        whoever awaits this itself, in no task between, and then lets a client into its rooms at once, gives it
+        everything once.
+
         Args:
             offset: behind which.
             namespace: which.
             most: how many entries are looked at.
 
         Returns:
-            The entries with their offsets; None if the offset is not there any more, or there are more than `most`.
+            The entries with their offsets; None if the offset is not there any more, there are more than `most`, or the
+            engine doesn't answer.
         """
 
     @abstractmethod

@@ -9,6 +9,7 @@ Source: socket.io-adapter 2.5, `lib/cluster-adapter.ts`.
 
 from __future__ import annotations
 
+import base64
 import datetime
 import uuid
 from collections.abc import Callable
@@ -42,6 +43,7 @@ __all__ = [
     "RemoteDetails",
     "ServerSideEmit",
     "ServerSideEmitResponse",
+    "SessionRecord",
     "SocketsJoin",
     "SocketsLeave",
     "body",
@@ -49,8 +51,10 @@ __all__ = [
     "from_msgpack",
     "holds_bytes",
     "is_response",
+    "pack_session",
     "to_json",
     "to_msgpack",
+    "unpack_session",
     "values_of",
 ]
 
@@ -446,6 +450,56 @@ def to_msgpack(message: Message) -> bytes:
         _convert(message, lambda _: next(before))
 
 
+class SessionRecord(msgspec.Struct):
+    """What is kept of a client that was lost, until it comes back.
+
+    Attributes:
+        sid: its id, which it gets again.
+        pid: the secret by which it is known.
+        rooms: the rooms that it was in, that of its id among them.
+        data: what the program kept with it.
+    """
+
+    sid: str
+    pid: str
+    rooms: list[str | float | int]
+    data: Any = None
+
+
+def pack_session(record: SessionRecord) -> bytes:
+    """The record of a client as Node.js keeps it: MessagePack in base64.
+
+    Raises:
+        EncodeError: what the program keeps with the client can't be sent.
+
+    Example:
+        >>> pack_session(SessionRecord("a", "b", ["a"], {}))
+        b'hKNzaWShYaNwaWShYqVyb29tc5GhYaRkYXRhgA=='
+    """
+    try:
+        # Node.js programs count on an object there.
+        data = {} if record.data is None else simple(record.data, _leaf)
+        return base64.b64encode(msgspec.msgpack.encode(SessionRecord(record.sid, record.pid, record.rooms, data)))
+    except RecursionError:
+        raise EncodeError(TOO_DEEP) from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise EncodeError(f"what is kept with a client can't be saved: {error}") from None
+
+
+def unpack_session(data: bytes) -> SessionRecord:
+    """Read the record of a client.
+
+    Raises:
+        RemoteProtocolError: it is none.
+    """
+    try:
+        record = _SESSION.decode(base64.b64decode(data, validate=True))
+        record.data = _plain(record.data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise RemoteProtocolError(f"this is no record of a client: {error}: {data[:200]!r}", rule=_RULE) from None
+    return record
+
+
 def from_msgpack(data: bytes) -> Message:
     """Read a message.
 
@@ -507,3 +561,4 @@ _NO_LIMITS: Final = Config(max_json_depth=10_000)
 _JSON: Final = msgspec.json.Decoder(_ANY)
 _MSGPACK: Final = msgspec.msgpack.Decoder(_ANY)
 _VALUES: Final = msgspec.msgpack.Decoder(ext_hook=_extension)
+_SESSION: Final = msgspec.msgpack.Decoder(SessionRecord, ext_hook=_extension)
