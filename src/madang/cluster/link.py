@@ -13,11 +13,11 @@ import random
 import time
 from abc import abstractmethod
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from madang.cluster import Bus, Listener
 from madang.config import Cluster
-from madang.errors import ConfigError
 
 __all__ = ["LinkedBus", "Outgoing"]
 
@@ -33,13 +33,16 @@ class Outgoing:
     Attributes:
         where: the channel.
         data: the message as bytes.
-        again: the same, marked as one that may have been sent before; None: it needs no mark.
+        again: the same, marked as one that may have been sent before, or what makes it of the data; None: it needs no
+            mark.
         then: what a bus keeps with it.
     """
 
     __slots__ = ("again", "data", "then", "where")
 
-    def __init__(self, where: str, data: bytes, again: bytes | None = None, then: Any = None) -> None:
+    def __init__(
+        self, where: str, data: bytes, again: bytes | Callable[[bytes], bytes] | None = None, then: Any = None
+    ) -> None:
         self.where = where
         self.data = data
         self.again = again
@@ -89,7 +92,8 @@ class LinkedBus(Bus):
         """Send messages in order. Returns when the engine has taken them all.
 
         Raises:
-            Exception: the link is broken, or the engine refuses; the whole batch is sent again.
+            Exception: the link is broken, or the engine refuses; what is in the batch then is sent again. So one that
+                the engine surely has taken is better removed from the batch before.
         """
 
     @abstractmethod
@@ -134,9 +138,6 @@ class LinkedBus(Bus):
                     await self._run()
                     return  # `close` has let all be sent
                 except Exception as failed:
-                    if isinstance(failed, ConfigError) and not tried.done():
-                        tried.set_exception(failed)
-                        return
                     error = failed
                 finally:
                     self.connected = False
@@ -191,16 +192,21 @@ class LinkedBus(Bus):
                 await self._wake.wait()
                 continue
             batch = [waiting.popleft() for _ in range(min(len(waiting), _BATCH))]
+            size = sum(len(one.data) for one in batch)
             try:
                 await self.send(batch)
             except BaseException:
                 for one in reversed(batch):
+                    size -= len(one.data)
                     if one.again is not None:
-                        self._bytes += len(one.again) - len(one.data)
-                        one.data, one.again = one.again, None
+                        self._bytes -= len(one.data)
+                        one.data = one.again if isinstance(one.again, bytes) else one.again(one.data)
+                        self._bytes += len(one.data)
+                        one.again = None
                     waiting.appendleft(one)
                 raise
-            self._bytes -= sum(len(one.data) for one in batch)
+            finally:
+                self._bytes -= size  # of what was sent
 
     # What waits
 

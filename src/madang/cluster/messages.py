@@ -52,6 +52,7 @@ __all__ = [
     "holds_bytes",
     "is_response",
     "pack_session",
+    "sent_again",
     "to_json",
     "to_msgpack",
     "unpack_session",
@@ -512,6 +513,19 @@ def from_msgpack(data: bytes) -> Message:
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise RemoteProtocolError(f"this is no message: {error}: {data[:200]!r}", rule=_RULE) from None
     return message
+
+
+def sent_again(data: bytes) -> bytes:
+    """A written message with the mark that it may have been sent before.
+
+    Example:
+        >>> sent_again(to_json(AdapterClose(uid="a", nsp="/")))
+        b'{"type":13,"uid":"a","nsp":"/","again":true}'
+    """
+    if data.startswith(b"{"):
+        return data[:-1] + b',"again":true}'
+    # A map of few fields: their number is in the first byte.
+    return bytes((data[0] + 1,)) + data[1:] + b"\xa5again\xc3"
 
 
 def _unpacked(content: Any) -> Any:
