@@ -72,7 +72,7 @@ BESIDE = {
     "rfc": set(),
     "browser": set(),
     "cluster": {"core"},
-    "buses": set(),
+    "buses": {"cork"},
     "server": {"browser", "tasks", "dispatch", "threadsafe", "workers", "neighbours"},
     "dispatch": {"tasks", "workers"},
     "threadsafe": {"tasks"},

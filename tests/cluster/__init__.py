@@ -1,0 +1,1 @@
+"""Clusters: real engines, and real members of a cluster that others wrote."""
