@@ -1,0 +1,66 @@
+"""Engines that most tests share: one process of each in each worker, started by the first test that wants it.
+
+A test that stops, kills or pauses an engine starts its own: `with Redis() as redis: ...`
+"""
+
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from cluster.support.engines import Nats, Postgres, Redis, RedisCluster, RedisSentinel
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    with Redis() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    with RedisCluster() as engines:
+        yield engines
+
+
+@pytest.fixture(scope="session")
+def redis_sentinel() -> Iterator[RedisSentinel]:
+    with RedisSentinel() as engines:
+        yield engines
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    with Postgres() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def nats_server() -> Iterator[Nats]:
+    with Nats() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def jetstream_server() -> Iterator[Nats]:
+    with Nats(jetstream=True) as engine:
+        yield engine
+
+
+@pytest.fixture
+def prefix() -> str:
+    """What the names of a test's channels, streams and keys begin with, so that tests can share an engine."""
+    return f"test{os.getpid()}-{next(_numbers)}"
+
+
+@pytest.fixture
+def database(postgres_server: Postgres) -> str:
+    """The URL of a new database, in which notifications of others are not heard."""
+    return postgres_server.create()
