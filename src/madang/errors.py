@@ -15,7 +15,8 @@ The tree is split by who must act::
     ├── ConnectionRefused      raised by your middleware to turn a client away
     ├── ConnectError           a client's connection was refused, or could not be made
     ├── Disconnected           nobody: the other side is gone
-    └── AckTimeout             nobody: the acknowledgement did not come in time
+    ├── AckTimeout             nobody: the acknowledgement did not come in time
+    └── ClusterError           nobody: other servers of the cluster did not answer in time
 
 Slow consumers, ping timeouts and lost transports are no exceptions: they are a `Reason`.
 """
@@ -27,6 +28,7 @@ from typing import Any, Final
 
 __all__ = [
     "AckTimeout",
+    "ClusterError",
     "ConfigError",
     "ConnectError",
     "ConnectionRefused",
@@ -288,10 +290,36 @@ class AckTimeout(MadangError, TimeoutError):
     Attributes:
         received: for a broadcast, the answers that did come; else empty.
         expected: how many answers were expected.
+        missing: the names of the servers that have not answered, as far as they are known.
     """
 
-    def __init__(self, seconds: float, received: Sequence[Any] = (), expected: int = 1) -> None:
+    def __init__(
+        self, seconds: float, received: Sequence[Any] = (), expected: int = 1, missing: Sequence[str] = ()
+    ) -> None:
         got = f"{len(received)} of {expected} acknowledgements" if expected != 1 else "no acknowledgement"
-        super().__init__(f"{got} came within {seconds:g} s")
+        without = f"; servers that did not answer: {', '.join(missing)}" if missing else ""
+        super().__init__(f"{got} came within {seconds:g} s{without}")
         self.received = list(received)
         self.expected = expected
+        self.missing = list(missing)
+
+
+class ClusterError(MadangError, TimeoutError):
+    """Other servers of the cluster did not answer in time.
+
+    Attributes:
+        received: what did come, of this server and of others.
+        answered: how many of the other servers have answered.
+        missing: the names of those that have not, as far as they are known.
+    """
+
+    def __init__(
+        self, what: str, seconds: float, received: Sequence[Any], answered: int, missing: Sequence[str]
+    ) -> None:
+        super().__init__(
+            f"{what}: {answered} of {answered + len(missing)} other servers answered within {seconds:g} s; missing: "
+            f"{', '.join(missing)}"
+        )
+        self.received = list(received)
+        self.answered = answered
+        self.missing = list(missing)

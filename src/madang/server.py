@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import platform
 import re
 import secrets
 import threading
@@ -12,7 +14,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from madang import browser
-from madang.config import Config, Recovery
+from madang.cluster import open_bus
+from madang.cluster.membership import GONE, Membership, Peer
+from madang.config import Cluster, Config, Recovery
 from madang.core.ack import Ack
 from madang.core.engine import Engine
 from madang.core.hub import Hub
@@ -105,7 +109,10 @@ class Server(Crowd, Listening):
         self._dispatcher = Dispatcher()
         self._mailbox = Mailbox(self.config.max_threadsafe_calls)
         self._threadsafe = ThreadsafeServer(self.hub, self._mailbox)
+        self._cluster: Membership | None = None
         self._fill_slots()
+        if isinstance(self.config.cluster, Cluster):
+            self.join_cluster(self.config.cluster)
         if self.config.serve_client:
             self.engine.files = browser.files()
 
@@ -220,6 +227,63 @@ class Server(Crowd, Listening):
             ```
         """
         link([self, *others])
+
+    @property
+    def cluster(self) -> Membership:
+        """The part that this server has in its cluster: its health, the other members, who wants to hear of them.
+
+        Raises:
+            LocalProtocolError: it is in none.
+
+        Example:
+            ```python
+            io = Server(cluster="redis://localhost:6379")
+
+
+            @io.cluster.on("down")
+            def down(error: BaseException) -> None:
+                alarm(f"Redis can't be reached: {error}")
+            ```
+        """
+        if self._cluster is None:
+            raise LocalProtocolError('this server is in no cluster; make it with Server(cluster="redis://...")')
+        return self._cluster
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether it has been given a cluster."""
+        return self._cluster is not None
+
+    def join_cluster(self, cluster: Cluster | str) -> Membership:
+        """Give the server a cluster, before it starts. The same as the setting `cluster`.
+
+        Raises:
+            ConfigError: the URL makes no sense, or what it needs is not installed.
+            LocalProtocolError: it has one already, or runs, or is linked with others.
+
+        Example:
+            ```python
+            io.join_cluster("redis://localhost:6379")
+            ```
+        """
+        if self._cluster is not None:
+            raise LocalProtocolError("this server is in a cluster already")
+        if self._started or self.hub.relay is not None:
+            raise LocalProtocolError("join the cluster before the server starts, and instead of io.link")
+        settings = Cluster(cluster) if isinstance(cluster, str) else cluster
+        name = settings.name or f"{platform.node()}:{os.getpid()}"
+        uid, node = secrets.token_hex(8), secrets.token_urlsafe(3)
+        membership = Membership(self.hub, settings, open_bus(settings), uid, node, name)
+        membership.events.on_failure = self._log_cluster_failure
+        membership.on_answer_failed = self._log_answer
+        membership.on("up", self._log_up)
+        membership.on("down", self._log_down)
+        membership.on("gap", self._log_gap)
+        membership.on("joined", self._log_joined)
+        membership.on("left", self._log_left)
+        membership.on("malformed", self._log_malformed)
+        self._cluster = membership
+        return membership
 
     @property
     def reachable(self) -> bool:
@@ -532,6 +596,8 @@ class Server(Crowd, Listening):
             when = self.engine.wheel.next
             if when is not None and self._timer is None:  # deadlines of an earlier life are still in the wheel
                 self._wake(when)
+            if self._cluster is not None:
+                await self._cluster.start()
             for function in self._on_start:
                 result = function()
                 if isinstance(result, Awaitable):
@@ -583,6 +649,8 @@ class Server(Crowd, Listening):
                 await self._run_all(self._on_stop)
             finally:
                 self._mailbox.close()
+                if self._cluster is not None:
+                    await self._cluster.close()
         else:
             self._mailbox.close()
 
@@ -663,6 +731,37 @@ class Server(Crowd, Listening):
             self._spawned.add(task)
             task.add_done_callback(ended)
         return task
+
+    # What happens to the cluster
+
+    def _log_up(self) -> None:
+        assert self._cluster is not None  # it tells  # noqa: S101
+        logger.info("the cluster is reached as %s", self._cluster.name)
+
+    def _log_down(self, error: BaseException) -> None:
+        logger.warning("the cluster's engine can't be reached, it is tried again: %s", error or repr(error))
+
+    def _log_gap(self, count: int | None, why: str) -> None:
+        if count is None:
+            logger.error("messages of other servers may be lost: %s", why)
+        else:
+            logger.error("%d messages for other servers are lost: %s", count, why)
+
+    def _log_joined(self, peer: Peer) -> None:
+        logger.info("the server %s has joined the cluster", peer.name)
+
+    def _log_left(self, peer: Peer, why: str) -> None:
+        tell = logger.info if why == GONE else logger.warning
+        tell("the server %s has left the cluster: %s", peer.name, why)
+
+    def _log_malformed(self, error: Exception) -> None:
+        self._dispatcher.clients.warn("a message of another server is left out: %s", error)
+
+    def _log_answer(self, error: Exception) -> None:
+        self._dispatcher.clients.warn("another server has asked for something that can't be done: %s", error)
+
+    def _log_cluster_failure(self, event: str, error: BaseException) -> None:
+        logger.error("the function for the cluster's %r failed", event, exc_info=error)
 
     # What clients do wrong
 

@@ -1,7 +1,7 @@
 """Clusters: many servers that act as one. One file is one bus: how their messages get from one to the others.
 
-    Cluster   all logic: `cluster/relay.py`; knows no bus by name
-     └ Bus      the port: moves messages, and knows nothing of rooms but their names
+    Membership   all logic; knows no bus by name
+     └ Bus         the port: moves messages, and knows nothing of rooms but their names
 
 A module of this folder that is a bus exports `BUS`, its class. Third parties add theirs through the entry-point group
 `madang.cluster`.

@@ -96,8 +96,8 @@ class Options(msgspec.Struct):
     """
 
     # Node.js programs may have numbers for rooms.
-    rooms: list[str | float | int] | None = msgspec.field(default_factory=list)
-    except_: list[str | float | int] | None = msgspec.field(name="except", default_factory=list)
+    rooms: list[Any] | None = msgspec.field(default_factory=list)
+    except_: list[Any] | None = msgspec.field(name="except", default_factory=list)
     flags: Flags | None = msgspec.field(default_factory=Flags)
 
     @property
@@ -143,7 +143,7 @@ class RoomsData(msgspec.Struct):
     """Rooms to join or to leave, and who is to."""
 
     opts: Options
-    rooms: list[str | float | int]
+    rooms: list[Any]
 
 
 class DisconnectData(msgspec.Struct):
@@ -172,7 +172,7 @@ class RemoteDetails(msgspec.Struct):
 
     id: str
     handshake: Content = Raw(b"{}")
-    rooms: list[str | float | int] = msgspec.field(default_factory=list)
+    rooms: list[Any] = msgspec.field(default_factory=list)
     data: Content = Raw(b"{}")
 
 

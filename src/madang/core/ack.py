@@ -6,7 +6,7 @@ event loop.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 import msgspec
@@ -58,15 +58,18 @@ class Ack(Generic[Answer]):
         "_answers",
         "_asked",
         "_deadline",
+        "_elsewhere",
         "_error",
         "_expected",
         "_future",
+        "_holds",
         "_hub",
         "_id",
         "_many",
         "_returns",
         "_seconds",
         "done",
+        "missing",
     )
 
     def __init__(self, hub: Hub, seconds: float, many: int | None, returns: Checked | None = None) -> None:
@@ -80,7 +83,11 @@ class Ack(Generic[Answer]):
         self._future: Any = None
         self._deadline: _Deadline | None = None
         self._id = 0
+        self._elsewhere = 0  # how many clients of other servers were asked
+        self._holds = 0  # how many may still tell that there are more answers to come
         self._asked: Sequence[Socket] = ()
+        #: Slot: the names of the servers that have not answered.
+        self.missing: Callable[[], Sequence[str]] | None = None
         #: Whether the answer, or an error, is there.
         self.done = False
 
@@ -93,8 +100,10 @@ class Ack(Generic[Answer]):
             socket.session.asked()
         self._id = id_
         self._asked = asked
-        if asked:
+        if asked or self._holds:
             self._arm()
+            return
+        if self.done:  # nobody else was asked either
             return
         if not self._many:
             self._error = Disconnected(ended or Reason.TRANSPORT_CLOSE)
@@ -103,9 +112,41 @@ class Ack(Generic[Answer]):
     def expect_servers(self, count: int) -> None:
         """The question was sent to so many other servers."""
         self._expected = count
-        if count:
-            self._arm()
-        else:
+        if count > len(self._answers):
+            if self._deadline is None:
+                self._arm()
+        elif not self.done:
+            self._finish()
+
+    @property
+    def seconds(self) -> float:
+        """How long the answers are waited for."""
+        return self._seconds
+
+    def wait(self) -> None:
+        """Wait, though it is not known yet for how many answers."""
+        self._expected = -1
+        self._arm()
+
+    def hold(self) -> None:
+        """There may be more answers to come, which is not known yet."""
+        self._holds += 1
+
+    def expect_more(self, count: int) -> None:
+        """So many more clients were asked."""
+        if self._many:
+            self._expected += count
+        self._elsewhere += count
+
+    def release(self) -> None:
+        """What was held back is known now."""
+        self._holds -= 1
+        if self._holds or self.done:
+            return
+        if len(self._answers) >= self._expected:
+            self._finish()
+        elif not (self._many or self._asked or self._elsewhere):
+            self._error = Disconnected(Reason.TRANSPORT_CLOSE)
             self._finish()
 
     def _arm(self) -> None:
@@ -118,7 +159,7 @@ class Ack(Generic[Answer]):
         if self.done:
             return
         self._answers.append(arguments[0] if len(arguments) == 1 else tuple(arguments) if arguments else None)
-        if len(self._answers) == self._expected:
+        if len(self._answers) == self._expected and not self._holds:
             self._finish()
 
     def disconnected(self, reason: str) -> None:
@@ -131,7 +172,8 @@ class Ack(Generic[Answer]):
     def expire(self) -> None:
         """The time is over."""
         if not self.done:
-            self._error = AckTimeout(self._seconds, self._answers if self._many else (), self._expected)
+            missing = self.missing() if self.missing is not None else ()
+            self._error = AckTimeout(self._seconds, self._answers if self._many else (), self._expected, missing)
             self._finish()
 
     def _finish(self) -> None:

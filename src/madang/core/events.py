@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Final, overload
 
 from madang.core.listeners import AnyFunction
 from madang.errors import LocalProtocolError
 
-__all__ = ["ENGINE_EVENTS", "EngineEvents", "ResponseHeaders"]
+__all__ = ["ENGINE_EVENTS", "EngineEvents", "Events", "ResponseHeaders"]
 
 #: The events, and what their functions receive.
 ENGINE_EVENTS: Final = {
@@ -119,7 +119,79 @@ def _check(name: object, value: object) -> None:
         )
 
 
-class EngineEvents:
+class Events:
+    """Who wants to hear of what happens, in plain functions that nothing waits for.
+
+    Args:
+        whose: whose events they are, for error messages.
+        known: their names, and what their functions receive.
+
+    Attributes:
+        on_failure: slot: is told of the event and the exception of a function that failed.
+    """
+
+    __slots__ = ("_functions", "_known", "_whose", "on_failure")
+
+    def __init__(self, whose: str, known: Mapping[str, tuple[str, ...]]) -> None:
+        self._whose = whose
+        self._known = known
+        self._functions: dict[str, list[Callable[..., Any]]] = {event: [] for event in known}
+        self.on_failure: Callable[[str, BaseException], None] = lambda event, error: None
+
+    @overload
+    def on(self, event: str) -> Callable[[AnyFunction], AnyFunction]: ...
+    @overload
+    def on(self, event: str, function: AnyFunction) -> AnyFunction: ...
+    def on(self, event: str, function: Any = None) -> Any:
+        """Register a function, directly or as a decorator.
+
+        Raises:
+            LocalProtocolError: there is no such event, or the function can't take the arguments, or is `async def`.
+        """
+        functions = self._of(event)
+        if function is None:
+            return lambda given: self.on(event, given)
+        parameters = self._known[event]
+        name = getattr(function, "__qualname__", repr(function))
+        if inspect.iscoroutinefunction(function):
+            raise LocalProtocolError(
+                f'{name} can\'t handle {self._whose} "{event}": it must be a plain function, because nothing waits '
+                "for it; start what waits with io.spawn"
+            )
+        try:
+            inspect.signature(function).bind(*parameters)
+        except TypeError:
+            wanted = ", ".join(parameters)
+            raise LocalProtocolError(f'{name} can\'t handle {self._whose} "{event}": it must take ({wanted})') from None
+        except ValueError:
+            pass  # written in C, without a signature: take it as it is
+        functions.append(function)
+        return function
+
+    def off(self, event: str, function: Callable[..., Any] | None = None) -> None:
+        """Remove a function, or all of an event.
+
+        Raises:
+            LocalProtocolError: there is no such event.
+        """
+        functions = self._of(event)
+        functions[:] = [one for one in functions if function is not None and one != function]
+
+    def _of(self, event: str) -> list[Callable[..., Any]]:
+        if event not in self._known:
+            raise LocalProtocolError(f"{self._whose} events are {', '.join(self._known)}, not {event!r}")
+        return self._functions[event]
+
+    def tell(self, event: str, *args: Any) -> None:
+        """Run the functions of an event."""
+        for function in tuple(self._of(event)):
+            try:
+                function(*args)
+            except Exception as error:
+                self.on_failure(event, error)
+
+
+class EngineEvents(Events):
     """Who wants to hear of connections.
 
     Attributes:
@@ -129,61 +201,17 @@ class EngineEvents:
         connection: those that hear of new sessions.
         upgrade: those that hear of a session's move to another transport.
         close: those that hear of a session's end.
-        on_failure: slot: is told of the event and the exception of a function that failed.
     """
 
-    __slots__ = ("on_failure", *ENGINE_EVENTS)
+    # Lists that can be looked at without a call: most are empty.
+    __slots__ = tuple(ENGINE_EVENTS)
 
     def __init__(self) -> None:
-        self.initial_headers: list[Callable[..., Any]] = []
-        self.headers: list[Callable[..., Any]] = []
-        self.connection_error: list[Callable[..., Any]] = []
-        self.connection: list[Callable[..., Any]] = []
-        self.upgrade: list[Callable[..., Any]] = []
-        self.close: list[Callable[..., Any]] = []
-        self.on_failure: Callable[[str, BaseException], None] = lambda event, error: None
-
-    @overload
-    def on(self, event: str) -> Callable[[AnyFunction], AnyFunction]: ...
-    @overload
-    def on(self, event: str, function: AnyFunction) -> AnyFunction: ...
-    def on(self, event: str, function: Any = None) -> Any:
-        """Register a function. See `Engine.on`."""
-        functions = self._of(event)
-        if function is None:
-            return lambda given: self.on(event, given)
-        parameters = ENGINE_EVENTS[event]
-        name = getattr(function, "__qualname__", repr(function))
-        if inspect.iscoroutinefunction(function):
-            raise LocalProtocolError(
-                f"{name} can't handle the engine's \"{event}\": it must be a plain function, because a response "
-                "doesn't wait; start what waits with io.spawn"
-            )
-        try:
-            inspect.signature(function).bind(*parameters)
-        except TypeError:
-            wanted = ", ".join(parameters)
-            raise LocalProtocolError(f"{name} can't handle the engine's \"{event}\": it must take ({wanted})") from None
-        except ValueError:
-            pass  # written in C, without a signature: take it as it is
-        functions.append(function)
-        return function
-
-    def off(self, event: str, function: Callable[..., Any] | None = None) -> None:
-        """Remove a function, or all of an event. See `Engine.off`."""
-        functions = self._of(event)
-        functions[:] = [one for one in functions if function is not None and one != function]
-
-    def _of(self, event: str) -> list[Callable[..., Any]]:
-        if event not in ENGINE_EVENTS:
-            raise LocalProtocolError(f"the engine's events are {', '.join(ENGINE_EVENTS)}, not {event!r}")
-        functions: list[Callable[..., Any]] = getattr(self, event)
-        return functions
-
-    def tell(self, event: str, *args: Any) -> None:
-        """Run the functions of an event."""
-        for function in tuple(self._of(event)):
-            try:
-                function(*args)
-            except Exception as error:
-                self.on_failure(event, error)
+        super().__init__("the engine's", ENGINE_EVENTS)
+        functions = self._functions
+        self.initial_headers = functions["initial_headers"]
+        self.headers = functions["headers"]
+        self.connection_error = functions["connection_error"]
+        self.connection = functions["connection"]
+        self.upgrade = functions["upgrade"]
+        self.close = functions["close"]

@@ -18,7 +18,7 @@ from madang.core.log import Log
 from madang.core.namespace import Namespace
 from madang.core.patterns import Predicate, is_pattern
 from madang.core.recovery import Memory
-from madang.core.relay import Relay
+from madang.core.relay import Peers, Relay
 from madang.core.session import OPEN_STATE, Session
 from madang.core.socket import Socket
 from madang.errors import (
@@ -59,6 +59,7 @@ class Hub:
         housed: slot: runs the handlers of what happens to a room.
         answer: slot: runs the handler of what another server says, and gives what it returns to a function.
         relay: slot: carries what this server says to the others; None while there are none.
+        peers: slot: the servers whose clients are as good as ours; None while there are none.
         guard: slot: raises `WrongThreadError` unless called where the server runs.
         memory: what is kept for clients that may come back; None: nothing.
         new_future: slot: makes something to wait on, with `set_result` and `__await__`.
@@ -87,6 +88,7 @@ class Hub:
         self.housed: Callable[[Socket, list[Handler], str, str], None]
         self.answer: Callable[[Handler, Sequence[Any], Callable[[Any], None] | None], None]
         self.relay: Relay | None = None
+        self.peers: Peers | None = None
         self.guard: Callable[[], None]
         self.new_future: Callable[[], Any]
         self.shield: Callable[[Any], Any]
@@ -134,6 +136,8 @@ class Hub:
             namespace._log = Log(self.memory, namespace.name)
         self.namespaces[namespace.name] = namespace
         self.shapes[namespace.name] = namespace.listeners.shapes
+        if self.peers is not None:
+            self.peers.open(namespace.name)
         self.appeared(namespace)
 
     def _take_in(self, namespace: Namespace) -> None:
@@ -167,6 +171,8 @@ class Hub:
         child._eavesdroppers = min(1, len(child._listeners.outgoing))
         if self.memory is not None:
             child._log = Log(self.memory, name, child._check_empty)
+        if self.peers is not None:
+            self.peers.open(name)
         self.appeared(child)
 
     def _rest(self, child: Namespace) -> None:
@@ -177,6 +183,8 @@ class Hub:
             del self.namespaces[name], parent._children[name], self.shapes[name]
             child._log = None
             self._resting[name] = child
+            if self.peers is not None:
+                self.peers.shut(name)
 
     def enter(self, socket: Socket, parent: Namespace, params: Mapping[str, Any]) -> None:
         """A pattern takes the name that a client asks for."""

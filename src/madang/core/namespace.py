@@ -409,6 +409,8 @@ class Namespace(Crowd, Listening):
         members = self._rooms.get(room)
         if members is None:
             self._rooms[room] = {socket: None}
+            if self._hub is not None and self._hub.peers is not None:
+                self._hub.peers.open_room(self.name, room)
             return True
         members[socket] = None
         return False
@@ -420,6 +422,8 @@ class Namespace(Crowd, Listening):
         if members:
             return False
         del self._rooms[room]
+        if self._hub is not None and self._hub.peers is not None:
+            self._hub.peers.shut_room(self.name, room)
         return True
 
     def _next_id(self) -> int:

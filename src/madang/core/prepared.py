@@ -16,6 +16,9 @@ class Prepared:
         packet: what to send.
         compress: whether compression is worth trying.
 
+    Attributes:
+        text: the data as JSON, where that is known; then it is not encoded once more.
+
     Example:
         ```python
         prepared = Prepared(Packet(EVENT, ["tick", 1]))
@@ -24,16 +27,22 @@ class Prepared:
         ```
     """
 
-    __slots__ = ("_compress", "_encodings", "_last", "_parser", "_wire", "packet")
+    __slots__ = ("_compress", "_encodings", "_last", "_parser", "_wire", "packet", "text")
 
     def __init__(self, packet: Packet, compress: bool = True) -> None:
         self.packet = packet
+        self.text: str | None = None
         self._compress = compress
         # The last encoding stands before the table: nearly always, all members speak alike.
         self._wire: Wire | None = None
         self._parser: Parser | None = None
         self._last: Encoded | None = None
         self._encodings: dict[tuple[str, str], Encoded] = {}
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that it is said in."""
+        return self.packet.namespace
 
     def seed(self, wire: Wire, parser: Parser, encoded: Encoded) -> None:
         """Take an encoding that was made elsewhere, in place of any other."""
@@ -51,6 +60,7 @@ class Prepared:
         key = (wire.name, parser.name)
         encoded = self._encodings.get(key)
         if encoded is None:
-            encoded = self._encodings[key] = Encoded(wire.encode(self.packet, parser), self._compress)
+            frames = wire.wrap(self.namespace, self.text, parser) if self.text is not None else None
+            encoded = self._encodings[key] = Encoded(frames or wire.encode(self.packet, parser), self._compress)
         self._wire, self._parser, self._last = wire, parser, encoded
         return encoded

@@ -1,4 +1,4 @@
-"""The port to other servers: what one server says to the others, whoever carries it."""
+"""The ports to other servers: what one server says to the others, and to their clients, whoever carries it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from madang.errors import LocalProtocolError
 from madang.packet import RESERVED_EVENTS
 
 if TYPE_CHECKING:
-    from madang.core.ack import Ack
+    from collections.abc import Awaitable
 
-__all__ = ["Relay", "check_server_side"]
+    from madang.core.ack import Ack
+    from madang.core.prepared import Prepared
+    from madang.core.target import RemoteSocket, Target
+
+__all__ = ["Peers", "Relay", "check_server_side"]
 
 #: Names that the reference keeps for what happens to its namespaces.
 _RESERVED: Final = RESERVED_EVENTS | {"connection", "new_namespace"}
@@ -35,6 +39,75 @@ class Relay(ABC):
         Raises:
             EncodeError: an argument can't be sent.
         """
+
+
+class Peers(Relay):
+    """Port: the servers of a cluster, whose clients and rooms are as good as our own."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def broadcast(self, target: Target, prepared: Prepared) -> bool:
+        """Say an event to the clients of the others.
+
+        Args:
+            target: to whom, and how; of one namespace.
+            prepared: the event.
+
+        Returns:
+            Whether our own clients get it from the cluster too, in the order in which all get it. Else it is for the
+            caller to give it to them, now.
+
+        Raises:
+            EncodeError: an argument can't be sent.
+        """
+
+    @abstractmethod
+    def ask(self, target: Target, prepared: Prepared, ack: Ack, seconds: float) -> None:
+        """Say an event to the clients of the others, and collect their acknowledgements.
+
+        Args:
+            target: to whom, and how; of one namespace.
+            prepared: the event.
+            ack: who wants the answers. It is held open until all servers have told how many clients they ask.
+            seconds: how long the answers are waited for.
+        """
+
+    @abstractmethod
+    def fetch(self, target: Target) -> Awaitable[list[RemoteSocket]]:
+        """The clients of the others.
+
+        Raises:
+            ClusterError: when awaited: not all have answered in time.
+        """
+
+    @abstractmethod
+    def join(self, target: Target, rooms: tuple[str, ...]) -> None:
+        """Make clients of the others enter rooms."""
+
+    @abstractmethod
+    def leave(self, target: Target, rooms: tuple[str, ...]) -> None:
+        """Make them leave rooms."""
+
+    @abstractmethod
+    def disconnect(self, target: Target, close: bool) -> None:
+        """Make them go; with `close`, with their whole connections."""
+
+    @abstractmethod
+    def open(self, namespace: str) -> None:
+        """There is a namespace here from now on."""
+
+    @abstractmethod
+    def shut(self, namespace: str) -> None:
+        """There is none of this name any more."""
+
+    @abstractmethod
+    def open_room(self, namespace: str, room: str) -> None:
+        """A room has its first member here."""
+
+    @abstractmethod
+    def shut_room(self, namespace: str, room: str) -> None:
+        """A room has lost its last member here."""
 
 
 def check_server_side(event: Any) -> None:

@@ -18,9 +18,19 @@ from madang.packet import EVENT, RESERVED_EVENTS, Packet
 if TYPE_CHECKING:
     from madang.core.namespace import Namespace
     from madang.core.recovery import Stay
-    from madang.core.socket import Handshake, Socket
+    from madang.core.socket import Socket
 
-__all__ = ["Crowd", "RemoteSocket", "Sender", "Target", "check_event", "check_limit", "check_rooms", "check_timeout"]
+__all__ = [
+    "Crowd",
+    "RemoteHandshake",
+    "RemoteSocket",
+    "Sender",
+    "Target",
+    "check_event",
+    "check_limit",
+    "check_rooms",
+    "check_timeout",
+]
 
 
 class Sender:
@@ -85,6 +95,42 @@ class Sender:
         return self._target().timeout(seconds)
 
 
+class RemoteHandshake(Protocol):
+    """How a client came, wherever it is. Every `Handshake` is one."""
+
+    @property
+    def auth(self) -> dict[str, Any]:
+        """The dict that the client gave as `auth`."""
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The fields of the URL's query."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The request's headers, names in lower case."""
+
+    @property
+    def address(self) -> str:
+        """The client's IP address."""
+
+    @property
+    def secure(self) -> bool:
+        """Whether it used TLS."""
+
+    @property
+    def url(self) -> str:
+        """Path and query of the request."""
+
+    @property
+    def time(self) -> float:
+        """When it came, in seconds since the epoch."""
+
+    @property
+    def cross_domain(self) -> bool:
+        """Whether a web page opened the connection."""
+
+
 class RemoteSocket(Protocol):
     """What `fetch_sockets` gives: a client of this server, or of another one.
 
@@ -97,7 +143,7 @@ class RemoteSocket(Protocol):
         """Its id; a room of this name reaches it."""
 
     @property
-    def handshake(self) -> Handshake:
+    def handshake(self) -> RemoteHandshake:
         """How it came."""
 
     @property
@@ -136,6 +182,7 @@ class Crowd(Sender):
 
         Raises:
             WrongThreadError: not called where the server runs.
+            ClusterError: other servers have not answered in time; `received` has the clients that are known.
 
         Example:
             ```python
@@ -144,8 +191,13 @@ class Crowd(Sender):
             ```
         """
         target = self._target()
-        target._namespace.hub.guard()
-        return list(target._members())
+        hub = target._namespace.hub
+        hub.guard()
+        here: list[RemoteSocket] = list(target._members())
+        if hub.peers is not None and target._is_shared:
+            for part in target._parts():
+                here += await hub.peers.fetch(part)
+        return here
 
     def sockets_join(self, *rooms: str) -> None:
         """Make all of them enter rooms.
@@ -159,8 +211,12 @@ class Crowd(Sender):
             ```
         """
         target = self._target()
-        target._namespace.hub.guard()
+        hub = target._namespace.hub
+        hub.guard()
         check_rooms(rooms)
+        if hub.peers is not None and target._is_shared:
+            for part in target._parts():
+                hub.peers.join(part, rooms)
         refused: LimitError | None = None
         everyone: list[Socket | Stay] = [*target._members(), *target._absent()]
         for one in everyone:
@@ -174,8 +230,12 @@ class Crowd(Sender):
     def sockets_leave(self, *rooms: str) -> None:
         """Make all of them leave rooms."""
         target = self._target()
-        target._namespace.hub.guard()
+        hub = target._namespace.hub
+        hub.guard()
         check_rooms(rooms)
+        if hub.peers is not None and target._is_shared:
+            for part in target._parts():
+                hub.peers.leave(part, rooms)
         everyone: list[Socket | Stay] = [*target._members(), *target._absent()]
         for one in everyone:
             one.leave(*rooms)
@@ -194,6 +254,9 @@ class Crowd(Sender):
         target = self._target()
         hub = target._namespace.hub
         hub.guard()
+        if hub.peers is not None and target._is_shared:
+            for part in target._parts():
+                hub.peers.disconnect(part, close)
         if hub.memory is not None:
             hub.memory.dismiss(target._absent(), close)
         for socket in list(target._members()):
@@ -220,6 +283,7 @@ class Target(Crowd):
         "_only",
         "_rooms",
         "_sender",
+        "_single",
         "_timeout",
         "_volatile",
     )
@@ -235,6 +299,7 @@ class Target(Crowd):
         self._immediate = False
         self._compress = True
         self._timeout: float | None = None
+        self._single = False  # whether it is one client, wherever it may be
 
     def _copy(self) -> Target:
         copy = Target(self._namespace, self._sender, self._only)
@@ -245,6 +310,7 @@ class Target(Crowd):
         copy._immediate = self._immediate
         copy._compress = self._compress
         copy._timeout = self._timeout
+        copy._single = self._single
         return copy
 
     def _target(self) -> Target:
@@ -357,9 +423,26 @@ class Target(Crowd):
         check_timeout(seconds)
         members = list(self._members())
         wanted = None if returns is None else checked(returns, f'the call of "{event}"', "returns")
-        ack = Ack(hub, seconds, None if self._only is not None else len(members), wanted)
+        ack = Ack(hub, seconds, None if self._only is not None or self._single else len(members), wanted)
         self._say([event, *args], ack)
         return ack
+
+    @property
+    def _is_shared(self) -> bool:
+        """Whether the clients of other servers are meant too."""
+        return not self._local and self._only is None
+
+    def _parts(self) -> list[Target]:
+        """The same for each single namespace, where several are meant."""
+        children = self._namespace._children
+        if children is None:
+            return [self]
+        parts = []
+        for child in list(children.values()):
+            part = self._copy()
+            part._namespace = child
+            parts.append(part)
+        return parts
 
     def _members(self) -> Iterable[Socket]:
         if self._only is not None:
@@ -387,6 +470,27 @@ class Target(Crowd):
         hub = namespace.hub
         hub.guard()
         check_event(data[0])
+        if hub.peers is not None and self._is_shared:
+            if ack is None:
+                for part in self._parts():
+                    if prepared is None or part is not self:  # a packet names its namespace
+                        prepared = Prepared(Packet(EVENT, data, part._namespace.name), self._compress)
+                    if not hub.peers.broadcast(part, prepared):
+                        part._give(data, None, prepared)
+                return
+            for part in self._parts():
+                hub.peers.ask(part, Prepared(Packet(EVENT, data, part._namespace.name)), ack, ack.seconds)
+        self._give(data, ack, prepared)
+
+    def _give(self, data: list[Any] | None, ack: Ack | None, prepared: Prepared | None) -> None:
+        """Give it to the clients of this server.
+
+        Args:
+            data: the event; None: that of `prepared`, which is only read where somebody wants to see it.
+            ack: who wants to know what they answer.
+            prepared: the event, if it is encoded already.
+        """
+        namespace = self._namespace
         if ack is None:
             self._spread(namespace, data, None, self._members(), prepared)
         else:
@@ -398,13 +502,16 @@ class Target(Crowd):
             for socket in list(self._members()):
                 socket.session.write_out()
         if namespace._eavesdroppers or (namespace._children and namespace._overheard()):
+            if data is None:
+                assert prepared is not None  # one of both is there  # noqa: S101
+                data = prepared.packet.data
             for socket in list(self._members()):
                 socket._notify_outgoing(data)
 
     def _spread(
         self,
         namespace: Namespace,
-        data: list[Any],
+        data: list[Any] | None,
         id_: int | None,
         members: Iterable[Socket],
         prepared: Prepared | None = None,

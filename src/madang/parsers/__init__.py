@@ -63,6 +63,16 @@ class Parser(ABC):
             EncodeError: the data holds something that can't be written; the message names it.
         """
 
+    def wrap(self, namespace: str, text: str, prefix: str) -> tuple[Frame, ...] | None:
+        """Write an event whose data is JSON already; None where this parser has no use for JSON.
+
+        Args:
+            namespace: its namespace.
+            text: `[event, *arguments]`.
+            prefix: what the wire generation puts before text frames.
+        """
+        return None
+
     @abstractmethod
     def decode(self, content: Frame, start: int, limits: Config) -> Packet:
         """Read a packet.

@@ -76,6 +76,9 @@ class JsonParser(Parser):
         kind = _BINARY_EVENT if kind == EVENT else _BINARY_ACK
         return (f"{prefix}{kind}{len(attachments)}-{namespace}{id_}{body}", *attachments)
 
+    def wrap(self, namespace: str, text: str, prefix: str) -> tuple[Frame, ...]:  # noqa: D102
+        return (f"{prefix}2{text}" if namespace == "/" else f"{prefix}2{namespace},{text}",)
+
     def decode(self, content: Frame, start: int, limits: Config) -> Packet:  # noqa: D102
         if isinstance(content, bytes):
             raise RemoteProtocolError("a binary frame came where none was announced", rule=_RULE)

@@ -243,6 +243,19 @@ class Wire(ABC):
             EncodeError: the data holds something that can't be written.
         """
 
+    def wrap(self, namespace: str, text: str, parser: Parser) -> tuple[Frame, ...] | None:
+        """Write an event whose data is JSON already.
+
+        Args:
+            namespace: its namespace.
+            text: `[event, *arguments]`.
+            parser: which one the client uses.
+
+        Returns:
+            The frames; None where it has to be read and encoded: `encode` does it.
+        """
+        return None
+
     @abstractmethod
     def open(self, hello: Open) -> Frame:
         """Write the first frame of a session."""

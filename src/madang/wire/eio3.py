@@ -158,6 +158,10 @@ class EngineIO3(EngineIO4):
             frames = (first[:body] + escaped(first[body:]), *frames[1:])
         return tuple([frame if isinstance(frame, str) else _MESSAGE + frame for frame in frames])
 
+    def wrap(self, namespace: str, text: str, parser: Parser) -> None:
+        """The oldest of these clients want text in another form."""
+        return
+
     def knock(self, sid: str = "") -> Frame:
         """There were no links of this kind yet."""
         raise LocalProtocolError(f"{self.name} has no links on which clients knock")

@@ -144,6 +144,9 @@ class EngineIO4(Wire):
         digit = _DIGITS[kind]
         return (digit + packet.data if isinstance(packet.data, str) else digit,)
 
+    def wrap(self, namespace: str, text: str, parser: Parser) -> tuple[Frame, ...] | None:  # noqa: D102
+        return parser.wrap(namespace, text, "4")
+
     def open(self, hello: Open) -> Frame:  # noqa: D102
         body = {
             "sid": hello.sid,

@@ -1,0 +1,828 @@
+"""A server as a member of a cluster: all that servers say to each other, whatever carries it.
+
+    Membership   one server's part in the cluster
+     ├ Bus          moves the messages
+     ├ Peer         another member, as far as it is known
+     └ Request      what was asked of the others, until they have answered or time is up
+
+Our own clients get a broadcast at once; the others' get it when the bus has carried it. Nothing here waits.
+
+Source: socket.io-adapter 2.5, `lib/cluster-adapter.ts`; socket.io 4.8, `lib/broadcast-operator.ts`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, overload
+
+import msgspec
+from msgspec import UNSET
+
+from madang.cluster import Bus, Listener
+from madang.cluster.messages import (
+    EMITTER,
+    AdapterClose,
+    AnswerData,
+    Broadcast,
+    BroadcastAck,
+    BroadcastClientCount,
+    BroadcastData,
+    CountData,
+    DisconnectData,
+    DisconnectSockets,
+    EventPacket,
+    FetchData,
+    FetchSockets,
+    FetchSocketsResponse,
+    Flags,
+    Heartbeat,
+    InitialHeartbeat,
+    Member,
+    Message,
+    Options,
+    RemoteDetails,
+    RoomsData,
+    ServerEventData,
+    ServerSideEmit,
+    ServerSideEmitResponse,
+    SocketsData,
+    SocketsJoin,
+    SocketsLeave,
+    body,
+    values_of,
+)
+from madang.cluster.remote import Heard, RemoteMember, details
+from madang.core.ack import Ack
+from madang.core.events import Events
+from madang.core.listeners import AnyFunction
+from madang.core.relay import Peers
+from madang.core.target import Target
+from madang.core.wheel import Timed
+from madang.errors import ClusterError, EncodeError, LimitError, MadangError, RemoteProtocolError
+
+if TYPE_CHECKING:
+    from madang.config import Cluster
+    from madang.core.hub import Hub
+    from madang.core.prepared import Prepared
+    from madang.core.target import RemoteSocket
+
+__all__ = ["CLUSTER_EVENTS", "GONE", "Health", "Membership", "Peer"]
+
+#: What happens to a cluster, and what the functions that want to hear of it receive.
+CLUSTER_EVENTS: Final = {
+    "up": (),
+    "down": ("error",),
+    "gap": ("count", "why"),
+    "joined": ("peer",),
+    "left": ("peer", "why"),
+    "malformed": ("error",),
+}
+#: How many messages of a member are remembered, to know one that is sent again.
+_REMEMBERED: Final = 2048
+#: After so much silence a member of Node.js counts as dead (its adapter's own default, in seconds).
+_PATIENCE: Final = 10.0
+#: Why a member has left that has said so.
+GONE: Final = "it has gone"
+_SILENT: Final = "it has been silent for too long"
+
+
+class Peer:
+    """Another member of the cluster.
+
+    Attributes:
+        uid: by which its messages are known.
+        name: what people know it by.
+        node: with what the ids of its sessions begin; None: it is none of ours.
+        seen: when it was last heard, in seconds of the engine's clock.
+        patience: after how much silence it counts as dead, in seconds.
+        namespaces: where it was heard.
+    """
+
+    __slots__ = ("name", "namespaces", "node", "patience", "seen", "sent", "uid")
+
+    def __init__(self, uid: str) -> None:
+        self.uid = uid
+        self.name = uid
+        self.node: str | None = None
+        self.seen = 0.0
+        self.patience = _PATIENCE
+        self.namespaces: set[str] = set()
+        self.sent: deque[int] = deque(maxlen=_REMEMBERED)
+
+    def introduce(self, about: Member, settings: Cluster) -> None:
+        """It tells who it is: one of ours."""
+        self.name, self.node = about.name, about.node
+        misses = settings.heartbeat_timeout_seconds / settings.heartbeat_interval_seconds
+        self.patience = max(settings.heartbeat_timeout_seconds, misses * about.interval)
+
+    def __repr__(self) -> str:
+        return f"Peer({self.name})"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a cluster is, as one member sees it.
+
+    Attributes:
+        connected: whether the engine can be reached.
+        buffered_messages: how many messages wait for it.
+        buffered_bytes: how many bytes they have.
+        members: how many other members are known to live.
+        published: how many messages were said to the others.
+        received: how many were heard.
+        duplicates: how many came twice, and were left out.
+        malformed: how many could not be read, and were left out.
+        lost: how many of ours were thrown away unsent.
+        gaps: how often messages of others may have been missed.
+        timeouts: how often not all have answered in time.
+    """
+
+    connected: bool
+    buffered_messages: int
+    buffered_bytes: int
+    members: int
+    published: int
+    received: int
+    duplicates: int
+    malformed: int
+    lost: int
+    gaps: int
+    timeouts: int
+
+
+class _Request(Timed):
+    """Something that was asked of the other servers.
+
+    Attributes:
+        id: its number.
+        answered: who has answered.
+        expected: how many answers there have to be; None: not known yet, or those of `waiting`.
+        waiting: the members that have to answer, where they are known one by one.
+    """
+
+    __slots__ = ("_known", "_over", "answered", "expected", "id", "is_complete", "waiting")
+
+    def __init__(self, id_: str, known: dict[str, Peer], over: Callable[[_Request], None]) -> None:
+        super().__init__()
+        self.id = id_
+        self.answered: set[str] = set()
+        self.expected: int | None = None
+        self.waiting: set[str] | None = None
+        self.is_complete = False
+        self._known = known  # those that live now
+        self._over = over  # is told when nothing is waited for any more
+
+    def expect(self, count: int | None) -> None:
+        """It is known how many others there are; None: those whose heartbeats are heard."""
+        if count is None:
+            self.waiting = set(self._known) - self.answered
+        else:
+            self.expected = count
+        self._check()
+
+    def heard(self, uid: str) -> None:
+        """A member has answered."""
+        self.answered.add(uid)
+        if self.waiting is not None:
+            self.waiting.discard(uid)
+        self._check()
+
+    def left(self, uid: str) -> None:
+        """A member will not answer any more."""
+        if uid in self.answered or self._known.pop(uid, None) is None:
+            return
+        if self.waiting is not None:
+            self.waiting.discard(uid)
+        elif self.expected is not None:
+            self.expected -= 1
+        self._check()
+
+    @property
+    def total(self) -> int | None:
+        """How many have to answer; None: that is not known yet."""
+        return self.expected if self.waiting is None else len(self.waiting) + len(self.answered)
+
+    def _check(self) -> None:
+        total = self.total
+        if total is not None and len(self.answered) >= total and not self.is_complete:
+            self.is_complete = True
+            self.completed()
+
+    def completed(self) -> None:
+        """All have answered."""
+        self.end()
+
+    @property
+    def missing(self) -> list[str]:
+        """The names of those that have not answered, as far as they are known."""
+        names = [peer.name for uid, peer in self._known.items() if uid not in self.answered]
+        more = (self.expected or 0) - len(self.answered) - len(names)
+        if self.waiting is None and more > 0:
+            names.append(f"{more} whose name is not known")
+        return names
+
+    def end(self) -> None:
+        """It is over."""
+        self.due = 0.0
+        self._over(self)
+
+    def expire(self, now: float) -> None:
+        """Time is up."""
+        self.end()
+
+
+class _Question(_Request):
+    """Acknowledgements of clients are asked for. It ends with them, not when all have told how many they ask."""
+
+    __slots__ = ("ack",)
+
+    def __init__(self, id_: str, known: dict[str, Peer], over: Callable[[_Request], None], ack: Ack) -> None:
+        super().__init__(id_, known, over)
+        self.ack = ack
+        ack.hold()
+        ack.missing = lambda: self.missing
+
+    def completed(self) -> None:
+        self.ack.release()
+        self.end_with_ack()
+
+    def end_with_ack(self) -> None:
+        """End if there is nothing to wait for any more."""
+        if self.ack.done:
+            self.end()
+
+
+class _Fetch(_Request):
+    """The clients of the others are asked for: await it."""
+
+    __slots__ = ("_future", "_seconds", "found", "is_late")
+
+    def __init__(
+        self, id_: str, known: dict[str, Peer], over: Callable[[_Request], None], hub: Hub, seconds: float
+    ) -> None:
+        super().__init__(id_, known, over)
+        self._future = hub.new_future()
+        self._seconds = seconds
+        self.found: list[RemoteSocket] = []
+        self.is_late = False
+
+    def end(self) -> None:
+        super().end()
+        if not self._future.done():
+            self._future.set_result(None)
+
+    def expire(self, now: float) -> None:
+        self.is_late = True
+        self.end()
+
+    def __await__(self) -> Generator[Any, Any, list[RemoteSocket]]:
+        yield from self._future.__await__()
+        if self.is_late:
+            raise ClusterError("fetch_sockets", self._seconds, self.found, len(self.answered), self.missing)
+        return self.found
+
+
+class _ServerCall(_Request):
+    """Answers of servers are asked for."""
+
+    __slots__ = ("ack",)
+
+    def __init__(self, id_: str, known: dict[str, Peer], over: Callable[[_Request], None], ack: Ack) -> None:
+        super().__init__(id_, known, over)
+        self.ack = ack
+        ack.missing = lambda: self.missing
+
+    def _check(self) -> None:
+        if self.total is not None:
+            self.ack.expect_servers(self.total)
+        super()._check()
+
+
+class _Forwarding(Ack):
+    """The acknowledgements of our clients, which another server has asked for."""
+
+    __slots__ = ("_send",)
+
+    def __init__(self, hub: Hub, seconds: float, count: int, send: Callable[[Any], None]) -> None:
+        super().__init__(hub, seconds, count)
+        self._send = send
+
+    def received(self, arguments: list[Any]) -> None:
+        """A client has answered. Of its answer the cluster knows the first argument."""
+        if not self.done:
+            self._send(arguments[0] if arguments else None)
+        super().received(arguments)
+
+
+class _Heart(Timed):
+    """Tells the others that we live, and looks who of them does."""
+
+    __slots__ = ("_membership",)
+
+    def __init__(self, membership: Membership) -> None:
+        super().__init__()
+        self._membership = membership
+
+    def expire(self, now: float) -> None:
+        self._membership._beat(now)
+
+
+class Membership(Peers, Listener):
+    """The part that a server has in a cluster: `io.cluster`.
+
+    Args:
+        hub: the server's namespaces.
+        settings: those of the cluster.
+        bus: what carries the messages.
+        uid: who we are: 16 hexadecimal digits.
+        node: with what the ids of our sessions begin.
+        name: what people know us by.
+
+    Attributes:
+        settings: as given.
+        bus: as given.
+        uid: as given.
+        node: as given.
+        name: as given.
+        connected: whether the engine can be reached.
+        peers: the other members that are known to live, by uid.
+        events: who wants to hear of the cluster.
+        on_answer_failed: slot: is told of an answer or of a client's data that can't be told to others.
+
+    Example:
+        ```python
+        @io.cluster.on("gap")
+        def gap(count: int | None, why: str) -> None:
+            log.warning("messages may be lost: %s", why)
+
+
+        print(io.cluster.health)
+        ```
+    """
+
+    def __init__(self, hub: Hub, settings: Cluster, bus: Bus, uid: str, node: str, name: str) -> None:
+        self._hub = hub
+        self.settings = settings
+        self.bus = bus
+        self.uid = uid
+        self.node = node
+        self.name = name
+        self.connected = False
+        self.peers: dict[str, Peer] = {}
+        self.events = Events("the cluster's", CLUSTER_EVENTS)
+        self.on_answer_failed: Callable[[Exception], None] = lambda error: None
+        self._requests: dict[str, _Request] = {}
+        self._heart = _Heart(self)
+        self._sequence = 0
+        self._last_request = 0
+        self._published = self._received = self._duplicates = 0
+        self._malformed = self._lost = self._gaps = self._timeouts = 0
+        self._leaving = False
+        self._handlers: dict[type[Message], Callable[[Any], None]] = {
+            InitialHeartbeat: self._arrived,
+            Heartbeat: self._lives,
+            AdapterClose: self._closes,
+            Broadcast: self._broadcast,
+            SocketsJoin: self._join,
+            SocketsLeave: self._leave,
+            DisconnectSockets: self._disconnect,
+            FetchSockets: self._fetch,
+            FetchSocketsResponse: self._fetched,
+            ServerSideEmit: self._server_side,
+            ServerSideEmitResponse: self._answered,
+            BroadcastClientCount: self._counted,
+            BroadcastAck: self._acknowledged,
+        }
+
+    @overload
+    def on(self, event: str) -> Callable[[AnyFunction], AnyFunction]: ...
+    @overload
+    def on(self, event: str, function: AnyFunction) -> AnyFunction: ...
+    def on(self, event: str, function: Any = None) -> Any:
+        """Hear of what happens to the cluster: a plain function, registered directly or as a decorator.
+
+        "up" (): the engine is reached; "down" (error): it is reached no more. "gap" (count, why): messages are lost;
+        `count` of ours, or None where it can't be known how many of the others' were. "joined" (peer), "left" (peer,
+        why): other members. "malformed" (error): something came that could not be read.
+
+        Raises:
+            LocalProtocolError: there is no such event, or the function can't take the arguments, or is `async def`.
+        """
+        return self.events.on(event) if function is None else self.events.on(event, function)
+
+    def off(self, event: str, function: Callable[..., Any] | None = None) -> None:
+        """Remove a function of `on`, or all of an event.
+
+        Raises:
+            LocalProtocolError: there is no such event.
+        """
+        self.events.off(event, function)
+
+    @property
+    def health(self) -> Health:
+        """How the cluster is now."""
+        messages, size = self.bus.buffered
+        return Health(
+            self.connected,
+            messages,
+            size,
+            len(self.peers),
+            self._published,
+            self._received,
+            self._duplicates,
+            self._malformed,
+            self._lost,
+            self._gaps,
+            self._timeouts,
+        )
+
+    # Its life
+
+    async def start(self) -> None:
+        """Join the cluster.
+
+        Raises:
+            ConfigError: the bus never can work.
+        """
+        self._leaving = False
+        await self.bus.start(self.uid, self.node, self)
+        hub = self._hub
+        for name, namespace in hub.namespaces.items():
+            self.bus.open(name)
+            for room in namespace._rooms:
+                self.bus.open_room(name, room)
+        hub.relay = hub.peers = self
+        self._greet()
+        self._rearm(hub.engine.clock())
+
+    async def close(self) -> None:
+        """Leave the cluster: tell the others, and disconnect."""
+        self._leaving = True
+        hub = self._hub
+        if hub.peers is self:
+            hub.relay = hub.peers = None
+            for name in self._beating():
+                self._say(AdapterClose(nsp=name))
+        self._heart.due = 0.0
+        for request in list(self._requests.values()):
+            request.expire(0.0)
+        await self.bus.close()
+        self.connected = False
+        self.peers.clear()
+
+    def _greet(self) -> None:
+        for name in self._beating():
+            self._say(InitialHeartbeat(nsp=name, data=self._about))
+
+    @property
+    def _about(self) -> Member:
+        return Member(self.name, self.node, self.settings.heartbeat_interval_seconds)
+
+    def _beating(self) -> list[str]:
+        """The namespaces in which the others have to hear that we live."""
+        return list(self._hub.namespaces) if self.bus.heartbeats_by_namespace else ["/"]
+
+    def _rearm(self, now: float) -> None:
+        self._heart.due = now + self.settings.heartbeat_interval_seconds
+        self._hub.engine.wheel.add(self._heart)
+
+    def _beat(self, now: float) -> None:
+        for name in self._beating():
+            self._say(Heartbeat(nsp=name, data=self._about))
+        if self.connected:
+            for peer in [peer for peer in self.peers.values() if now - peer.seen > peer.patience]:
+                self._forget(peer, _SILENT)
+        self._rearm(now)
+
+    def _forget(self, peer: Peer, why: str) -> None:
+        del self.peers[peer.uid]
+        for request in list(self._requests.values()):
+            request.left(peer.uid)
+        self.events.tell("left", peer, why)
+
+    # What the bus tells
+
+    def up(self) -> None:  # noqa: D102
+        self.connected = True
+        now = self._hub.engine.clock()
+        for peer in self.peers.values():
+            peer.seen = now  # while we heard nobody, it was our link that was silent
+        if self._hub.peers is self:
+            self._greet()
+        self.events.tell("up")
+
+    def down(self, error: BaseException) -> None:  # noqa: D102
+        self.connected = False
+        self.events.tell("down", error)
+
+    def lost(self, count: int | None, why: str) -> None:  # noqa: D102
+        self._gaps += 1
+        self._lost += count or 0
+        self.events.tell("gap", count, why)
+
+    def malformed(self, error: Exception) -> None:  # noqa: D102
+        self._malformed += 1
+        self.events.tell("malformed", error)
+
+    def posted(self, data: bytes) -> None:  # noqa: D102
+        self._received += 1
+
+    def received(self, message: Message, offset: str | None = None) -> None:  # noqa: D102
+        uid = message.uid
+        if uid == self.uid or self._leaving:
+            return
+        self._received += 1
+        peer = self.peers.get(uid)
+        if peer is not None:
+            peer.seen = self._hub.engine.clock()
+            if message.seq is not UNSET:
+                if message.again is True and message.seq in peer.sent:
+                    self._duplicates += 1
+                    return
+                peer.sent.append(message.seq)
+        elif self.bus.heartbeats_by_namespace and uid != EMITTER:
+            about = message.data if isinstance(message, InitialHeartbeat | Heartbeat) else None
+            peer = self._meet(uid, about if isinstance(about, Member) else None)
+        if peer is not None:
+            peer.namespaces.add(message.nsp)
+        try:
+            self._handlers[type(message)](message)
+        except MadangError as error:
+            self.malformed(error)
+
+    def _meet(self, uid: str, about: Member | None) -> Peer:
+        peer = self.peers[uid] = Peer(uid)
+        peer.seen = self._hub.engine.clock()
+        if about is not None:
+            peer.introduce(about, self.settings)
+        self.events.tell("joined", peer)
+        return peer
+
+    def _arrived(self, message: InitialHeartbeat) -> None:
+        self._lives(message)
+        self._say(Heartbeat(nsp=message.nsp, data=self._about))
+
+    def _lives(self, message: InitialHeartbeat | Heartbeat) -> None:
+        about = message.data
+        if not isinstance(about, Member):
+            return  # of Node.js: where its heartbeats count, it is known by now
+        peer = self.peers.get(message.uid)
+        if peer is None:
+            peer = self._meet(message.uid, about)
+        elif peer.node is None:
+            peer.introduce(about, self.settings)
+
+    def _closes(self, message: AdapterClose) -> None:
+        peer = self.peers.get(message.uid)
+        if peer is not None:
+            self._forget(peer, GONE)
+
+    # Saying
+
+    def _say(self, message: Message, to: str | None = None) -> None:
+        message.uid = self.uid
+        self._sequence += 1
+        message.seq = self._sequence
+        self._published += 1
+        self.bus.publish(message, to)
+
+    def _options(self, target: Target) -> Options:
+        sender = target._sender
+        excluded = list(target._except)
+        if sender is not None:
+            excluded.append(sender.id)
+        flags = Flags()
+        if target._volatile:
+            flags.volatile = True
+        if not target._compress:
+            flags.compress = False
+        return Options(list(dict.fromkeys(target._rooms)), excluded, flags)
+
+    def _packet(self, prepared: Prepared) -> EventPacket:
+        content = body(prepared.packet.data)
+        if isinstance(content, msgspec.Raw):
+            prepared.text = bytes(content).decode()
+        return EventPacket(content)
+
+    def broadcast(self, target: Target, prepared: Prepared) -> bool:  # noqa: D102
+        data = BroadcastData(self._packet(prepared), self._options(target))
+        self._say(Broadcast(nsp=target._namespace.name, data=data))
+        return False
+
+    def join(self, target: Target, rooms: tuple[str, ...]) -> None:  # noqa: D102
+        self._say(SocketsJoin(nsp=target._namespace.name, data=RoomsData(self._options(target), list(rooms))))
+
+    def leave(self, target: Target, rooms: tuple[str, ...]) -> None:  # noqa: D102
+        self._say(SocketsLeave(nsp=target._namespace.name, data=RoomsData(self._options(target), list(rooms))))
+
+    def disconnect(self, target: Target, close: bool) -> None:  # noqa: D102
+        self._say(DisconnectSockets(nsp=target._namespace.name, data=DisconnectData(self._options(target), close)))
+
+    def open(self, namespace: str) -> None:  # noqa: D102
+        self.bus.open(namespace)
+        if self.bus.heartbeats_by_namespace:
+            self._say(InitialHeartbeat(nsp=namespace, data=self._about))
+
+    def shut(self, namespace: str) -> None:  # noqa: D102
+        if self.bus.heartbeats_by_namespace and namespace != "/":
+            self._say(AdapterClose(nsp=namespace))
+        self.bus.shut(namespace)
+
+    def open_room(self, namespace: str, room: str) -> None:  # noqa: D102
+        self.bus.open_room(namespace, room)
+
+    def shut_room(self, namespace: str, room: str) -> None:  # noqa: D102
+        self.bus.shut_room(namespace, room)
+
+    # Asking
+
+    def _asking(self, namespace: str) -> tuple[str, dict[str, Peer]]:
+        """A number for a request, and the members that are known now to hear it."""
+        self._last_request += 1
+        id_ = f"{self.uid[:8]}{self._last_request & 0xFFFFFFFF:08x}"
+        if not self.bus.heartbeats_by_namespace:
+            return id_, dict(self.peers)
+        return id_, {uid: peer for uid, peer in self.peers.items() if namespace in peer.namespaces}
+
+    def _wait(self, request: _Request, namespace: str, seconds: float) -> None:
+        self._requests[request.id] = request
+        request.due = self._hub.engine.clock() + seconds
+        self._hub.engine.wheel.add(request)
+        self.bus.count(namespace, request.expect)
+
+    def _over(self, request: _Request) -> None:
+        if self._requests.pop(request.id, None) is not None and request.missing:
+            self._timeouts += 1
+
+    def ask(self, target: Target, prepared: Prepared, ack: Ack, seconds: float) -> None:  # noqa: D102
+        namespace = target._namespace.name
+        id_, known = self._asking(namespace)
+        options = self._options(target)
+        assert options.flags is not None  # made just now  # noqa: S101
+        options.flags.timeout = round(seconds * 1000)
+        if target._single:
+            options.flags.expectSingleResponse = True
+        message = Broadcast(nsp=namespace, data=BroadcastData(self._packet(prepared), options, id_))
+        self._say(message)
+        self._wait(_Question(id_, known, self._over, ack), namespace, seconds)
+
+    def fetch(self, target: Target) -> _Fetch:  # noqa: D102
+        namespace = target._namespace.name
+        id_, known = self._asking(namespace)
+        seconds = target._timeout or self.settings.request_timeout_seconds
+        fetch = _Fetch(id_, known, self._over, self._hub, seconds)
+        self._say(FetchSockets(nsp=namespace, data=FetchData(self._options(target), id_)))
+        self._wait(fetch, namespace, seconds)
+        return fetch
+
+    def publish(self, namespace: str, data: Sequence[Any], ack: Ack | None) -> None:  # noqa: D102
+        content = body(list(data))
+        if ack is None:
+            self._say(ServerSideEmit(nsp=namespace, data=ServerEventData(content)))
+            return
+        id_, known = self._asking(namespace)
+        self._say(ServerSideEmit(nsp=namespace, data=ServerEventData(content, id_)))
+        ack.wait()
+        self._wait(_ServerCall(id_, known, self._over, ack), namespace, ack.seconds)
+
+    # Being asked
+
+    def _target(self, message: Message, options: Options) -> Target | None:
+        namespace = self._hub.namespaces.get(message.nsp)
+        if namespace is None:
+            return None
+        target = Target(namespace)
+        target._rooms = options.chosen
+        target._except = options.excluded
+        flags = options.flags
+        if flags is not None:
+            target._volatile = flags.volatile is True
+            target._compress = flags.compress is not False
+        target._local = True
+        return target
+
+    def _broadcast(self, message: Broadcast) -> None:
+        data = message.data
+        target = self._target(message, data.opts)
+        if data.requestId is not UNSET:
+            self._ask_clients(message, data.requestId, target)
+            return
+        if target is not None:
+            target._give(None, None, self._heard(message, target))
+
+    def _heard(self, message: Broadcast, target: Target) -> Heard:
+        try:
+            content = message.data.packet.data
+            heard = Heard(content, message.nsp, target._compress, self._hub.engine.config)
+        except UnicodeDecodeError as error:
+            raise RemoteProtocolError(f"a broadcast is not UTF-8: {error}", rule="cluster messages") from None
+        if heard.text is None or not heard.text.startswith('["'):
+            values = heard.packet.data
+            if not (type(values) is list and values and isinstance(values[0], str)):
+                raise RemoteProtocolError("a broadcast has no event", rule="cluster messages")
+        return heard
+
+    def _ask_clients(self, message: Broadcast, id_: str, target: Target | None) -> None:
+        members = list(target._members()) if target is not None else []
+        self._say(BroadcastClientCount(nsp=message.nsp, data=CountData(id_, len(members))), message.uid)
+        if target is None or not members:
+            return
+        heard = self._heard(message, target)
+        flags = message.data.opts.flags
+        told = flags.timeout if flags is not None else UNSET
+        seconds = told / 1000 if isinstance(told, int | float) and told > 0 else self.settings.request_timeout_seconds
+        send = partial(self._tell_ack, message.uid, message.nsp, id_)
+        target._give(list(heard.packet.data), _Forwarding(self._hub, min(seconds, 1e6), len(members), send), None)
+
+    def _tell_ack(self, uid: str, nsp: str, id_: str, value: Any) -> None:
+        self._reply(uid, nsp, id_, value, BroadcastAck)
+
+    def _reply(
+        self, uid: str, nsp: str, id_: str, value: Any, kind: type[BroadcastAck | ServerSideEmitResponse]
+    ) -> None:
+        try:
+            self._say(kind(nsp=nsp, data=AnswerData(id_, UNSET if value is None else body(value))), uid)
+        except EncodeError as error:
+            self.on_answer_failed(error)
+
+    def _change(self, message: Message, options: Options, change: Callable[[Any], None]) -> None:
+        """Do something to all clients that are meant, those that are away and may come back among them."""
+        target = self._target(message, options)
+        if target is None:
+            return
+        for one in [*target._members(), *target._absent()]:
+            try:
+                change(one)
+            except LimitError as error:  # it is in too many rooms; the others are not
+                self.on_answer_failed(error)
+
+    def _join(self, message: SocketsJoin) -> None:
+        rooms = tuple(map(str, message.data.rooms))
+        self._change(message, message.data.opts, lambda one: one.join(*rooms))
+
+    def _leave(self, message: SocketsLeave) -> None:
+        rooms = tuple(map(str, message.data.rooms))
+        self._change(message, message.data.opts, lambda one: one.leave(*rooms))
+
+    def _disconnect(self, message: DisconnectSockets) -> None:
+        target = self._target(message, message.data.opts)
+        if target is not None:
+            target.disconnect_sockets(message.data.close)
+
+    def _fetch(self, message: FetchSockets) -> None:
+        target = self._target(message, message.data.opts)
+        told: list[RemoteDetails] = []
+        for socket in target._members() if target is not None else ():
+            try:
+                told.append(details(socket))
+            except EncodeError as error:
+                self.on_answer_failed(error)
+        response = FetchSocketsResponse(nsp=message.nsp, data=SocketsData(message.data.requestId, told))
+        self._say(response, message.uid)
+
+    def _server_side(self, message: ServerSideEmit) -> None:
+        values = values_of(message.data.packet, self._hub.engine.config)
+        if not (type(values) is list and values and isinstance(values[0], str)):
+            raise RemoteProtocolError("an event between servers has no name", rule="cluster messages")
+        id_ = message.data.requestId
+        answer = None
+        if id_ is not UNSET:
+            uid, nsp = message.uid, message.nsp
+
+            def answer(value: Any) -> None:
+                self._reply(uid, nsp, id_, value, ServerSideEmitResponse)
+
+        self._hub.heard(message.nsp, values, answer)
+
+    # Being answered
+
+    def _fetched(self, message: FetchSocketsResponse) -> None:
+        request = self._requests.get(message.data.requestId)
+        namespace = self._hub.namespaces.get(message.nsp)
+        if isinstance(request, _Fetch) and namespace is not None and message.uid not in request.answered:
+            limits = self._hub.engine.config
+            request.found += [RemoteMember(namespace, one, limits) for one in message.data.sockets]
+            request.heard(message.uid)
+
+    def _answered(self, message: ServerSideEmitResponse) -> None:
+        request = self._requests.get(message.data.requestId)
+        if isinstance(request, _ServerCall) and message.uid not in request.answered:
+            request.ack.received([values_of(message.data.packet, self._hub.engine.config)])
+            request.heard(message.uid)
+
+    def _counted(self, message: BroadcastClientCount) -> None:
+        request = self._requests.get(message.data.requestId)
+        if isinstance(request, _Question) and message.uid not in request.answered:
+            request.ack.expect_more(max(0, message.data.clientCount))
+            request.heard(message.uid)
+
+    def _acknowledged(self, message: BroadcastAck) -> None:
+        request = self._requests.get(message.data.requestId)
+        if isinstance(request, _Question):
+            packet = message.data.packet
+            arguments = [] if packet is UNSET else [values_of(packet, self._hub.engine.config)]
+            request.ack.received(arguments)
+            request.end_with_ack()

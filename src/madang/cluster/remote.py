@@ -1,0 +1,173 @@
+"""The clients of other servers: what is told of them, and how to reach them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from madang.cluster.messages import RemoteDetails, body, values_of
+from madang.core.prepared import Prepared
+from madang.core.target import Target
+from madang.errors import EncodeError
+from madang.packet import EVENT, Packet
+
+if TYPE_CHECKING:
+    from madang.config import Config
+    from madang.core.ack import Ack
+    from madang.core.namespace import Namespace
+    from madang.core.socket import Socket
+
+__all__ = ["Heard", "RemoteMember", "ToldHandshake", "details"]
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
+
+class Heard(Prepared):
+    """An event that another server has said: its values are read only if somebody needs them.
+
+    Args:
+        content: `[event, *arguments]` as the message carries it.
+        namespace: where it belongs.
+        compress: whether compression is worth trying.
+        limits: the bounds to keep.
+    """
+
+    __slots__ = ("_content", "_limits", "_namespace", "_read")
+
+    def __init__(self, content: Any, namespace: str, compress: bool, limits: Config) -> None:
+        self._content = content
+        self._namespace = namespace
+        self._limits = limits
+        self._read: Packet | None = None
+        super().__init__(Packet(EVENT), compress)
+        if isinstance(content, msgspec.Raw):
+            self.text = bytes(content).decode()
+
+    @property
+    def namespace(self) -> str:  # noqa: D102
+        return self._namespace
+
+    @property
+    def packet(self) -> Packet:
+        """The packet.
+
+        Raises:
+            RemoteProtocolError: it can't be read.
+        """
+        if self._read is None:
+            self._read = Packet(EVENT, values_of(self._content, self._limits), self._namespace)
+        return self._read
+
+    @packet.setter
+    def packet(self, packet: Packet) -> None:
+        """Left out: it is made of the content."""
+
+
+class ToldHandshake:
+    """How a client of another server came.
+
+    Attributes:
+        auth: the dict that the client gave as `auth`.
+        query: the fields of the URL's query.
+        headers: the request's headers, names in lower case.
+        address: the client's IP address.
+        secure: whether it used TLS.
+        url: path and query of the request.
+        time: when it came, in seconds since the epoch.
+        cross_domain: whether a web page opened the connection.
+    """
+
+    __slots__ = ("address", "auth", "cross_domain", "headers", "query", "secure", "time", "url")
+
+    def __init__(self, told: Any) -> None:
+        told = told if isinstance(told, Mapping) else {}
+        self.auth: dict[str, Any] = _dict(told.get("auth"))
+        self.query: dict[str, str] = _dict(told.get("query"))
+        self.headers: dict[str, str] = _dict(told.get("headers"))
+        self.address = str(told.get("address") or "")
+        self.secure = bool(told.get("secure"))
+        self.url = str(told.get("url") or "")
+        issued = told.get("issued")
+        self.time = issued / 1000 if isinstance(issued, int | float) else 0.0
+        self.cross_domain = bool(told.get("xdomain"))
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+class RemoteMember:
+    """A client of another server, as it was when it was fetched. What is done to it goes through the cluster.
+
+    Attributes:
+        id: its id.
+        handshake: how it came.
+        rooms: the rooms that it was in.
+        data: a copy of what its server keeps with it.
+    """
+
+    __slots__ = ("_target", "data", "handshake", "id", "rooms")
+
+    def __init__(self, namespace: Namespace, told: RemoteDetails, limits: Config) -> None:
+        self._target = Target(namespace).to(told.id)
+        self._target._single = True
+        self.id = told.id
+        self.handshake = ToldHandshake(values_of(told.handshake, limits))
+        self.rooms = frozenset(map(str, told.rooms))
+        self.data: dict[str, Any] = _dict(values_of(told.data, limits))
+
+    def emit(self, event: str, *args: Any) -> None:
+        """Send it an event."""
+        self._target.emit(event, *args)
+
+    def send(self, *args: Any) -> None:
+        """Send it the event "message"."""
+        self._target.send(*args)
+
+    def call(self, event: str, *args: Any, timeout: float | None = None, returns: Any = None) -> Ack:
+        """Ask it for an acknowledgement. See `Target.call`."""
+        return self._target.call(event, *args, timeout=timeout, returns=returns)
+
+    def join(self, *rooms: str) -> None:
+        """Make it enter rooms."""
+        self._target.sockets_join(*rooms)
+
+    def leave(self, *rooms: str) -> None:
+        """Make it leave rooms."""
+        self._target.sockets_leave(*rooms)
+
+    def disconnect(self, close: bool = False) -> None:
+        """Make it leave the namespace, or end its connection."""
+        self._target.disconnect_sockets(close)
+
+    def __repr__(self) -> str:
+        return f"RemoteMember({self.id})"
+
+
+def details(socket: Socket) -> RemoteDetails:
+    """What other servers are told of a client of ours.
+
+    Raises:
+        EncodeError: what the program keeps with it can't be sent.
+    """
+    handshake = socket.handshake
+    came = _EPOCH + datetime.timedelta(seconds=handshake.time)
+    told = {
+        "headers": handshake.headers,
+        "time": f"{came:%a %b %d %Y %H:%M:%S} GMT+0000 (Coordinated Universal Time)",
+        "address": handshake.address,
+        "xdomain": handshake.cross_domain,
+        "secure": handshake.secure,
+        "issued": round(handshake.time * 1000),
+        "url": handshake.url,
+        "query": handshake.query,
+        "auth": handshake.auth,
+    }
+    try:
+        data = body(socket.data)
+    except EncodeError as error:
+        raise EncodeError(f"the data of {socket} can't be told to other servers: {error}") from error
+    return RemoteDetails(socket.id, body(told), sorted(socket.rooms), data)
