@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from madang.core.target import RemoteSocket, Target
     from madang.errors import (
         AckTimeout,
+        ClusterError,
         ConfigError,
         ConnectError,
         ConnectionRefused,
@@ -69,6 +70,7 @@ __all__ = [
     "ClientConfig",
     "ClientSocket",
     "Cluster",
+    "ClusterError",
     "Config",
     "ConfigError",
     "ConnectError",

@@ -342,7 +342,20 @@ SHARED = "Choosing whom to talk to"
 # Of `Ack` the awaiting is the whole interface; what the hub calls on it is no one else's business.
 _TOLD = {"start", "opened", "not_connected", "lost", "given_up", "receive"}
 INTERNAL = {
-    "Ack": {"expect", "expect_servers", "received", "disconnected", "expire", "due"},
+    "Ack": {
+        "disconnected",
+        "due",
+        "expect",
+        "expect_more",
+        "expect_servers",
+        "expire",
+        "hold",
+        "missing",
+        "received",
+        "release",
+        "seconds",
+        "wait",
+    },
     "Client": _TOLD,  # what the manager calls, too
     "ClientSocket": _TOLD,
 }

@@ -86,6 +86,7 @@ _REMEMBERED: Final = 2048
 _PATIENCE: Final = 10.0
 #: Why a member has left that has said so.
 GONE: Final = "it has gone"
+_CUT: Final = "its connection has ended"
 _SILENT: Final = "it has been silent for too long"
 
 
@@ -522,6 +523,11 @@ class Membership(Peers, Listener):
         self._gaps += 1
         self._lost += count or 0
         self.events.tell("gap", count, why)
+
+    def gone(self, uid: str) -> None:  # noqa: D102
+        peer = self.peers.get(uid)
+        if peer is not None:
+            self._forget(peer, _CUT)
 
     def malformed(self, error: Exception) -> None:  # noqa: D102
         self._malformed += 1
