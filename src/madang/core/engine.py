@@ -19,6 +19,7 @@ from typing import Any, Final, overload
 from madang import parsers
 from madang.config import Config
 from madang.core import origins
+from madang.core.elsewhere import Elsewhere
 from madang.core.events import EngineEvents
 from madang.core.files import File
 from madang.core.knock import Knock
@@ -79,6 +80,8 @@ class Engine:
         files: files for pages, by name: they are served under the path.
         routes: what requests are for.
         responses: what they are answered with.
+        node: with what the ids of our sessions begin, so that other servers know whose they are; empty: nothing.
+        elsewhere: those other servers; None: there are none.
         listening: the transports that need a listener of their own and have one now; filled by the faces that listen.
         clock: slot: seconds of a clock that never goes back.
         new_id: slot: makes a fresh id of 20 URL-safe characters.
@@ -95,6 +98,8 @@ class Engine:
         self.wheel = self._new_wheel()
         self.events = EngineEvents()
         self.files: Mapping[str, File] = {}
+        self.node = ""
+        self.elsewhere: Elsewhere | None = None
         self.listening: set[str] = set()
         self.clock: Callable[[], float] = _unfilled
         self.new_id: Callable[[], str] = lambda: str(_unfilled())
@@ -191,6 +196,8 @@ class Engine:
             if not request.path.endswith("/") and self._give(request, exchange):
                 return 0
             generation, address = self.routes.read(request)
+            if self._is_elsewhere(address.sid):
+                return self._hand_over(request, exchange, generation, address)
             if address.leaves:
                 self._dismiss(request, exchange, generation, address)
                 return 0
@@ -204,15 +211,43 @@ class Engine:
                 session.arrive(transport)
                 session.poll(request, exchange)
             elif request.method == "POST":
-                length = request.header("content-length") or ""
-                limit = transport.body_limit(self.config.max_payload_bytes)
-                if length.isascii() and length.isdigit() and int(length[:15]) > limit:
-                    raise self._too_large(f"{length[:15]} bytes")
-                return limit
+                return self._body_limit(request, transport)
             else:
                 raise RequestRefused(*BAD_REQUEST, f"method {request.method}", {"method": request.method})
         except RequestRefused as refusal:
             self.refuse(request, exchange, refusal, generation)
+        return 0
+
+    def _body_limit(self, request: Request, transport: HttpTransport) -> int:
+        """How many bytes the body of a POST may have."""
+        length = request.header("content-length") or ""
+        limit = transport.body_limit(self.config.max_payload_bytes)
+        if length.isascii() and length.isdigit() and int(length[:15]) > limit:
+            raise self._too_large(f"{length[:15]} bytes")
+        return limit
+
+    def _is_elsewhere(self, sid: str | None) -> bool:
+        """Whether another server has to be asked for a session."""
+        return self.elsewhere is not None and sid is not None and sid not in self.sessions and self.elsewhere.has(sid)
+
+    def _hand_over(
+        self,
+        request: Request,
+        exchange: Exchange,
+        generation: Wire,
+        address: Address,
+        body: bytes | bytearray | None = None,
+    ) -> int:
+        """Let another server answer, which checks all that is not about the size. As for `begin`."""
+        assert self.elsewhere is not None  # callers looked  # noqa: S101
+        assert address.sid is not None  # noqa: S101
+        if request.method == "POST" and not address.leaves:
+            limit = self._body_limit(request, self.routes.http(generation, address.transport, request))
+            if body is None:
+                return limit
+            if len(body) > limit:
+                raise self._too_large("more than announced")
+        self.elsewhere.ask(address.sid, request, exchange, None if body is None else bytes(body))
         return 0
 
     def _give(self, request: Request, exchange: Exchange) -> bool:
@@ -228,6 +263,9 @@ class Engine:
         generation: Wire | None = None
         try:
             generation, address = self.routes.read(request)
+            if self._is_elsewhere(address.sid):
+                self._hand_over(request, exchange, generation, address, body)
+                return
             transport, session = self._http_target(request, generation, address)
             if session is None:
                 raise RequestRefused(*UNKNOWN_SID)
@@ -324,7 +362,7 @@ class Engine:
 
     def _open(self, request: Request, transport: Transport, generation: Wire) -> Session:
         """Make a session for a client that may have one."""
-        id_ = self.new_id()
+        id_ = self.node + self.new_id()[len(self.node) :]
         request.compact()
         session = Session(self, id_, generation, self._parser, transport, request)
         self.sessions[id_] = session
@@ -377,6 +415,8 @@ class Engine:
     def close(self, reason: str) -> None:
         """Take no new client, and end all that are there."""
         self._full = True
+        if self.elsewhere is not None:
+            self.elsewhere.leave()
         if self._all_closed:
             return  # at a shutdown, each connection asks for this, and those that still poll for a farewell are many
         self._all_closed = True
@@ -390,6 +430,8 @@ class Engine:
     def reopen(self) -> None:
         """Take clients again, as after a restart in the same process."""
         self._full = False
+        if self.elsewhere is not None:
+            self.elsewhere.stay()
 
     # Links
 
@@ -402,6 +444,9 @@ class Engine:
         origins.check(self.config, request)
         generation, address = self.routes.read(request)
         try:
+            if self._is_elsewhere(address.sid):
+                self.routes.link(generation, address.transport)
+                return  # what its server has against it is told over the link
             _, session = self._link_target(generation, address)
         except RequestRefused as refusal:
             if generation.link_refusal(refusal) is None:
@@ -415,6 +460,8 @@ class Engine:
         told: Frame | None = None
         try:
             generation, address = self.routes.read(request)
+            if self._opens_elsewhere(address.sid, request, duplex):
+                return
             try:
                 transport, session = self._link_target(generation, address)
             except RequestRefused as refusal:
@@ -438,6 +485,13 @@ class Engine:
             return
         # `admit` has asked whether it may; what else there is to check was checked just now.
         self._begin_link(request, transport, generation, duplex)
+
+    def _opens_elsewhere(self, sid: str | None, request: Request, duplex: Duplex, **knock: Any) -> bool:
+        """Hand a link over to the server that has the session; gives whether there is one."""
+        if sid is None or self.elsewhere is None or not self._is_elsewhere(sid):
+            return False
+        self.elsewhere.open(sid, request, duplex, **knock)
+        return True
 
     def opened(self, session: Session) -> None:
         """A client has come."""
@@ -501,6 +555,8 @@ class Engine:
         """A client has knocked: give the link to the session that it names, or to a new one, or close it."""
         try:
             generation, sid = self._knocked(frame)
+            if self._opens_elsewhere(sid, request, duplex, knocks=transport.name, frame=frame):
+                return
             if sid:
                 session = self._movable(generation, sid)
                 if session.upgrading or transport.name not in session.transport.upgrades:
@@ -603,12 +659,23 @@ class Engine:
         session = self._session_of(request)
         if session is not None:
             session.abandon(exchange)
+        elif self.elsewhere is not None:
+            self.elsewhere.abandon(exchange)
+
+    def release(self, request: Request, exchange: Exchange) -> None:
+        """The server that holds a waiting poll or a stream for us is about to go: the client is to ask anew."""
+        session = self._session_of(request)
+        if session is not None:
+            session.release(exchange)
 
     def abort(self, request: Request) -> None:
         """The connection of a POST broke before its body was whole."""
-        session = self._session_of(request)
+        sid = self._sid_of(request)
+        session = self.sessions.get(sid) if sid is not None else None
         if session is not None and isinstance(session.transport, HttpTransport):
             session.close(Reason.TRANSPORT_ERROR, discard=True)
+        elif self.elsewhere is not None and sid is not None and self._is_elsewhere(sid):
+            self.elsewhere.abort(sid, request)
 
     def _session_of(self, request: Request) -> Session | None:
         """The session that a request has named, while there is one."""

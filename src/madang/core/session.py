@@ -683,6 +683,11 @@ class Session(Timed):
         elif isinstance(self._duplex, Stream):
             self.end_stream(self._duplex)
 
+    def release(self, exchange: Exchange) -> None:
+        """End a poll that waits, or an open response, if it is this one: the client goes on with the next."""
+        if exchange is self._exchange or (isinstance(self._duplex, Stream) and self._duplex.uses(exchange)):
+            self._release_poll()
+
     def _upgraded(self, probe: Probe) -> None:
         self._end_probe()
         self._release_poll()

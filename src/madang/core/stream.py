@@ -58,6 +58,10 @@ class Stream(Duplex):
         opens = session.id if initial else None
         self._engine.responses.open(request, self._exchange, self._transport, self, session.wire, opens)
 
+    def uses(self, exchange: Exchange) -> bool:
+        """Whether this is the open response."""
+        return exchange is self._exchange
+
     # The port
 
     def bind(self, receiver: Receiver) -> None:  # noqa: D102

@@ -167,7 +167,7 @@ class ASGIFace:
                     return body
 
     async def _hold(self, request: Request, exchange: _Exchange, receive: Receive) -> None:
-        """Wait until a poll is answered, or its connection breaks."""
+        """Wait until a poll is answered, or a stream begun by another server, or its connection breaks."""
         loop = asyncio.get_running_loop()
         exchange.waiter = loop.create_future()
         watch = loop.create_task(_until_disconnect(receive, exchange.waiter))
@@ -304,12 +304,16 @@ class _Exchange(Exchange):
 
     def respond(self, response: Response) -> None:
         self.response = response
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
+        self._answered()
 
     def stream(self, response: Response, streamer: Streamer) -> None:
         self.response = response
         self.streamer = streamer
+        self._answered()
+
+    def _answered(self) -> None:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
 
     def write(self, data: bytes) -> None:
         if self.over:

@@ -94,7 +94,7 @@ class Request:
         method: str,
         path: str,
         query_string: str,
-        headers: Iterable[tuple[bytes, bytes]],
+        headers: Iterable[tuple[bytes, bytes]] | bytes,
         *,
         address: str = "",
         secure: bool = False,
@@ -106,12 +106,21 @@ class Request:
         self.query_string = query_string
         # One block of bytes takes a fraction of the memory of a dict, for as long as the client stays, and a single
         # header is found in it faster than a dict is made.
-        self._block = b"\r\n%b\r\n" % b"\r\n".join([name.lower() + b":" + value for name, value in headers])
+        self._block = (
+            headers
+            if isinstance(headers, bytes)
+            else b"\r\n%b\r\n" % b"\r\n".join([name.lower() + b":" + value for name, value in headers])
+        )
         self.address = address
         self.secure = secure
         self.received = received
         self.root_path = root_path
         self._query: dict[str, str] | None = None
+
+    @property
+    def block(self) -> bytes:
+        """All headers, of which the same request can be made again, in place of `headers`."""
+        return self._block
 
     @property
     def query(self) -> dict[str, str]:
