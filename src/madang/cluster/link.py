@@ -2,7 +2,8 @@
 
 Messages are queued and sent in batches by one task, in order. What was being sent when the link broke is sent again:
 it may arrive twice, which members of ours notice (`Message.seq`). What the others said while the link was down is lost
-with an engine that keeps nothing, and that is told.
+with an engine that keeps nothing, and that is told. What has waited is sent a moment after the link is back, when the
+others' are too.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Final
 
 from madang.cluster import Bus, Listener
 from madang.config import Cluster
+from madang.errors import ConfigError
 
 __all__ = ["LinkedBus", "Outgoing"]
 
@@ -71,6 +73,7 @@ class LinkedBus(Bus):
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._down_since: float | None = None
+        self._hold_seconds = 0.0
 
     # What each bus does in its own way
 
@@ -125,19 +128,20 @@ class LinkedBus(Bus):
             await task
 
     async def _live(self, tried: asyncio.Future[None]) -> None:
-        delay = 0.05
         try:
             while True:
                 error: BaseException
                 try:
                     await self.connect()
-                    delay = 0.05
                     self._came_up()
                     if not tried.done():
                         tried.set_result(None)
                     await self._run()
                     return  # `close` has let all be sent
                 except Exception as failed:
+                    if isinstance(failed, ConfigError) and not tried.done():
+                        tried.set_exception(failed)
+                        return
                     error = failed
                 finally:
                     self.connected = False
@@ -148,18 +152,25 @@ class LinkedBus(Bus):
                 if not tried.done():
                     tried.set_result(None)
                 # All members have lost the engine at once, and are not to come back at once.
+                delay = self._pause(time.monotonic() - self._down_since)
                 await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
-                delay = min(delay * 2, self.settings.max_reconnect_delay_seconds)
         finally:
             if not tried.done():
                 tried.cancel()
 
+    def _pause(self, down_seconds: float) -> float:
+        """How long to wait before the engine is tried again, on average, after it was away so long."""
+        return min(max(0.05, down_seconds / 10), self.settings.max_reconnect_delay_seconds)
+
     def _came_up(self) -> None:
         self.connected = True
+        self._hold_seconds = 0.0
         since, self._down_since = self._down_since, None
         self.listener.up()
         if since is not None and self.forgets:
             seconds = time.monotonic() - since
+            # The others come back in these moments, and what is said before they do is lost to them.
+            self._hold_seconds = 0.1 + 1.5 * self._pause(seconds)
             self.listener.lost(None, f"the link to the engine was down for {seconds:.1f} s")
 
     @property
@@ -184,6 +195,8 @@ class LinkedBus(Bus):
 
     async def _pump(self) -> None:
         waiting = self._waiting
+        if self._hold_seconds and not self._closing:
+            await asyncio.sleep(self._hold_seconds)
         while True:
             if not waiting:
                 if self._closing:
