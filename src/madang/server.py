@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 from madang import browser
 from madang.cluster import open_bus
 from madang.cluster.membership import GONE, Membership, Peer
+from madang.cluster.recollection import Recollection
 from madang.config import Cluster, Config, Recovery
 from madang.core.ack import Ack
 from madang.core.engine import Engine
@@ -283,6 +284,15 @@ class Server(Crowd, Listening):
         membership.on("left", self._log_left)
         membership.on("malformed", self._log_malformed)
         self._cluster = membership
+        recovery, ledger = self.config.recovery, membership.bus.ledger
+        if isinstance(recovery, Recovery) and ledger is not None:
+            recollection = Recollection(self.hub, ledger, recovery, self.spawn, membership.moved)
+            recollection.on_failed = self._log_begun_anew
+            membership.recollection = self.hub.recollection = recollection
+            # In place of what this server would keep alone.
+            self.hub.memory = None
+            for namespace in self.hub.namespaces.values():
+                namespace._log = None
         return membership
 
     @property
@@ -598,6 +608,12 @@ class Server(Crowd, Listening):
                 self._wake(when)
             if self._cluster is not None:
                 await self._cluster.start()
+                if self.hub.memory is not None:
+                    logger.warning(
+                        "recovery: %s keeps nothing, so a client gets what it has missed only if it comes back to the "
+                        "same server; redis-streams:// and nats://...?jetstream=1 do",
+                        type(self._cluster.bus).__name__,
+                    )
             for function in self._on_start:
                 result = function()
                 if isinstance(result, Awaitable):
@@ -783,6 +799,9 @@ class Server(Crowd, Listening):
 
     def _log_unrecovered(self, session: Session, why: str) -> None:
         logger.debug("client %s at %s begins anew: %s", session.id, session.request.address or "unknown", why)
+
+    def _log_begun_anew(self, client: Socket, why: str) -> None:
+        self._log_unrecovered(client.session, why)
 
     def _log_refusal(self, request: Request, refusal: RequestRefused) -> None:
         # Strangers' mistakes are no news; an origin that is turned away mostly is a setting that is missing.

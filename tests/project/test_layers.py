@@ -134,7 +134,7 @@ def name_of(path: Path) -> str:
 
 
 #: The modules of `cluster/` that are no bus.
-CLUSTER_LOGIC = {"", "membership", "messages", "remote", "requests"}
+CLUSTER_LOGIC = {"", "recollection", "membership", "messages", "remote", "requests"}
 
 
 def part_of(module: str) -> str:

@@ -54,6 +54,7 @@ from madang.cluster.messages import (
     body,
     values_of,
 )
+from madang.cluster.recollection import Recollection, Visit
 from madang.cluster.remote import Heard, RemoteMember, details
 from madang.core.ack import Ack
 from madang.core.events import Events
@@ -61,7 +62,7 @@ from madang.core.listeners import AnyFunction
 from madang.core.relay import Peers
 from madang.core.target import Target
 from madang.core.wheel import Timed
-from madang.errors import ClusterError, EncodeError, LimitError, MadangError, RemoteProtocolError
+from madang.errors import ClusterError, EncodeError, LimitError, MadangError, Reason, RemoteProtocolError
 
 if TYPE_CHECKING:
     from madang.config import Cluster
@@ -375,6 +376,8 @@ class Membership(Peers, Listener):
         self.peers: dict[str, Peer] = {}
         self.events = Events("the cluster's", CLUSTER_EVENTS)
         self.on_answer_failed: Callable[[Exception], None] = lambda error: None
+        #: What the cluster keeps for clients that may come back; None: nothing.
+        self.recollection: Recollection | None = None
         self._requests: dict[str, _Request] = {}
         self._heart = _Heart(self)
         self._sequence = 0
@@ -463,6 +466,8 @@ class Membership(Peers, Listener):
         """Leave the cluster: tell the others, and disconnect."""
         self._leaving = True
         hub = self._hub
+        if self.recollection is not None:
+            self.recollection.release()
         if hub.peers is self:
             hub.relay = hub.peers = None
             for name in self._beating():
@@ -517,6 +522,8 @@ class Membership(Peers, Listener):
 
     def down(self, error: BaseException) -> None:  # noqa: D102
         self.connected = False
+        if self.recollection is not None:
+            self.recollection.release()
         self.events.tell("down", error)
 
     def lost(self, count: int | None, why: str) -> None:  # noqa: D102
@@ -538,7 +545,11 @@ class Membership(Peers, Listener):
 
     def received(self, message: Message, offset: str | None = None) -> None:  # noqa: D102
         uid = message.uid
-        if uid == self.uid or self._leaving:
+        if self._leaving:
+            return
+        if uid == self.uid:
+            if self.recollection is not None and isinstance(message, Broadcast):
+                self.recollection.returned(message, offset)
             return
         self._received += 1
         peer = self.peers.get(uid)
@@ -555,7 +566,10 @@ class Membership(Peers, Listener):
         if peer is not None:
             peer.namespaces.add(message.nsp)
         try:
-            self._handlers[type(message)](message)
+            if offset is not None and isinstance(message, Broadcast):
+                self._broadcast(message, offset)
+            else:
+                self._handlers[type(message)](message)
         except MadangError as error:
             self.malformed(error)
 
@@ -616,7 +630,13 @@ class Membership(Peers, Listener):
     def broadcast(self, target: Target, prepared: Prepared) -> bool:  # noqa: D102
         data = BroadcastData(self._packet(prepared), self._options(target))
         self._say(Broadcast(nsp=target._namespace.name, data=data))
-        return False
+        recollection = self.recollection
+        return recollection is not None and recollection.sent(self._sequence, target, prepared, self.connected)
+
+    def moved(self, namespace: str, id_: str) -> None:
+        """Tell the others that a client has come back to us."""
+        data = DisconnectData(Options([id_]), close=True, moved=True)
+        self._say(DisconnectSockets(nsp=namespace, data=data))
 
     def join(self, target: Target, rooms: tuple[str, ...]) -> None:  # noqa: D102
         self._say(SocketsJoin(nsp=target._namespace.name, data=RoomsData(self._options(target), list(rooms))))
@@ -710,14 +730,18 @@ class Membership(Peers, Listener):
         target._local = True
         return target
 
-    def _broadcast(self, message: Broadcast) -> None:
+    def _broadcast(self, message: Broadcast, offset: str | None = None) -> None:
         data = message.data
         target = self._target(message, data.opts)
         if data.requestId is not UNSET:
             self._ask_clients(message, data.requestId, target)
             return
-        if target is not None:
-            target._give(None, None, self._heard(message, target))
+        if target is None:
+            return
+        heard = self._heard(message, target)
+        if offset is not None and self.recollection is not None:
+            self.recollection.heard(message, heard, target, offset)
+        target._give(None, None, heard)
 
     def _heard(self, message: Broadcast, target: Target) -> Heard:
         try:
@@ -775,8 +799,15 @@ class Membership(Peers, Listener):
 
     def _disconnect(self, message: DisconnectSockets) -> None:
         target = self._target(message, message.data.opts)
-        if target is not None:
+        if target is None:
+            return
+        if message.data.moved is not True:
             target.disconnect_sockets(message.data.close)
+            return
+        for socket in list(target._members()):
+            if isinstance(socket._stay, Visit):
+                socket._stay.give_up()
+                socket.session.close(Reason.TRANSPORT_CLOSE, discard=True)
 
     def _fetch(self, message: FetchSockets) -> None:
         target = self._target(message, message.data.opts)

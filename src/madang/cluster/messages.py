@@ -154,10 +154,15 @@ class RoomsData(msgspec.Struct):
 
 
 class DisconnectData(msgspec.Struct):
-    """Who is to leave, and whether with the whole connection."""
+    """Who is to leave, and whether with the whole connection.
+
+    Attributes:
+        moved: the client has come back to another server, which speaks for it from now on; ours alone.
+    """
 
     opts: Options
     close: bool = False
+    moved: bool | UnsetType = UNSET
 
 
 class FetchData(msgspec.Struct):
@@ -466,12 +471,16 @@ class SessionRecord(msgspec.Struct):
         pid: the secret by which it is known.
         rooms: the rooms that it was in, that of its id among them.
         data: what the program kept with it.
+        nsp: the namespace; ours alone.
+        offset: the newest entry of the ledger when it came, for one that has never got an offset; ours alone.
     """
 
     sid: str
     pid: str
-    rooms: list[str | float | int]
+    rooms: list[Any]
     data: Any = None
+    nsp: str | UnsetType = UNSET
+    offset: str | UnsetType = UNSET
 
 
 def pack_session(record: SessionRecord) -> bytes:
@@ -487,7 +496,7 @@ def pack_session(record: SessionRecord) -> bytes:
     try:
         # Node.js programs count on an object there.
         data = {} if record.data is None else simple(record.data, _leaf)
-        return base64.b64encode(msgspec.msgpack.encode(SessionRecord(record.sid, record.pid, record.rooms, data)))
+        return base64.b64encode(msgspec.msgpack.encode(msgspec.structs.replace(record, data=data)))
     except RecursionError:
         raise EncodeError(TOO_DEEP) from None
     except (TypeError, ValueError, OverflowError) as error:

@@ -17,6 +17,7 @@ from madang.core.listeners import Handler
 from madang.core.log import Log
 from madang.core.namespace import Namespace
 from madang.core.patterns import Predicate, is_pattern
+from madang.core.presence import Recollecting
 from madang.core.recovery import Memory
 from madang.core.relay import Peers, Relay
 from madang.core.session import OPEN_STATE, Session
@@ -61,7 +62,8 @@ class Hub:
         relay: slot: carries what this server says to the others; None while there are none.
         peers: slot: the servers whose clients are as good as ours; None while there are none.
         guard: slot: raises `WrongThreadError` unless called where the server runs.
-        memory: what is kept for clients that may come back; None: nothing.
+        memory: what this server keeps for clients that may come back; None: nothing.
+        recollection: slot: what the cluster keeps for them, in place of that; None: nothing.
         new_future: slot: makes something to wait on, with `set_result` and `__await__`.
         shield: slot: lets several wait on one such thing, and each be cancelled alone.
     """
@@ -70,6 +72,7 @@ class Hub:
         self._ordered = ordered_handlers
         self.engine: Engine
         self.memory: Memory | None = None
+        self.recollection: Recollecting | None = None
         self.owner: Any = None
         self.namespaces: dict[str, Namespace] = {}
         self.parents: list[Namespace] = []
@@ -340,16 +343,22 @@ class Hub:
 
     def _examine(self, socket: Socket, namespace: Namespace) -> None:
         memory, log, pid = self.memory, namespace._log, socket._auth.get("pid")
-        if memory is not None and log is not None and type(pid) is str and socket.session.wire.recovers:
-            claim = memory.claim(log, socket.session, pid, socket._auth.get("offset"))
-            # Both are the protocol's: handlers may want auth to be just what the client's program has given.
-            socket._auth = {key: value for key, value in socket._auth.items() if key not in ("pid", "offset")}
+        if (memory is None and self.recollection is None) or type(pid) is not str or not socket.session.wire.recovers:
+            self.admit(socket)
+            return
+        offset = socket._auth.get("offset")
+        # Both are the protocol's: handlers may want auth to be just what the client's program has given.
+        socket._auth = {key: value for key, value in socket._auth.items() if key not in ("pid", "offset")}
+        if self.recollection is not None:
+            self.recollection.claim(socket, pid, offset)
+        elif memory is not None and log is not None:
+            claim = memory.claim(log, socket.session, pid, offset)
             if claim is not None:
                 socket._claims(claim)
                 if memory.settings.skip_middleware:
                     socket.accept()
                     return
-        self.admit(socket)
+            self.admit(socket)
 
     def closed(self, session: Session, reason: str) -> None:
         """A session has ended, and with it all its sockets."""

@@ -24,28 +24,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from madang.config import Recovery
 from madang.core.log import Entry, Log, Place, Shelf
+from madang.core.presence import RECOVERABLE, Presence, Ticket
 from madang.core.target import check_limit
 from madang.core.wheel import Timed
 from madang.errors import ConfigError, Reason
+from madang.packet import Encoded
 
 if TYPE_CHECKING:
     from madang.core.engine import Engine
     from madang.core.session import Session
     from madang.core.socket import Socket
 
-__all__ = ["RECOVERABLE", "Claim", "Memory", "Stay"]
-
-#: After these the client may come back; not after an end that somebody meant, or that the client has earned.
-RECOVERABLE: Final = frozenset(
-    (
-        Reason.TRANSPORT_CLOSE,
-        Reason.TRANSPORT_ERROR,
-        Reason.PING_TIMEOUT,
-        Reason.FORCED_CLOSE,
-        Reason.FORCED_SERVER_CLOSE,
-        Reason.SHUTTING_DOWN,
-    )
-)
+__all__ = ["Claim", "Memory", "Stay"]
 
 #: An offset is six characters that tell the life of the server, a dot, and the number in hexadecimal digits.
 _EPOCH: Final = 6
@@ -288,7 +278,7 @@ class Memory(Timed):
                 stay.end()
 
 
-class Claim:
+class Claim(Ticket):
     """What a client that comes back may have, until it is let in.
 
     Attributes:
@@ -298,21 +288,20 @@ class Claim:
         number: the how manieth claim it is.
     """
 
-    __slots__ = ("missed", "number", "sequence", "stay")
+    __slots__ = ("_stay", "missed", "number", "sequence")
 
     def __init__(self, stay: Stay, missed: list[Entry], sequence: int, number: int) -> None:
-        self.stay = stay
+        self._stay = stay
         self.missed = missed
         self.sequence = sequence
         self.number = number
 
-    def redeem(self, socket: Socket) -> list[Entry] | None:
-        """Put a new socket in the place of the old one, whose connection ends if it was still thought alive.
+    @property
+    def stay(self) -> Stay:  # noqa: D102
+        return self._stay
 
-        Returns:
-            What the client has missed; None: it may not have it any more.
-        """
-        stay = self.stay
+    def redeem(self, socket: Socket) -> list[Encoded] | None:  # noqa: D102
+        stay = self._stay
         old = stay.socket
         if self.number < stay.redeemed:
             return None  # a later connection of the same client was faster
@@ -330,10 +319,10 @@ class Claim:
         stay.redeemed = self.number
         stay.come_back(socket)
         log.memory.recovered += 1
-        return missed
+        return [entry.encoded for entry in missed]
 
 
-class Stay(Timed):
+class Stay(Presence, Timed):
     """One client in one namespace, over all its connections.
 
     Attributes:
@@ -488,8 +477,11 @@ class Stay(Timed):
         if not self.awaited:
             return
         encoded = self.log.keep(data, self.alone)
-        if self.socket is not None:
-            self.socket.session.push(encoded)
+        socket = self.socket
+        if socket is not None:
+            socket.session.push(encoded)
+            if socket.namespace._eavesdroppers:
+                socket._notify_outgoing(data)
 
     # Its life
 
@@ -506,6 +498,10 @@ class Stay(Timed):
         self.connection = socket.session.id
         self.absent = True
         self.log.memory.lose(self)
+
+    def dismiss(self, close: bool) -> None:
+        """It may not come back any more."""
+        self.log.memory.dismiss((self,), close)
 
     def come_back(self, socket: Socket) -> None:
         """It has a new socket."""

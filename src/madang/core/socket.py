@@ -8,12 +8,12 @@ Source: Socket.IO protocol 5; the names are those of Socket.IO's server API.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from madang.core.ack import Ack, Drain
 from madang.core.listeners import AnyFunction, Handler, Listeners, Listening
-from madang.core.log import Entry
-from madang.core.recovery import Claim, Stay
+from madang.core.presence import Presence, Ticket
 from madang.core.session import OPEN_STATE, Session
 from madang.core.shapes import Checked
 from madang.core.target import Sender, Target, check_event, check_limit, check_rooms
@@ -143,8 +143,8 @@ class Socket(Sender, Listening):
         self._ended: str | None = None
         self._welcomed = False  # whether the handlers of "connection" were called
         self.recovered = False
-        self._claim: Claim | None = None
-        self._stay: Stay | None = None
+        self._claim: Ticket | None = None
+        self._stay: Presence | None = None
 
     # Who it is
 
@@ -223,10 +223,7 @@ class Socket(Sender, Listening):
         self._hub.guard()
         check_event(event)
         if self._stay is not None:
-            data = [event, *args]
-            self._stay.emit(data)
-            if self.namespace._eavesdroppers and (current := self._current()).connected:
-                current._notify_outgoing(data)
+            self._stay.emit([event, *args])
         elif self.connected:
             data = [event, *args]
             self.session.send(Packet(EVENT, data, self.namespace.name))
@@ -391,7 +388,7 @@ class Socket(Sender, Listening):
 
     # Its life
 
-    def _claims(self, claim: Claim) -> None:
+    def _claims(self, claim: Ticket) -> None:
         """The client was lost, and has come back: it is to be what it was."""
         stay = claim.stay
         self._claim = claim
@@ -408,19 +405,20 @@ class Socket(Sender, Listening):
         if namespace._parent is not None and self._hub.namespaces.get(namespace.name) is not namespace:
             self._hub._wake(namespace)  # while this one waited, all others have left
         hello = {"sid": self.id}
-        missed: list[Entry] | None = None
-        if namespace._log is not None:
-            if self._claim is not None:
-                missed = self._claim.redeem(self)
-                if missed is None:
-                    # While the middleware was asked, it came too late. Another try of the client begins anew.
-                    session.close(Reason.TRANSPORT_CLOSE, discard=True)
-                    return
-                self._stay, self._claim = self._claim.stay, None
-            else:
-                self._stay = namespace._log.memory.begin(namespace._log, self)
-            if self._stay is not None:
-                hello["pid"] = self._stay.pid
+        missed: Sequence[Encoded] | None = None
+        if self._claim is not None:
+            missed = self._claim.redeem(self)
+            if missed is None:
+                # While the middleware was asked, it came too late. Another try of the client begins anew.
+                session.close(Reason.TRANSPORT_CLOSE, discard=True)
+                return
+            self._stay, self._claim = self._claim.stay, None
+        elif namespace._log is not None:
+            self._stay = namespace._log.memory.begin(namespace._log, self)
+        elif self._hub.recollection is not None:
+            self._stay = self._hub.recollection.begin(self)
+        if self._stay is not None:
+            hello["pid"] = self._stay.pid
         self.connected = True
         namespace._sockets[self.id] = self
         if self._listeners is not None and self._listeners.outgoing:
@@ -430,8 +428,8 @@ class Socket(Sender, Listening):
         session.send(Packet(CONNECT, hello, self.namespace.name))
         # Behind the CONNECT packet: what comes before it, clients keep until it comes, and forget to count it if the
         # connection is lost again in between.
-        for entry in missed or ():
-            session.push(entry.encoded)
+        for encoded in missed or ():
+            session.push(encoded)
         if namespace._listeners.rooms is not None:
             for room, created in entered:
                 if not self._tell_joined(room, created):
@@ -470,7 +468,7 @@ class Socket(Sender, Listening):
             if current is not self:
                 current.disconnect(close)
             elif self._stay is not None:
-                self._stay.log.memory.dismiss((self._stay,), close)
+                self._stay.dismiss(close)
             return
         if close:  # each namespace is told, as the reference does: the client shall know that the server meant it
             for socket in list(self.session.sockets.values()):

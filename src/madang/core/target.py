@@ -7,7 +7,7 @@ over the members runs no code of the user and changes no room, so that it needs 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from madang.core.ack import Ack
 from madang.core.prepared import Prepared
@@ -462,7 +462,7 @@ class Target(Crowd):
             return ()
         if self._only is not None:
             stay = self._only._stay
-            return (stay,) if stay is not None and stay.absent else ()
+            return (cast("Stay", stay),) if stay is not None and stay.absent else ()
         return log.select(self._rooms, self._except, self._sender.id if self._sender is not None else None)
 
     def _say(self, data: list[Any], ack: Ack | None, prepared: Prepared | None = None) -> None:
@@ -529,8 +529,8 @@ class Target(Crowd):
             only = self._only
             if only is None:
                 log.number(prepared, self._rooms, self._except, self._sender, self._compress, volatile)
-            elif only._stay is not None and only._stay.awaited:
-                log.number(prepared, only._stay.alone, (), None, self._compress, volatile)
+            elif (stay := cast("Stay | None", only._stay)) is not None and stay.awaited:
+                log.number(prepared, stay.alone, (), None, self._compress, volatile)
         wire = parser = encoded = None
         for socket in members:
             session = socket.session
