@@ -103,6 +103,8 @@ class Cluster:
         heartbeat_timeout_seconds: after so much silence a member counts as dead.
         request_timeout_seconds: how long the others may take to answer what is asked of servers, as
             `fetch_sockets`.
+        relay_timeout_seconds: how long another server may take to show that it has got a request that was handed over
+            to it.
         max_buffered_messages: how many messages wait while the engine can't be reached; the oldest go first.
         max_buffered_bytes: how many bytes they may have together.
         max_reconnect_delay_seconds: how long to wait at most before the engine is tried again.
@@ -124,6 +126,7 @@ class Cluster:
     heartbeat_interval_seconds: float = 1.0
     heartbeat_timeout_seconds: float = 4.0
     request_timeout_seconds: float = 5.0
+    relay_timeout_seconds: float = 2.0
     max_buffered_messages: int = 100_000
     max_buffered_bytes: int = 64_000_000
     max_reconnect_delay_seconds: float = 5.0

@@ -56,6 +56,7 @@ from madang.cluster.messages import (
 )
 from madang.cluster.recollection import Recollection, Visit
 from madang.cluster.remote import Heard, RemoteMember, details
+from madang.cluster.requests import Requests
 from madang.core.ack import Ack
 from madang.core.events import Events
 from madang.core.listeners import AnyFunction
@@ -378,6 +379,10 @@ class Membership(Peers, Listener):
         self.on_answer_failed: Callable[[Exception], None] = lambda error: None
         #: What the cluster keeps for clients that may come back; None: nothing.
         self.recollection: Recollection | None = None
+        #: The requests for sessions of other servers, both ways; None while we are in no cluster.
+        self.requests: Requests | None = None
+        self._nodes: dict[str, Peer] = {}  # the members of ours, by what the ids of their sessions begin with
+        self._acquainted_at = 0.0  # by when we know the others
         self._requests: dict[str, _Request] = {}
         self._heart = _Heart(self)
         self._sequence = 0
@@ -459,8 +464,16 @@ class Membership(Peers, Listener):
             for room in namespace._rooms:
                 self.bus.open_room(name, room)
         hub.relay = hub.peers = self
+        settings, now = self.settings, hub.engine.clock()
+        self._acquainted_at = now + 2 * settings.heartbeat_interval_seconds
+        requests = Requests(hub.engine, self.node, self.bus.post, timeout_seconds=settings.relay_timeout_seconds)
+        requests.knows = self._knows
+        requests.on_malformed = self.malformed
+        requests.on_failed = self.on_answer_failed
+        requests.on_gap = self._missed
+        self.requests = requests
         self._greet()
-        self._rearm(hub.engine.clock())
+        self._rearm(now)
 
     async def close(self) -> None:
         """Leave the cluster: tell the others, and disconnect."""
@@ -475,9 +488,19 @@ class Membership(Peers, Listener):
         self._heart.due = 0.0
         for request in list(self._requests.values()):
             request.expire(0.0)
+        hub.engine.elsewhere = self.requests = None
         await self.bus.close()
         self.connected = False
         self.peers.clear()
+        self._nodes.clear()
+
+    def _knows(self, node: str) -> bool:
+        """Whether a member of ours is there; of one that we can't have heard yet, it may be."""
+        return node in self._nodes or self._hub.engine.clock() < self._acquainted_at
+
+    def _missed(self, node: str) -> None:
+        peer = self._nodes.get(node)
+        self.lost(None, f"something is missing of what {peer.name if peer is not None else node} has posted")
 
     def _greet(self) -> None:
         for name in self._beating():
@@ -505,6 +528,8 @@ class Membership(Peers, Listener):
 
     def _forget(self, peer: Peer, why: str) -> None:
         del self.peers[peer.uid]
+        if peer.node is not None and self._nodes.pop(peer.node, None) is not None and self.requests is not None:
+            self.requests.lost(peer.node)
         for request in list(self._requests.values()):
             request.left(peer.uid)
         self.events.tell("left", peer, why)
@@ -541,7 +566,8 @@ class Membership(Peers, Listener):
         self.events.tell("malformed", error)
 
     def posted(self, data: bytes) -> None:  # noqa: D102
-        self._received += 1
+        if self.requests is not None:
+            self.requests.posted(data)
 
     def received(self, message: Message, offset: str | None = None) -> None:  # noqa: D102
         uid = message.uid
@@ -577,9 +603,13 @@ class Membership(Peers, Listener):
         peer = self.peers[uid] = Peer(uid)
         peer.seen = self._hub.engine.clock()
         if about is not None:
-            peer.introduce(about, self.settings)
+            self._introduce(peer, about)
         self.events.tell("joined", peer)
         return peer
+
+    def _introduce(self, peer: Peer, about: Member) -> None:
+        peer.introduce(about, self.settings)
+        self._nodes[about.node] = peer
 
     def _arrived(self, message: InitialHeartbeat) -> None:
         self._lives(message)
@@ -593,7 +623,7 @@ class Membership(Peers, Listener):
         if peer is None:
             peer = self._meet(message.uid, about)
         elif peer.node is None:
-            peer.introduce(about, self.settings)
+            self._introduce(peer, about)
 
     def _closes(self, message: AdapterClose) -> None:
         peer = self.peers.get(message.uid)
