@@ -420,7 +420,8 @@ def command(*words: str | bytes) -> bytes:
     """
     parts = [b"*%d\r\n" % len(words)]
     for word in words:
-        content = word.encode() if isinstance(word, str) else word
+        # Half a character of UTF-16 is no reason to fail: a room may be called so.
+        content = word.encode(errors="surrogatepass") if isinstance(word, str) else word
         parts.append(b"$%d\r\n%b\r\n" % (len(content), content))
     return b"".join(parts)
 
@@ -469,6 +470,7 @@ class Link:
         self._timeout = timeout
         self._pushed = pushed
         self._heard = False
+        self._unsent: list[bytes] = []
         self._awaited: deque[_Awaited] = deque()
         self.broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._tasks = [asyncio.create_task(run, name="redis link") for run in (self._read(), self._watch())]
@@ -479,7 +481,7 @@ class Link:
         Args:
             count: how many answers there will be.
             data: the commands, as `command` writes them.
-            then: is called with each answer, but for errors.
+            then: is called with each answer, errors among them.
 
         Returns:
             Done with the last answer when all are there, or failed with the first error of them, or as the link broke.
@@ -487,8 +489,9 @@ class Link:
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if self.broken.done():
             done.set_exception(ConnectionError(f"the link is broken: {self.broken.result()}"))
+            done.exception()  # whoever asked may not care
             return done
-        self._writer.write(data)
+        self._put(data)
         self._awaited.append(_Awaited(done, count, then))
         return done
 
@@ -515,13 +518,26 @@ class Link:
         if self.broken.done():
             return self.ask(0, b"")
         kind = how.lower().encode()
+        written = []
         # A command for each: those of one command would have to be of one slot in a Redis Cluster.
         for channel in channels:
-            name = channel.encode()
-            self._writer.write(command(how, name))
+            name = channel.encode(errors="surrogatepass")
+            written.append(command(how, name))
             done = asyncio.get_running_loop().create_future()
             self._awaited.append(_Awaited(done, subscription=(kind, name)))
+        self._put(b"".join(written))
         return done
+
+    def _put(self, data: bytes) -> None:
+        """Send something together with all else that is said in this turn of the event loop."""
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(data)
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if not self.broken.done():
+            self._writer.write(b"".join(unsent) if len(unsent) > 1 else unsent[0])
 
     async def close(self) -> None:
         """Give it up."""
@@ -529,6 +545,8 @@ class Link:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # An engine that takes nothing any more would never take the rest.
+        self._writer.transport.abort()
         with contextlib.suppress(OSError, RedisError):
             await self._connection.disconnect(nowait=True)
 
@@ -569,7 +587,7 @@ class Link:
             if one.subscription is not None:
                 raise value
             one.failed = one.failed or value
-        elif one.then is not None:
+        if one.then is not None:
             one.then(value)
         one.left -= 1
         if one.left:
@@ -605,7 +623,7 @@ class Link:
             silent += 1
             if silent == 1:
                 self.ask(1, command("PING"))
-            elif silent > _STEPS:
+            elif silent >= _STEPS:
                 self._break(TimeoutError(f"the engine has said nothing for {self._timeout:g} s"))
                 return
 

@@ -31,6 +31,7 @@ __all__ = [
     "BroadcastAck",
     "BroadcastClientCount",
     "BroadcastData",
+    "Content",
     "CountData",
     "DisconnectData",
     "DisconnectSockets",
@@ -59,10 +60,12 @@ __all__ = [
     "holds_bytes",
     "is_response",
     "pack_session",
+    "read_packed",
     "sent_again",
     "to_json",
     "to_msgpack",
     "unpack_session",
+    "unpacked",
     "values_of",
 ]
 
@@ -421,11 +424,17 @@ def _convert(message: Message, convert: Callable[[Any], Any]) -> None:
 def to_json(message: Message) -> bytes:
     """A message without bytes as JSON.
 
+    Raises:
+        EncodeError: a name in it is no Unicode text.
+
     Example:
         >>> to_json(ServerSideEmit(uid="a", nsp="/", data=ServerEventData(body(["hi"]))))
         b'{"type":9,"data":{"packet":["hi"]},"uid":"a","nsp":"/"}'
     """
-    return msgspec.json.encode(message)
+    try:
+        return msgspec.json.encode(message)
+    except UnicodeEncodeError as error:
+        raise EncodeError(f"this can't be sent: {error}") from None
 
 
 def from_json(data: bytes | str) -> Message:
@@ -451,12 +460,12 @@ def to_msgpack(message: Message) -> bytes:
 
     def unpack(content: Any) -> Any:
         carried.append(content)
-        return _unpacked(content)
+        return unpacked(content)
 
     _convert(message, unpack)
     try:
         return msgspec.msgpack.encode(message)
-    except OverflowError as error:
+    except (OverflowError, UnicodeEncodeError) as error:
         raise EncodeError(f"this can't be sent beside bytes: {error}") from None
     finally:
         before = iter(carried)
@@ -525,7 +534,7 @@ def from_msgpack(data: bytes) -> Message:
     """
     try:
         message: Message = _MSGPACK.decode(data)
-        _convert(message, _read)
+        _convert(message, read_packed)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise RemoteProtocolError(f"this is no message: {error}: {data[:200]!r}", rule=_RULE) from None
     return message
@@ -544,11 +553,12 @@ def sent_again(data: bytes) -> bytes:
     return bytes((data[0] + 1,)) + data[1:] + b"\xa5again\xc3"
 
 
-def _unpacked(content: Any) -> Any:
+def unpacked(content: Any) -> Any:
+    """What a message carries, as values that MessagePack can have."""
     return load(bytes(content).decode(), _NO_LIMITS, _RULE) if isinstance(content, Raw) else content
 
 
-def _read(content: Any) -> Any:
+def read_packed(content: Any) -> Any:
     """What a MessagePack message carries, in the types that JSON has, and bytes."""
     if not isinstance(content, Raw):
         return content

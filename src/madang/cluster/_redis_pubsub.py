@@ -1,0 +1,272 @@
+"""What the two buses over Redis's publish/subscribe have in common: channels that are heard, and messages that pass.
+
+One link carries everything, so what is said and what is heard keep their order. In a Redis Cluster there is a link to
+each of its servers, and if one of them breaks all are made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+from redis.exceptions import RedisError, ResponseError
+
+from madang.cluster import Listener
+from madang.cluster._redis import Address, Engine, Link, command, shuffled
+from madang.cluster.link import LinkedBus, Outgoing
+from madang.config import Cluster
+from madang.errors import ConfigError
+
+__all__ = ["PubSubBus"]
+
+
+class PubSubBus(LinkedBus):
+    """A bus over channels of a Redis.
+
+    Attributes:
+        engine: where it is.
+    """
+
+    shared = True
+    #: The commands, and the options behind a URL's "?".
+    SUBSCRIBE: ClassVar[str]
+    PUBLISH: ClassVar[str]
+    COUNT: ClassVar[str]
+    OPTIONS: ClassVar[Mapping[str, Callable[[str], Any]]] = {}
+
+    def __init__(self, settings: Cluster) -> None:
+        super().__init__(settings)
+        self.engine = Engine(settings.url, self.OPTIONS)
+        # By command and name, how often it is wanted: two rooms can have channels of the same name.
+        self._heard: dict[tuple[str, str], int] = {}
+        self._counts: dict[str, int] = {}
+        self._namespaces: set[str] = set()
+        self._links: list[Link] = []
+        self._ready = False
+        self._known: list[Address] = []
+
+    # What the two do in their own way
+
+    @abstractmethod
+    async def find(self) -> None:
+        """Open links with `link_to`, and find out which is for what."""
+
+    @abstractmethod
+    def link_of(self, channel: str) -> Link:
+        """The link that a channel belongs to."""
+
+    @abstractmethod
+    def heard(self, channel: str, data: bytes, pattern: str) -> None:
+        """Something was published on a channel that is heard; by a pattern, if there is one."""
+
+    @abstractmethod
+    def counted(self, namespace: str) -> tuple[str, Iterable[Link]]:
+        """The channel whose listeners are the members in a namespace, and all links on which they are to be counted."""
+
+    # The life of the link
+
+    async def start(self, uid: str, node: str, listener: Listener) -> None:
+        opened = list(self._namespaces)
+        for namespace in opened:
+            self.shut(namespace)
+        self.uid, self.node = uid, node
+        for namespace in opened:
+            self.open(namespace)
+        self.hear_channel(self._post_box(node))
+        await super().start(uid, node, listener)
+
+    async def close(self) -> None:
+        await super().close()
+        self._heard.clear()
+        self._namespaces.clear()
+
+    async def connect(self) -> None:
+        await self.find()
+        self._ready = True
+        done: list[asyncio.Future[Any]] = []
+        # What is wanted from here on is asked for at once by `hear_channel`.
+        for link, how, names in self._by_link(self._heard):
+            last = link.subscribe(how, names)
+            if last is not None:
+                done.append(last)
+        if done:
+            await asyncio.gather(*done)
+
+    async def link_to(self, address: Address) -> Link:
+        """Open a link; it is closed with the bus's connection.
+
+        Raises:
+            ConfigError: we are not let in.
+            Exception: it can't be reached.
+        """
+        link = await self.engine.link(address, self._pushed)
+        self._links.append(link)
+        return link
+
+    async def primary(self) -> Link:
+        """Open the one link that there is, to what is no Redis Cluster.
+
+        Raises:
+            ConfigError: we are not let in.
+            Exception: it can't be reached.
+        """
+        link = await self.link_to(await self.engine.primary())
+        if self.engine.kind == "sentinel" and (role := await link.call("ROLE"))[0] != b"master":
+            raise ConnectionError(f"the Sentinels name a Redis that is no master but a {role[0].decode()}")
+        return link
+
+    async def members(self) -> tuple[list[list[Any]], dict[Address, Link]]:
+        """Ask a Redis Cluster for its members.
+
+        Returns:
+            What `CLUSTER SLOTS` answers, with addresses in place of the members; and the link that was asked.
+
+        Raises:
+            ConfigError: it is no Redis Cluster, or does not let us in.
+            ConnectionError: none of those in the URL answers.
+        """
+        errors = []
+        for address in dict.fromkeys((*shuffled(self._known), *shuffled(self.engine.addresses))):
+            try:
+                link = await self.link_to(address)
+            except (OSError, RedisError) as error:
+                errors.append(f"{address[0]}:{address[1]}: {error}")
+                continue
+            try:
+                ranges = await link.call("CLUSTER", "SLOTS")
+            except (OSError, RedisError) as error:
+                if isinstance(error, ResponseError) and "cluster support disabled" in str(error):
+                    raise ConfigError(f"cluster: {address[0]}:{address[1]} is no part of a Redis Cluster") from None
+                errors.append(f"{address[0]}:{address[1]}: {error}")
+                self._links.remove(link)
+                await link.close()
+                continue
+            # A member that knows no name of its own is the one that was asked.
+            found = [
+                [first, last, *((one[0].decode() if one[0] else address[0], int(one[1])) for one in members)]
+                for first, last, *members in ranges
+            ]
+            self._known = list({member: None for _, _, *members in found for member in members})
+            return found, {address: link}
+        raise ConnectionError(f"no member of the Redis Cluster answers: {'; '.join(errors)}")
+
+    async def hear(self) -> None:
+        await asyncio.wait([link.broken for link in self._links], return_when=asyncio.FIRST_COMPLETED)
+        for link in self._links:
+            if link.broken.done():
+                raise link.broken.result()
+
+    async def send(self, batch: list[Outgoing]) -> None:
+        by_link: dict[Link, list[Outgoing]] = {}
+        for one in batch:
+            by_link.setdefault(self.link_of(one.where), []).append(one)
+        answers: list[list[Any]] = []
+        asked = []
+        for link, messages in by_link.items():
+            answers.append([])
+            written = b"".join([command(self.PUBLISH, one.where, one.data) for one in messages])
+            asked.append(link.ask(len(messages), written, answers[-1].append))
+        try:
+            await asyncio.gather(*asked)
+        except BaseException:
+            # What has its answer has arrived, and is not sent again.
+            arrived = {
+                id(one)
+                for messages, answered in zip(by_link.values(), answers, strict=True)
+                for one, answer in zip(messages, answered, strict=False)
+                if not isinstance(answer, ResponseError)
+            }
+            batch[:] = [one for one in batch if id(one) not in arrived]
+            raise
+
+    async def disconnect(self) -> None:
+        self._ready = False
+        links, self._links = self._links, []
+        await asyncio.gather(*(link.close() for link in links))
+
+    # What is heard
+
+    @abstractmethod
+    def channels(self, namespace: str) -> Iterable[tuple[str, str]]:
+        """What to hear for a namespace: commands and names."""
+
+    def open(self, namespace: str) -> None:
+        if namespace not in self._namespaces:
+            self._namespaces.add(namespace)
+            for how, channel in self.channels(namespace):
+                self.hear_channel(channel, how)
+
+    def shut(self, namespace: str) -> None:
+        if namespace in self._namespaces:
+            self._namespaces.remove(namespace)
+            self._counts.pop(namespace, None)
+            for how, channel in self.channels(namespace):
+                self.leave_channel(channel, how)
+
+    def hear_channel(self, channel: str, how: str = "") -> None:
+        """Hear a channel from now on."""
+        key = (how or self.SUBSCRIBE, channel)
+        times = self._heard.get(key, 0)
+        self._heard[key] = times + 1
+        if not times and self._ready:
+            self._ask(*key)
+
+    def leave_channel(self, channel: str, how: str = "") -> None:
+        """Hear it no more, unless somebody else wants it."""
+        key = (how or self.SUBSCRIBE, channel)
+        times = self._heard.get(key, 0)
+        if times > 1:
+            self._heard[key] = times - 1
+        elif times:
+            del self._heard[key]
+            if self._ready:
+                self._ask(key[0].replace("SUBSCRIBE", "UNSUBSCRIBE"), channel)
+
+    def _ask(self, how: str, channel: str) -> None:
+        self.link_of(channel).subscribe(how, (channel,))
+
+    def _by_link(self, keys: Iterable[tuple[str, str]]) -> list[tuple[Link, str, list[str]]]:
+        found: dict[tuple[Link, str], list[str]] = {}
+        for how, channel in keys:
+            found.setdefault((self.link_of(channel), how), []).append(channel)
+        return [(link, how, names) for (link, how), names in found.items()]
+
+    def _pushed(self, push: list[Any]) -> None:
+        try:
+            if len(push) == 4:
+                _, pattern, channel, data = push
+                self.heard(_text(channel), data, _text(pattern))
+            else:
+                _, channel, data = push
+                self.heard(_text(channel), data, "")
+        except Exception as error:
+            # Whatever anybody publishes, what comes after it is read.
+            self.listener.malformed(error)
+
+    def count(self, namespace: str, then: Callable[[int | None], None]) -> None:
+        channel, links = self.counted(namespace) if self._ready else ("", ())
+        own = int((self.SUBSCRIBE, channel) in self._heard)
+        left = [link.ask(1, command("PUBSUB", self.COUNT, channel)) for link in links]
+        if not left:
+            then(self._counts.get(namespace, 0))
+            return
+        asked = asyncio.gather(*left)
+
+        def answered(_: object) -> None:
+            if not asked.cancelled() and asked.exception() is None:
+                self._counts[namespace] = max(0, sum(int(number) for _, number in asked.result()) - own)
+            then(self._counts.get(namespace, 0))
+
+        asked.add_done_callback(answered)
+
+    def _post_box(self, node: str) -> str:
+        return f"madang:{self.settings.prefix}:{node}"
+
+    def post(self, node: str, data: bytes) -> None:
+        self.queue(Outgoing(self._post_box(node), data))
+
+
+def _text(name: bytes) -> str:
+    return name.decode(errors="surrogatepass")
