@@ -31,7 +31,20 @@ try:  # Redis's own reader in C, five times as fast as ours
 except ImportError:
     hiredis = None
 
-__all__ = ["Address", "Engine", "Link", "Push", "Reader", "choice", "command", "seconds", "slot_of", "whole", "yes_no"]
+__all__ = [
+    "Address",
+    "Engine",
+    "Link",
+    "Push",
+    "Reader",
+    "choice",
+    "command",
+    "seconds",
+    "shuffled",
+    "slot_of",
+    "whole",
+    "yes_no",
+]
 
 #: A host and a port.
 Address = tuple[str, int]
