@@ -276,6 +276,7 @@ class Server(Crowd, Listening):
         uid, node = secrets.token_hex(8), secrets.token_urlsafe(3)
         membership = Membership(self.hub, settings, open_bus(settings), uid, node, name)
         membership.events.on_failure = self._log_cluster_failure
+        membership.on_failed = self._log_message_failure
         membership.on_answer_failed = self._log_answer
         membership.on("up", self._log_up)
         membership.on("down", self._log_down)
@@ -772,6 +773,9 @@ class Server(Crowd, Listening):
 
     def _log_malformed(self, error: Exception) -> None:
         self._dispatcher.clients.warn("a message of another server is left out: %s", error)
+
+    def _log_message_failure(self, error: Exception) -> None:
+        logger.error("a message of another server could not be dealt with", exc_info=error)
 
     def _log_answer(self, error: Exception) -> None:
         self._dispatcher.clients.warn("another server has asked for something that can't be done: %s", error)

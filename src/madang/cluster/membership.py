@@ -353,6 +353,7 @@ class Membership(Peers, Listener):
         connected: whether the engine can be reached.
         peers: the other members that are known to live, by uid.
         events: who wants to hear of the cluster.
+        on_failed: slot: is told what was raised while a message was dealt with.
         on_answer_failed: slot: is told of an answer or of a client's data that can't be told to others.
 
     Example:
@@ -376,6 +377,7 @@ class Membership(Peers, Listener):
         self.connected = False
         self.peers: dict[str, Peer] = {}
         self.events = Events("the cluster's", CLUSTER_EVENTS)
+        self.on_failed: Callable[[Exception], None] = lambda error: None
         self.on_answer_failed: Callable[[Exception], None] = lambda error: None
         #: What the cluster keeps for clients that may come back; None: nothing.
         self.recollection: Recollection | None = None
@@ -469,7 +471,7 @@ class Membership(Peers, Listener):
         requests = Requests(hub.engine, self.node, self.bus.post, timeout_seconds=settings.relay_timeout_seconds)
         requests.knows = self._knows
         requests.on_malformed = self.malformed
-        requests.on_failed = self.on_answer_failed
+        requests.on_failed = self.on_failed
         requests.on_gap = self._missed
         self.requests = requests
         self._greet()
@@ -598,6 +600,8 @@ class Membership(Peers, Listener):
                 self._handlers[type(message)](message)
         except MadangError as error:
             self.malformed(error)
+        except Exception as error:  # a mistake of ours, or of the program: the bus goes on
+            self.on_failed(error)
 
     def _meet(self, uid: str, about: Member | None) -> Peer:
         peer = self.peers[uid] = Peer(uid)
@@ -707,7 +711,10 @@ class Membership(Peers, Listener):
         self._requests[request.id] = request
         request.due = self._hub.engine.clock() + seconds
         self._hub.engine.wheel.add(request)
-        self.bus.count(namespace, request.expect)
+        if self.bus.shared:
+            self.bus.count(namespace, request.expect)
+        else:
+            request.expect(None)  # all members are ours, and we know who lives
 
     def _over(self, request: _Request) -> None:
         if self._requests.pop(request.id, None) is not None and request.missing:
