@@ -166,7 +166,7 @@ class _Request(Timed):
         waiting: the members that have to answer, where they are known one by one.
     """
 
-    __slots__ = ("_known", "_over", "answered", "expected", "id", "is_complete", "waiting")
+    __slots__ = ("_known", "_over", "_silent", "answered", "expected", "id", "is_complete", "waiting")
 
     def __init__(self, id_: str, known: dict[str, Peer], over: Callable[[_Request], None]) -> None:
         super().__init__()
@@ -176,10 +176,17 @@ class _Request(Timed):
         self.waiting: set[str] | None = None
         self.is_complete = False
         self._known = known  # those that live now
+        self._silent: list[str] = []  # the names of those that don't seem to
         self._over = over  # is told when nothing is waited for any more
 
-    def expect(self, count: int | None) -> None:
-        """It is known how many others there are; None: those whose heartbeats are heard."""
+    def expect(self, count: int | None, silent: list[str]) -> None:
+        """It is known how many others there are.
+
+        Args:
+            count: as many; None: those whose heartbeats are heard.
+            silent: the names of those that may be counted, but are not heard any more.
+        """
+        self._silent = silent
         if count is None:
             self.waiting = set(self._known) - self.answered
         else:
@@ -224,7 +231,10 @@ class _Request(Timed):
         names = [peer.name for uid, peer in self._known.items() if uid not in self.answered]
         more = (self.expected or 0) - len(self.answered) - len(names)
         if self.waiting is None and more > 0:
-            names.append(f"{more} whose name is not known")
+            silent = self._silent[:more]  # the engine still counts them
+            names += silent
+            if more > len(silent):
+                names.append(f"{more - len(silent)} whose name is not known")
         return names
 
     def end(self) -> None:
@@ -384,6 +394,7 @@ class Membership(Peers, Listener):
         #: The requests for sessions of other servers, both ways; None while we are in no cluster.
         self.requests: Requests | None = None
         self._nodes: dict[str, Peer] = {}  # the members of ours, by what the ids of their sessions begin with
+        self._silent: dict[str, str] = {}  # the names of members that were silent for too long
         self._acquainted_at = 0.0  # by when we know the others
         self._requests: dict[str, _Request] = {}
         self._heart = _Heart(self)
@@ -534,6 +545,10 @@ class Membership(Peers, Listener):
             self.requests.lost(peer.node)
         for request in list(self._requests.values()):
             request.left(peer.uid)
+        if why == _SILENT:
+            while len(self._silent) >= _REMEMBERED:
+                del self._silent[next(iter(self._silent))]
+            self._silent[peer.uid] = peer.name
         self.events.tell("left", peer, why)
 
     # What the bus tells
@@ -604,6 +619,7 @@ class Membership(Peers, Listener):
             self.on_failed(error)
 
     def _meet(self, uid: str, about: Member | None) -> Peer:
+        self._silent.pop(uid, None)
         peer = self.peers[uid] = Peer(uid)
         peer.seen = self._hub.engine.clock()
         if about is not None:
@@ -631,6 +647,7 @@ class Membership(Peers, Listener):
 
     def _closes(self, message: AdapterClose) -> None:
         peer = self.peers.get(message.uid)
+        self._silent.pop(message.uid, None)
         if peer is not None:
             self._forget(peer, GONE)
 
@@ -712,9 +729,9 @@ class Membership(Peers, Listener):
         request.due = self._hub.engine.clock() + seconds
         self._hub.engine.wheel.add(request)
         if self.bus.shared:
-            self.bus.count(namespace, request.expect)
+            self.bus.count(namespace, lambda count: request.expect(count, list(self._silent.values())))
         else:
-            request.expect(None)  # all members are ours, and we know who lives
+            request.expect(None, [])  # all members are ours, and we know who lives
 
     def _over(self, request: _Request) -> None:
         if self._requests.pop(request.id, None) is not None and request.missing:
