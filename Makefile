@@ -53,7 +53,7 @@ $(SERVED): $(TRANSPORTS)/package-lock.json $(shell find $(TRANSPORTS)/src $(TRAN
 	touch $@
 
 npm: ## the clients that the tests drive
-	@for folder in tests/clients/node benchmarks/node; do \
+	@for folder in tests/clients/node tests/cluster/node benchmarks/node; do \
 	    test -f $$folder/node_modules/.package-lock.json -a ! $$folder/package-lock.json -nt $$folder/node_modules/.package-lock.json \
 	    || npm ci --prefix $$folder --no-audit --no-fund --loglevel=error || exit 1; done
 
@@ -122,4 +122,4 @@ wheel: setup assets ## dist/madang-*.whl, with the pages in it
 
 clean: ## all that was made
 	rm -rf $(VENV) .venv-3.* dist build src/madang/apps/*/static src/madang/browser/static .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	rm -rf browser/*/node_modules $(TRANSPORTS)/dist $(TRANSPORTS)/build tests/clients/node/node_modules benchmarks/node/node_modules benchmarks/.build
+	rm -rf browser/*/node_modules $(TRANSPORTS)/dist $(TRANSPORTS)/build tests/clients/node/node_modules tests/cluster/node/node_modules benchmarks/node/node_modules benchmarks/.build

@@ -14,6 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cluster.support.engines import Nats, Postgres, Redis, RedisCluster, RedisSentinel
+from cluster.support.node import NodeHost
 
 _numbers = itertools.count(1)
 
@@ -52,6 +53,22 @@ def nats_server() -> Iterator[Nats]:
 def jetstream_server() -> Iterator[Nats]:
     with Nats(jetstream=True) as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def _hosts() -> Iterator[list[NodeHost]]:
+    hosts: list[NodeHost] = []
+    yield hosts
+    for host in hosts:
+        host.close()
+
+
+@pytest.fixture
+def host(_hosts: list[NodeHost]) -> NodeHost:
+    """A process of Node.js for members that share it; another one, when the last has crashed."""
+    if not _hosts or not _hosts[-1].alive:
+        _hosts.append(NodeHost())
+    return _hosts[-1]
 
 
 @pytest.fixture

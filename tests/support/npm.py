@@ -1,4 +1,4 @@
-"""Node.js and the pinned npm packages of `tests/clients/node`."""
+"""Node.js and the pinned npm packages of `tests/clients/node`, or of another folder."""
 
 import fcntl
 import json
@@ -12,19 +12,19 @@ import pytest
 NODE = Path(__file__).parents[1] / "clients" / "node"
 
 
-def _complete() -> bool:
+def _complete(folder: Path) -> bool:
     """Whether what the lock file names is installed (npm keeps a copy of what it installed)."""
-    mirror = NODE / "node_modules" / ".package-lock.json"
+    mirror = folder / "node_modules" / ".package-lock.json"
     if not mirror.exists():
         return False
-    wanted = json.loads((NODE / "package-lock.json").read_text())["packages"]
+    wanted = json.loads((folder / "package-lock.json").read_text())["packages"]
     found = json.loads(mirror.read_text())["packages"]
     # Optional packages are those of other systems; npm installs one of them.
     needed = [path for path, package in wanted.items() if path and not package.get("optional")]
     return all(path in found and found[path]["version"] == wanted[path]["version"] for path in needed)
 
 
-def installed() -> str:
+def installed(folder: Path = NODE) -> str:
     """The path of `node`, after `npm ci` where it was needed.
 
     Without npm the tests are skipped on a developer's machine, and fail where `CI` is set.
@@ -35,11 +35,11 @@ def installed() -> str:
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    with (NODE / "package-lock.json").open() as lock:
+    with (folder / "package-lock.json").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one installation at a time
-        if not _complete():
+        if not _complete(folder):
             command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-            done = subprocess.run(command, cwd=NODE, capture_output=True, text=True, timeout=300)
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
             if done.returncode:
                 pytest.fail(f"npm ci failed:\n{done.stdout}\n{done.stderr}")
     return node
