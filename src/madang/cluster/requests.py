@@ -396,6 +396,11 @@ class Requests(Elsewhere):
         if _can_go(request):
             self.say(sid[:NODE_LENGTH], Abort(0, Head.of(request)))
 
+    def reset(self) -> None:
+        """Forget all without a word: the event loop is gone, and the connections with it."""
+        for table in (self._visits, self._of_exchanges, self._remotes, self._pending, self._bytes):
+            table.clear()
+
     def leave(self) -> None:
         """We are about to go: polls and streams end, so that their clients ask anew; links are closed."""
         if self._leaving:

@@ -51,6 +51,10 @@ class Elsewhere(ABC):
         """The connection of a POST for one of these sessions broke before its body was whole."""
 
     @abstractmethod
+    def reset(self) -> None:
+        """Forget all without a word: the event loop is gone, and the connections with it."""
+
+    @abstractmethod
     def leave(self) -> None:
         """We are about to go: let clients of others come by another way, from now on and at once."""
 

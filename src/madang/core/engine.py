@@ -131,6 +131,8 @@ class Engine:
         self._dirty = []
         self._parked = 0
         self._full = False
+        if self.elsewhere is not None:
+            self.elsewhere.reset()
 
     @property
     def clients_count(self) -> int:
