@@ -15,6 +15,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cluster.support.engines import Nats, Postgres, Redis, RedisCluster, RedisSentinel
 from cluster.support.node import NodeHost
+from support.fixtures import node
+
+__all__ = ["node"]
 
 _numbers = itertools.count(1)
 

@@ -105,6 +105,13 @@ def leave_me(socket: Socket) -> None:
 def gone(socket: Socket, reason: str) -> None:
     if "guest" in socket.data:
         reasons[socket.data["guest"]] = reason
+        if io.is_clustered:  # it may be asked of another server
+            io.server_side_emit("departed", socket.data["guest"], reason)
+
+
+@io.server_side_event("departed")
+def departed_elsewhere(guest: str, reason: str) -> None:
+    reasons[guest] = reason
 
 
 EVENTS = {
