@@ -38,12 +38,15 @@ class Secured(Engine):
 
     Args:
         port: where to listen; without it, at a free one.
+        host: the address where to listen.
         password: what clients have to know.
-        tls: whether clients have to use TLS. The certificate is for localhost and 127.0.0.1, by the authority in `ca`.
+        tls: whether clients have to use TLS. The certificate is for localhost and `host`, by the authority in `ca`.
     """
 
-    def __init__(self, port: int = 0, *, password: str | None = None, tls: bool = False) -> None:
-        super().__init__(port)
+    def __init__(
+        self, port: int = 0, *, host: str = "127.0.0.1", password: str | None = None, tls: bool = False
+    ) -> None:
+        super().__init__(port, host=host)
         self.password = password
         self.tls = tls
 
@@ -83,7 +86,7 @@ class Secured(Engine):
             _openssl(*new, *who, "-keyout", ca_key, "-out", ca)
         else:
             shutil.copy(ca, self.ca)
-        who = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        who = ["-subj", "/CN=localhost", "-addext", f"subjectAltName=DNS:localhost,IP:{self.host}"]
         who += ["-addext", "basicConstraints=critical,CA:false", "-CA", ca, "-CAkey", ca_key]
         _openssl(*new, *who, "-keyout", str(self.key), "-out", str(self.cert))
 
@@ -97,6 +100,7 @@ class Redis(Secured):
 
     Args:
         port: where to listen; without it, at a free one.
+        host: the address where to listen.
         password: what clients have to know.
         tls: whether clients have to use TLS.
         persistent: whether each write is on disk before it is answered; else all is gone when it ends.
@@ -107,12 +111,13 @@ class Redis(Secured):
         self,
         port: int = 0,
         *,
+        host: str = "127.0.0.1",
         password: str | None = None,
         tls: bool = False,
         persistent: bool = False,
         options: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(port, password=password, tls=tls)
+        super().__init__(port, host=host, password=password, tls=tls)
         self.persistent = persistent
         self.options = options or {}
 
@@ -123,6 +128,7 @@ class Redis(Secured):
 
     def settings(self) -> dict[str, str]:
         found = {"bind": self.host, "port": str(self.port), "save": "", "appendonly": "no"}
+        found |= {"protected-mode": "no"}  # at other addresses than loopback's
         if self.persistent:
             found |= {"appendonly": "yes", "appendfsync": "always"}
         if self.password:
@@ -311,8 +317,10 @@ class Postgres(Secured):
         for version in sorted((int(path.name) for path in Path("/usr/lib/postgresql").glob("[0-9]*")), reverse=True)
     )
 
-    def __init__(self, port: int = 0, *, password: str | None = None, tls: bool = False) -> None:
-        super().__init__(port, password=password, tls=tls)
+    def __init__(
+        self, port: int = 0, *, host: str = "127.0.0.1", password: str | None = None, tls: bool = False
+    ) -> None:
+        super().__init__(port, host=host, password=password, tls=tls)
         if os.geteuid() == 0:
             users = {user.pw_name for user in pwd.getpwall()}
             self.user = "postgres" if "postgres" in users else "nobody"
@@ -333,7 +341,7 @@ class Postgres(Secured):
         data.chmod(0o700)
         way = "hostssl" if self.tls else "host"
         method = "scram-sha-256" if self.password else "trust"
-        (data / "pg_hba.conf").write_text(f"local all all trust\n{way} all all 127.0.0.1/32 {method}\n")
+        (data / "pg_hba.conf").write_text(f"local all all trust\n{way} all all all {method}\n")
         if self.tls:
             self.key.chmod(0o600)
         self._give(self.folder)
@@ -426,15 +434,22 @@ class Nats(Secured):
 
     Args:
         port: where to listen; without it, at a free one.
+        host: the address where to listen.
         password: a token that clients have to know.
         tls: whether clients have to use TLS.
         jetstream: whether it has streams too, which are on disk.
     """
 
     def __init__(
-        self, port: int = 0, *, password: str | None = None, tls: bool = False, jetstream: bool = False
+        self,
+        port: int = 0,
+        *,
+        host: str = "127.0.0.1",
+        password: str | None = None,
+        tls: bool = False,
+        jetstream: bool = False,
     ) -> None:
-        super().__init__(port, password=password, tls=tls)
+        super().__init__(port, host=host, password=password, tls=tls)
         self.jetstream = jetstream
 
     @property

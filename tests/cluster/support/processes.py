@@ -66,13 +66,14 @@ def quiet_port() -> int:
 
 
 class Engine:
-    """A process that listens at a loopback port, with a folder of its own.
+    """A process that listens at a port, with a folder of its own.
 
     Its methods wait until what they do is done; with `await asyncio.to_thread(engine.restart)` a coroutine lets others
     go on meanwhile.
 
     Args:
         port: where to listen; without it, at a free one.
+        host: the address where to listen.
     """
 
     #: How it is asked to end.
@@ -80,10 +81,10 @@ class Engine:
     #: The user that runs it, if it must not be root.
     user: str | None = None
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *, host: str = "127.0.0.1") -> None:
         self._chosen = port != 0
         self.port = port or quiet_port()
-        self.host = "127.0.0.1"
+        self.host = host
         self.folder = Path(tempfile.mkdtemp(prefix="madang-"))
         REAPER.remove(self.folder)
         self.process: subprocess.Popen[bytes] | None = None
