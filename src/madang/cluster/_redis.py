@@ -322,7 +322,10 @@ class Push(list[Any]):
 
 
 class _TooShort(Exception):
-    """There is more to come."""
+    """There is more to come: at least so many bytes."""
+
+    def __init__(self, missing: int) -> None:
+        self.missing = missing
 
 
 class Reader:
@@ -335,19 +338,26 @@ class Reader:
         12
     """
 
-    __slots__ = ("_at", "_buffer", "_needed")
+    __slots__ = ("_at", "_buffer", "_missing", "_more")
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._buffer = b""
         self._at = 0
-        self._needed = 0
+        self._more: list[bytes] = []
+        self._missing = 0
 
     def feed(self, data: bytes) -> None:
         """Take in more."""
-        if self._at:
-            del self._buffer[: self._at]
-            self._at = 0
-        self._buffer += data
+        if self._missing > 0:
+            # What is known to be too little isn't put together yet: a long text comes in many parts.
+            self._more.append(data)
+            self._missing -= len(data)
+            if self._missing > 0:
+                return
+            data = b"".join(self._more)
+            self._more.clear()
+        self._buffer = self._buffer[self._at :] + data
+        self._at = 0
 
     def gets(self) -> Any:
         """The next answer, or `NOTHING` while it isn't there as a whole.
@@ -355,48 +365,47 @@ class Reader:
         Raises:
             ValueError: this is not the protocol.
         """
-        if len(self._buffer) - self._at < self._needed:
+        if self._missing > 0 or self._at == len(self._buffer):
             return NOTHING
         try:
             value, self._at = self._value(self._at)
-        except _TooShort:
+        except _TooShort as short:
+            self._missing = short.missing
             return NOTHING
-        self._needed = 0
         return value
 
     def _value(self, at: int) -> tuple[Any, int]:
         buffer = self._buffer
         end = buffer.find(b"\r\n", at)
         if end < 0:
-            raise _TooShort
+            raise _TooShort(1)
         kind = buffer[at]
         line = buffer[at + 1 : end]
         at = end + 2
-        if kind in b"$=!":
+        if kind == 58 or kind == 40:  # : (
+            return int(line), at
+        if kind == 36 or kind == 33 or kind == 61:  # $ ! =
             size = int(line)
             if size < 0:
                 return None, at
             end = at + size
             if len(buffer) < end + 2:
-                self._needed = end + 2 - self._at
-                raise _TooShort
-            content = bytes(buffer[at:end])
-            if kind == 33:  # !
+                raise _TooShort(end + 2 - len(buffer))
+            content = buffer[at:end]
+            if kind == 33:
                 return ResponseError(content.decode(errors="replace")), end + 2
-            return (content[4:] if kind == 61 else content), end + 2  # =, with its kind before it
-        if kind in b":(":
-            return int(line), at
-        if kind == 43:  # +
-            return bytes(line), at
-        if kind == 45:  # -
-            return ResponseError(line.decode(errors="replace")), at
-        if kind in b"*>~":
+            return (content[4:] if kind == 61 else content), end + 2  # with its kind before it
+        if kind == 62 or kind == 42 or kind == 126:  # > * ~
             values: list[Any] = Push() if kind == 62 else []
             for _ in range(int(line)):
                 value, at = self._value(at)
                 values.append(value)
             return values, at
-        if kind in b"%|":
+        if kind == 43:  # +
+            return line, at
+        if kind == 45:  # -
+            return ResponseError(line.decode(errors="replace")), at
+        if kind == 37 or kind == 124:  # % |
             pairs: dict[Any, Any] = {}
             for _ in range(int(line)):
                 key, at = self._value(at)
@@ -409,7 +418,7 @@ class Reader:
             return line == b"t", at
         if kind == 44:  # ,
             return float(line), at
-        raise ValueError(f"a Redis does not say {bytes(buffer[at - 2 - len(line) : at])!r}")
+        raise ValueError(f"a Redis does not say {buffer[at - 3 - len(line) : at]!r}")
 
 
 #: What a reader says while an answer isn't there as a whole.

@@ -45,6 +45,7 @@ class PubSubBus(LinkedBus):
         self._namespaces: set[str] = set()
         self._links: list[Link] = []
         self._ready = False
+        self._verb = b"*3\r\n" + command(self.PUBLISH).partition(b"\r\n")[2]
         self._known: list[Address] = []
 
     # What the two do in their own way
@@ -166,7 +167,7 @@ class PubSubBus(LinkedBus):
         asked = []
         for link, messages in by_link.items():
             answers.append([])
-            written = b"".join([command(self.PUBLISH, one.where, one.data) for one in messages])
+            written = b"".join([self._written(one) for one in messages])
             asked.append(link.ask(len(messages), written, answers[-1].append))
         try:
             await asyncio.gather(*asked)
@@ -180,6 +181,11 @@ class PubSubBus(LinkedBus):
             }
             batch[:] = [one for one in batch if id(one) not in arrived]
             raise
+
+    def _written(self, one: Outgoing) -> bytes:
+        """What publishes a message: as `command` writes it, in one step."""
+        channel = one.where.encode(errors="surrogatepass")
+        return self._verb + b"$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(channel), channel, len(one.data), one.data)
 
     async def disconnect(self) -> None:
         self._ready = False

@@ -81,7 +81,8 @@ class RedisBus(PubSubBus):
         """Whether what is for one room alone goes over a channel of its own."""
         if self._mode == "dynamic":
             # JavaScript counts in UTF-16.
-            return len(room) + sum(character > "\uffff" for character in room) != _ID_LENGTH
+            length = len(room) if room.isascii() else len(room.encode("utf-16-le", "surrogatepass")) // 2
+            return length != _ID_LENGTH
         return self._mode == "dynamic-private"
 
     # The link
