@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import binascii
-import contextlib
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -471,7 +470,7 @@ class Link:
     """A connection to one Redis, on which commands are answered in their order while pushes come between.
 
     Args:
-        connection: of redis-py's, past the greeting.
+        connection: of redis-py's, past the greeting; it is used up.
         timeout: after how many seconds without a word it counts as broken.
         pushed: is called with each push. It must raise nothing.
 
@@ -482,11 +481,12 @@ class Link:
     def __init__(
         self, connection: Connection, timeout: float, pushed: Callable[[list[Any]], None] | None = None
     ) -> None:
-        # There is no other way to these two, and they have had these names since redis-py has had asyncio.
+        # There is no other way to these two, and they have had these names since redis-py has had asyncio. From here on
+        # they are ours alone.
         stream, writer = connection._reader, connection._writer
         assert stream is not None  # noqa: S101  # it is connected
         assert writer is not None  # noqa: S101
-        self._connection = connection
+        connection._reader = connection._writer = None
         self._stream: asyncio.StreamReader = stream
         self._writer: asyncio.StreamWriter = writer
         self._timeout = timeout
@@ -561,16 +561,18 @@ class Link:
         if not self.broken.done():
             self._writer.write(b"".join(unsent) if len(unsent) > 1 else unsent[0])
 
-    async def close(self) -> None:
-        """Give it up."""
+    def abort(self) -> None:
+        """Give it up at once."""
         self._break(ConnectionError("it was closed"))
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         # An engine that takes nothing any more would never take the rest.
         self._writer.transport.abort()
-        with contextlib.suppress(OSError, RedisError):
-            await self._connection.disconnect(nowait=True)
+
+    async def close(self) -> None:
+        """Give it up, and wait until nothing is left of it."""
+        self.abort()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _break(self, error: BaseException) -> None:
         if self.broken.done():

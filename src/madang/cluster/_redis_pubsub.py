@@ -190,6 +190,8 @@ class PubSubBus(LinkedBus):
     async def disconnect(self) -> None:
         self._ready = False
         links, self._links = self._links, []
+        for link in links:
+            link.abort()  # even if somebody has no patience for what follows
         await asyncio.gather(*(link.close() for link in links))
 
     # What is heard

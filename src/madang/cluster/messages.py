@@ -444,6 +444,8 @@ def from_json(data: bytes | str) -> Message:
         RemoteProtocolError: it is none that is known.
     """
     try:
+        if isinstance(data, bytes) and not data.isascii():
+            data.decode()  # what is carried as it came is looked at by nobody else
         message: Message = _JSON.decode(data)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise RemoteProtocolError(f"this is no message: {error}: {data[:200]!r}", rule=_RULE) from None

@@ -178,7 +178,7 @@ def read_request(namespace: str, data: bytes) -> Message | None:
     """
     try:
         if data.startswith(b"{"):
-            found = _JSON_REQUESTS.decode(data)
+            found = _JSON_REQUESTS.decode(data if data.isascii() else data.decode())
         else:
             found = _REQUESTS.decode(data)
             found.data = _content(found.data)
@@ -205,7 +205,7 @@ def read_response(namespace: str, data: bytes) -> Message | None:
     """
     try:
         if data.startswith(b"{"):
-            found = _JSON_RESPONSES.decode(data)
+            found = _JSON_RESPONSES.decode(data if data.isascii() else data.decode())
         else:
             found = _RESPONSES.decode(data)
             found.data, found.packet = _content(found.data), _content(found.packet)

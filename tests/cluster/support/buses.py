@@ -187,7 +187,6 @@ class Wire:
         self._server.close()
         for end in list(self._ends):
             end.transport.abort()
-        await self._server.wait_closed()
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, beyond = await asyncio.open_connection(*self.engine.address)
