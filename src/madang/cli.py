@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import json
 import os
 import socket
@@ -61,6 +60,15 @@ def _options(default_port: int) -> Callable[[Function], Function]:
 @click.option("--proxy", "proxies", default=None, help='Proxies whose X-Forwarded headers are trusted; "*" for all.')
 @click.option("--ssl-certfile", type=click.Path(exists=True), help="TLS certificate.")
 @click.option("--ssl-keyfile", type=click.Path(exists=True), help="Its key.")
+@click.option(
+    "--workers", default=1, type=click.IntRange(min=1), show_default=True, help="How many processes share the port."
+)
+@click.option(
+    "--drain-seconds",
+    type=click.FloatRange(min=0),
+    help="Over how long clients are sent away before a process ends.  [default: 0; 5 for a worker that is replaced]",
+)
+@click.option("--health-path", help="A path at which load balancers ask whether clients are taken, as /health.")
 @click.option("--webtransport", is_flag=True, help="Listen for WebTransport too, at the UDP port of the same number.")
 @click.option("--access-log", is_flag=True, help="Log each HTTP request.")
 @click.option(
@@ -75,6 +83,9 @@ def serve(
     log_level: str,
     app_dir: str,
     proxies: str | None,
+    workers: int,
+    drain_seconds: float | None,
+    health_path: str | None,
     webtransport: bool,
     flash_policy_port: int | None,
     **options: Any,
@@ -86,7 +97,9 @@ def serve(
     """  # noqa: D301  # click's sign for a line that is not to be wrapped
     _tune_memory()
     sys.path.insert(0, str(Path(app_dir).resolve()))
-    app = _load(target)
+    _check_target(target)
+    # Workers import it themselves.
+    app = _load(target) if workers == 1 else target
     options = {name: value for name, value in options.items() if value}
     if proxies is not None:
         options["forwarded_allow_ips"] = proxies
@@ -95,6 +108,9 @@ def serve(
             app,
             host=host,
             port=port,
+            workers=workers,
+            drain_seconds=drain_seconds,
+            health_path=health_path,
             webtransport=webtransport,
             flash_policy_port=flash_policy_port,
             log_level=log_level,
@@ -291,27 +307,19 @@ def _write(text: str, output: Path | None, check: bool) -> None:
 
 
 def _load(target: str) -> Any:
-    name, _, attribute = target.partition(":")
-    if not attribute:
-        raise click.UsageError(f"write MODULE:APP, as in {name}:io")
+    from madang.faces.target import load
+
+    _check_target(target)
     try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name and not name.startswith(f"{error.name}."):
-            raise
-        raise click.ClickException(f"there is no module {name!r} here; is --app-dir right?") from None
-    found: Any = module
-    for part in attribute.split("."):
-        try:
-            found = getattr(found, part)
-        except AttributeError:
-            raise click.ClickException(f"{name} has no {attribute!r}") from None
-    if not (isinstance(found, madang.Server) or callable(found)):
-        kind = type(found).__name__
-        raise click.ClickException(
-            f"{target} is {found!r:.60}, of type {kind}; it must be a Server or an ASGI application"
-        )
-    return found
+        return load(target)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _check_target(target: str) -> None:
+    name, separator, _ = target.partition(":")
+    if not separator:
+        raise click.UsageError(f"write MODULE:APP, as in {name}:io")
 
 
 def _tune_memory() -> None:

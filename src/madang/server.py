@@ -6,12 +6,13 @@ import asyncio
 import inspect
 import os
 import platform
+import random
 import re
 import secrets
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, ParamSpec, Self, TypeVar, overload
 
 from madang import browser
 from madang.cluster import open_bus
@@ -50,6 +51,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Server"]
 
+#: How long after some clients the next ones are sent away, on average.
+_BATCH_SECONDS: Final = 0.05
+#: How long those who poll may take to fetch their farewell.
+_FAREWELL_SECONDS: Final = 2.0
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -85,6 +91,10 @@ class Server(Crowd, Listening):
         Run it with `madang serve module:io`, or put it beside an ASGI application: `app = io.asgi(fastapi_app)`.
     """
 
+    #: Slot: the cluster of a server that has none of its own, asked for when it starts. Filled by who runs one program
+    #: in several processes, for all servers in each.
+    default_cluster: ClassVar[Callable[[Server], Cluster | None]] = staticmethod(lambda server: None)
+
     def __init__(self, config: Config | None = None, **settings: Any) -> None:
         if config is not None and settings:
             raise ConfigError("give either a Config or single settings, not both")
@@ -107,6 +117,7 @@ class Server(Crowd, Listening):
         self._spawned: set[asyncio.Task[Any]] = set()
         self._started = False
         self._closing: asyncio.Task[None] | None = None
+        self._draining: asyncio.Task[None] | None = None
         self._dispatcher = Dispatcher()
         self._mailbox = Mailbox(self.config.max_threadsafe_calls)
         self._threadsafe = ThreadsafeServer(self.hub, self._mailbox)
@@ -539,7 +550,7 @@ class Server(Crowd, Listening):
             self.hub.reset()
             self._dispatcher.workers.stop()
             self._started = False
-            self._closing = None
+            self._closing = self._draining = None
         self._loop = loop
         self._thread = threading.get_ident()
         self._dispatcher.loop = loop
@@ -600,7 +611,11 @@ class Server(Crowd, Listening):
         """Start: belong to the running event loop, and run the functions of `on_start`. A second call does nothing."""
         self.bind()
         if not self._started:
-            self._closing = None
+            self._closing = self._draining = None
+            if self._cluster is None and self.hub.relay is None:
+                given = Server.default_cluster(self)
+                if given is not None:
+                    self.join_cluster(given)
             self.hub.settle()
             self.engine.reopen()
             self._mailbox.open(asyncio.get_running_loop())
@@ -629,6 +644,67 @@ class Server(Crowd, Listening):
         """
         self._guard()
         self.engine.close(Reason.SHUTTING_DOWN)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it runs and takes clients: it has started, and neither drains nor closes.
+
+        A cluster's engine that can't be reached changes nothing of it: all servers would be without it at once, and
+        none would be left.
+
+        Example:
+            ```python
+            @app.get("/ready")
+            def readiness() -> Response:
+                return Response(status_code=200 if io.ready else 503)
+            ```
+        """
+        return self._started and self._closing is None and not self.engine.is_leaving
+
+    async def drain(self, seconds: float = 0.0) -> None:
+        """Send all clients away over some time, so that others can take them, and take no new ones.
+
+        Those who ask to come get HTTP 503 with `Retry-After`. Those who are here are disconnected, a few at a time and
+        in no order, with the reason "server shutting down". Their connections end as if they had broken: clients come
+        back by themselves, to whoever listens then, and their connections can be recovered there. Handlers go on: it
+        is for `close` to wait for them. A second call waits for the first.
+
+        Args:
+            seconds: over how long; 0: all at once.
+
+        Raises:
+            LocalProtocolError: the server doesn't run.
+
+        Example:
+            ```python
+            await io.drain(seconds=20)
+            await io.close()
+            ```
+        """
+        if self._loop is None or not self._started:
+            raise LocalProtocolError("drain needs a running server")
+        self._guard()
+        if self._draining is None or self._draining.done():
+            self.engine.turn_away()
+            self._draining = self._loop.create_task(self._drain(seconds))
+        await asyncio.shield(self._draining)
+
+    async def _drain(self, seconds: float) -> None:
+        assert self._loop is not None  # it runs  # noqa: S101
+        clock = self._loop.time
+        sessions = list(self.engine.sessions.values())
+        random.shuffle(sessions)
+        count, begin = len(sessions), clock()
+        while sessions and self._closing is None:
+            share = min(1.0, (clock() - begin) / seconds) if seconds > 0 else 1.0
+            while len(sessions) > round(count * (1.0 - share)):
+                sessions.pop().close(Reason.SHUTTING_DOWN)
+            # Uneven, so that those who leave many servers at once don't come back in step.
+            await asyncio.sleep(_BATCH_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
+        # Those who poll come once more, for their farewell.
+        end = clock() + _FAREWELL_SECONDS
+        while self.engine.sessions and clock() < end:  # noqa: ASYNC110  # an event would cost each end of a session
+            await asyncio.sleep(_BATCH_SECONDS)
 
     async def close(self) -> None:
         """Stop: disconnect all clients, let their handlers end, run the functions of `on_stop`.

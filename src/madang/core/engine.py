@@ -59,6 +59,8 @@ from madang.wire import Address, Open, Wire, error_response
 
 __all__ = ["Engine"]
 
+#: When clients may come again that were turned away because the server is about to end.
+_RETRY_SECONDS: Final = 1.0
 _EMPTY_HEADERS: Final = (("Content-Type", "text/plain; charset=UTF-8"), ("Cache-Control", "no-store"))
 
 
@@ -389,7 +391,7 @@ class Engine:
 
     def _check_room(self) -> None:
         if self._full:
-            raise RequestRefused(*SERVER_FULL, "the server is shutting down")
+            raise RequestRefused(*SERVER_FULL, "the server is shutting down", retry_after_seconds=_RETRY_SECONDS)
         if len(self.sessions) >= self.config.max_connections:
             raise RequestRefused(*SERVER_FULL, f"max_connections is {self.config.max_connections}")
 
@@ -413,6 +415,15 @@ class Engine:
                 "allow_request gave something to await: it must be a plain function; to ask a database, use a "
                 "middleware: io.use",
             )
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether no new client is taken any more."""
+        return self._full
+
+    def turn_away(self) -> None:
+        """Take no new client; those that are there stay."""
+        self._full = True
 
     def close(self, reason: str) -> None:
         """Take no new client, and end all that are there."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from madang.errors import Reason, RemoteProtocolError, RequestRefused
 from madang.packet import Encoded, Frame
 from madang.transports import Duplex, Exchange, Receiver, Request, Response, Streamer
-from madang.wire import error_body
+from madang.wire import error_body, error_headers
 
 if TYPE_CHECKING:
     from madang.server import Server
@@ -188,7 +188,7 @@ class ASGIFace:
             engine.admit(request)
         except RequestRefused as refusal:
             engine.refused(request, refusal)
-            headers = engine.responses.dress(request, [("Content-Type", "application/json")])
+            headers = engine.responses.dress(request, error_headers(refusal))
             await _deny(scope, send, Response(refusal.status, headers, error_body(refusal)))
             return
         await send({"type": "websocket.accept", "headers": _encoded(engine.link_headers(request))})

@@ -26,7 +26,7 @@ from madang.faces.flash import POLICY_REQUEST, HixieOpening, PolicyExchange, pol
 from madang.faces.link import HixieLink, WebSocketLink
 from madang.rfc import hixie, ws
 from madang.transports import Request
-from madang.wire import error_body
+from madang.wire import error_body, error_headers
 
 __all__ = ["HttpProtocol", "http_protocol"]
 
@@ -462,7 +462,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         except RequestRefused as refusal:
             engine.refused(request, refusal)
-            headers = engine.responses.dress(request, [("Content-Type", "application/json")])
+            headers = engine.responses.dress(request, error_headers(refusal))
             self._refuse(refusal.status, headers, error_body(refusal))
             return
         self.connections.discard(self)

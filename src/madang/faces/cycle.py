@@ -117,6 +117,8 @@ class Cycle(Exchange):
         if self.more_body and self._request.method not in ("GET", "OPTIONS"):
             # What is left of the body is not worth reading.
             self.keep_alive = False
+        if protocol.face.io.engine.is_leaving:
+            self.keep_alive = False  # what comes next may find a server that stays
         body = response.body if self._request.method != "HEAD" else b""
         transport.write(self._head(response) + body)
         if not self.keep_alive:

@@ -12,7 +12,7 @@ import copy
 import logging
 import socket
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
@@ -20,14 +20,19 @@ from madang.errors import ConfigError
 from madang.faces.asgi import ASGIApplication, ASGIFace
 from madang.faces.connection import http_protocol
 from madang.faces.flash import PolicyServer
+from madang.faces.health import Health
+from madang.faces.target import load
 from madang.server import Server
 
 if TYPE_CHECKING:
     from madang.faces.webtransport import WebTransport
 
-__all__ = ["face_of", "make_config", "serve", "serve_async"]
+__all__ = ["UvicornServer", "face_of", "make_config", "serve", "serve_async"]
 
 logger = logging.getLogger("madang")
+
+#: How much longer than its time it may take to send all clients away: those who poll come once more.
+_FAREWELL_SECONDS: Final = 3.0
 
 
 def face_of(app: Server | ASGIApplication) -> ASGIFace | None:
@@ -37,43 +42,59 @@ def face_of(app: Server | ASGIApplication) -> ASGIFace | None:
     return app if isinstance(app, ASGIFace) else None
 
 
-def make_config(app: Server | ASGIApplication, **options: Any) -> uvicorn.Config:
+def make_config(app: Server | ASGIApplication, health_path: str | None = None, **options: Any) -> uvicorn.Config:
     """Settings for uvicorn under which our WebSockets are served without ASGI.
 
     Args:
         app: a `Server`, what `Server.asgi` gave, or any ASGI application. The last works too, but its WebSockets
             take the way through ASGI.
+        health_path: a path at which load balancers ask whether clients are taken; None: there is none.
         options: uvicorn's own settings, as `host`, `port`, `ssl_keyfile`.
+
+    Raises:
+        ConfigError: `health_path` makes no sense.
     """
     face = face_of(app)
+    served: Any = app if face is None else face
+    if health_path is not None:
+        served = Health(served, _chain(face), health_path)
     options.setdefault("access_log", False)
     options.setdefault("server_header", False)
     if face is None:
         logger.info("this application is no Server and not made by io.asgi(app): its WebSockets go through ASGI")
-        return uvicorn.Config(app, **options)  # type: ignore[arg-type]
+        return uvicorn.Config(served, **options)
     options.setdefault("lifespan", "on")
-    return uvicorn.Config(face, http=http_protocol(face), **options)
+    return uvicorn.Config(served, http=http_protocol(face), **options)
 
 
-class _UvicornServer(uvicorn.Server):
-    """uvicorn's server, which disconnects our clients before it waits for connections to end.
+class UvicornServer(uvicorn.Server):
+    """uvicorn's server, which sends our clients away before it waits for connections to end.
 
     Args:
         config: uvicorn's settings.
         flash_policy_port: where the Flash policy file is served, or None.
         webtransport: what listens for WebTransport, or None.
+        drain_seconds: over how long clients are sent away at the shutdown.
+
+    Attributes:
+        drain_seconds: as given.
+        hands_over: whether somebody else listens at the same address, so that this one need not while it drains.
 
     Raises:
         ConfigError: there is no application of ours that Flash films could want.
     """
+
+    hands_over = False
 
     def __init__(
         self,
         config: uvicorn.Config,
         flash_policy_port: int | None = None,
         webtransport: WebTransport | None = None,
+        drain_seconds: float = 0.0,
     ) -> None:
         super().__init__(config)
+        self.drain_seconds = drain_seconds
         self._webtransport = webtransport
         self._flash_port = flash_policy_port
         self._flash: PolicyServer | None = None
@@ -133,7 +154,14 @@ class _UvicornServer(uvicorn.Server):
         self.started = True
 
     async def shutdown(self, sockets: Any = None) -> None:
-        """Disconnect our clients, then do as uvicorn does."""
+        """Send our clients away, then do as uvicorn does."""
+        if self.hands_over:
+            for server in self.servers:
+                server.close()
+        if isinstance(self.config.app, Health):
+            self.config.app.leaving = True
+        if self.drain_seconds > 0:
+            await self._drain()
         if self._flash is not None:
             self._flash.stop()
         if face_of_config(self.config) is not None:
@@ -145,11 +173,26 @@ class _UvicornServer(uvicorn.Server):
             await self._webtransport._stop()
         await super().shutdown(sockets)
 
+    async def _drain(self) -> None:
+        """Send our clients away bit by bit, unless somebody loses patience."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        drains = [loop.create_task(io.drain(self.drain_seconds)) for io in _servers(self.config) if io.started]
+        # It may be told meanwhile to be faster.
+        while drains and not self.force_exit and began + self.drain_seconds + _FAREWELL_SECONDS > loop.time():
+            done, _ = await asyncio.wait(drains, timeout=0.1)
+            for one in done:
+                one.result()
+                drains.remove(one)
+
 
 def _servers(config: uvicorn.Config) -> list[Server]:
     """All servers of ours in an application: they may stand beside each other."""
+    return _chain(face_of_config(config))
+
+
+def _chain(face: Any) -> list[Server]:
     found: list[Server] = []
-    face: Any = face_of_config(config)
     while isinstance(face, ASGIFace):
         found.append(face.io)
         face = face.other
@@ -158,7 +201,8 @@ def _servers(config: uvicorn.Config) -> list[Server]:
 
 def face_of_config(config: uvicorn.Config) -> ASGIFace | None:
     """The face that a configuration made by `make_config` serves."""
-    return config.app if isinstance(config.app, ASGIFace) else None
+    app: Any = config.app.app if isinstance(config.app, Health) else config.app
+    return app if isinstance(app, ASGIFace) else None
 
 
 def _beside(
@@ -185,27 +229,35 @@ def _beside(
 
 
 def serve(
-    app: Server | ASGIApplication,
+    app: Server | ASGIApplication | str,
     host: str = "127.0.0.1",
     port: int = 8000,
     *,
+    workers: int = 1,
+    drain_seconds: float | None = None,
+    health_path: str | None = None,
     webtransport: bool | WebTransport = False,
     flash_policy_port: int | None = None,
     **options: Any,
 ) -> None:
-    """Serve until Ctrl-C.
+    """Serve until Ctrl-C or SIGTERM.
 
     Args:
-        app: a `Server`, what `Server.asgi` gave, or any ASGI application.
+        app: a `Server`, what `Server.asgi` gave, or any ASGI application; or "MODULE:APP", which names one.
         host: the address to listen at; "0.0.0.0" for all of the machine's.
         port: the TCP port; 0 for a free one.
+        workers: how many processes share the port. More than one need the name of the application, since each imports
+            it; its servers act as one then, over a bus of their own where they have no `cluster`.
+        drain_seconds: over how long clients are sent away before a process ends; None: at once, and over 5 s where
+            another worker takes the place of one.
+        health_path: a path at which load balancers ask whether clients are taken, as "/health"; None: there is none.
         webtransport: whether to listen for WebTransport too, at the UDP port of the same number; or its settings.
         flash_policy_port: a TCP port at which Flash films find the policy file, for the transport "flashsocket"; 0 for
             a free one, None for no such port. At `port` they find it in any case.
         options: uvicorn's other settings.
 
     Raises:
-        ConfigError: what is wanted is not among the server's transports, or can't listen.
+        ConfigError: what is wanted is not among the server's transports, or can't listen, or can't be had with workers.
 
     Example:
         ```python
@@ -215,9 +267,31 @@ def serve(
         madang.serve(io, port=8000)
         ```
     """
+    if drain_seconds is not None and not 0 <= drain_seconds < 1e9:
+        raise ConfigError(f"drain_seconds must be a number of seconds, not {drain_seconds!r}")
     options.setdefault("log_config", _log_config(options.get("log_level", "info")))
+    if workers != 1:
+        from madang.faces.supervisor import serve_workers
+
+        if not isinstance(app, str):
+            raise ConfigError('workers: each imports the application; give its name, as madang.serve("chat:io", ...)')
+        if webtransport or flash_policy_port is not None:
+            raise ConfigError("workers: WebTransport and a port for the Flash policy file need a single process")
+        serve_workers(
+            app,
+            workers,
+            host=host,
+            port=port,
+            drain_seconds=drain_seconds,
+            health_path=health_path,
+            **options,
+        )
+        return
+    if isinstance(app, str):
+        app = load(app)
     beside = _beside(webtransport, app, options)
-    server = _UvicornServer(make_config(app, host=host, port=port, **options), flash_policy_port, beside)
+    config = make_config(app, health_path, host=host, port=port, **options)
+    server = UvicornServer(config, flash_policy_port, beside, drain_seconds or 0.0)
     # uvicorn ends with the signal that stopped it, once all is done: Ctrl-C is no error here.
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
@@ -237,6 +311,7 @@ async def serve_async(
     host: str = "127.0.0.1",
     port: int = 0,
     *,
+    health_path: str | None = None,
     webtransport: bool | WebTransport = False,
     flash_policy_port: int | None = None,
     **options: Any,
@@ -251,7 +326,8 @@ async def serve_async(
     """
     options.setdefault("log_level", "warning")
     beside = _beside(webtransport, app, options)
-    server = _UvicornServer(make_config(app, host=host, port=port, **options), flash_policy_port, beside)
+    config = make_config(app, health_path, host=host, port=port, **options)
+    server = UvicornServer(config, flash_policy_port, beside)
     with _quiet_signals(server):
         task = asyncio.create_task(server.serve())
         while not server.started:

@@ -33,6 +33,7 @@ __all__ = [
     "base64_text",
     "chosen",
     "error_body",
+    "error_headers",
     "error_response",
     "load",
 ]
@@ -370,11 +371,17 @@ def error_body(refusal: RequestRefused) -> bytes:
     return orjson.dumps(body)
 
 
-def error_response(refusal: RequestRefused) -> Response:
-    """The answer to a refused request, as Engine.IO has it."""
-    headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
+def error_headers(refusal: RequestRefused) -> list[tuple[str, str]]:
+    """The headers of the answer to a refused request."""
+    headers = [("Content-Type", "application/json")]
     if refusal.retry_after_seconds is not None:
         headers.append(("Retry-After", str(max(1, math.ceil(refusal.retry_after_seconds)))))
+    return headers
+
+
+def error_response(refusal: RequestRefused) -> Response:
+    """The answer to a refused request, as Engine.IO has it."""
+    headers = [*error_headers(refusal), ("Cache-Control", "no-store")]
     return Response(refusal.status, headers, error_body(refusal))
 
 
