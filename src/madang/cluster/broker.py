@@ -27,7 +27,35 @@ import msgspec
 from madang.cork import Cork
 from madang.errors import ConfigError, EncodeError, RemoteProtocolError
 
-__all__ = ["Broker", "Cutter", "Hello", "Welcome", "frame"]
+__all__ = [
+    "AGAIN",
+    "ANSWER",
+    "BINARY",
+    "FOUND",
+    "GONE",
+    "HEAD",
+    "HELLO",
+    "KEEP",
+    "LOST",
+    "MAX_FRAME_BYTES",
+    "MESSAGE",
+    "OPEN",
+    "POST",
+    "SAVE",
+    "SHUT",
+    "SINCE",
+    "TAKE",
+    "WELCOME",
+    "Broker",
+    "Cutter",
+    "Hello",
+    "Keeper",
+    "Keeping",
+    "Welcome",
+    "frame",
+    "parts",
+    "socket_path",
+]
 
 #: The name of the socket in its directory.
 SOCKET: Final = "bus"

@@ -11,7 +11,7 @@ from madang.errors import ConfigError
 from madang.faces.asgi import ASGIApplication, Receive, Scope, Send
 from madang.server import Server
 
-__all__ = ["Health"]
+__all__ = ["Health", "check_path"]
 
 
 class Health:
@@ -34,8 +34,7 @@ class Health:
     """
 
     def __init__(self, app: ASGIApplication, servers: Sequence[Server], path: str) -> None:
-        if not path.startswith("/") or "?" in path:
-            raise ConfigError(f'health_path must start with "/", as "/health", not {path!r}')
+        check_path(path)
         if any(path.startswith(io.config.path) for io in servers):
             raise ConfigError(f"health_path: {path!r} is under the path of a server of yours; choose another one")
         self.app = app
@@ -72,3 +71,13 @@ class Health:
         ]
         ready = all(one["ready"] for one in servers) and not self.leaving
         return {"ready": ready, "clients": sum(io.engine.clients_count for io in self._servers), "servers": servers}
+
+
+def check_path(path: str) -> None:
+    """Refuse what can't be the path.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not path.startswith("/") or "?" in path:
+        raise ConfigError(f'health_path must start with "/", as "/health", not {path!r}')

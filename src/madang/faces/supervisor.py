@@ -28,6 +28,7 @@ import uvicorn
 from madang.cluster.broker import Broker
 from madang.errors import ConfigError
 from madang.faces.control import LISTEN, LISTENING, READY, STOP, Job, write_job
+from madang.faces.health import check_path
 from madang.faces.target import Target
 
 __all__ = ["serve_workers"]
@@ -40,7 +41,8 @@ _ROLLING_DRAIN_SECONDS: Final = 5.0
 _END_SECONDS: Final = 30.0
 #: A worker that has lived for less has failed, and the next one is not started at once.
 _LIFE_SECONDS: Final = 5.0
-#: How long it takes at most until it is.
+#: How long it takes until it is: at first, each time twice as long, and at most.
+_FIRST_DELAY_SECONDS: Final = 0.5
 _MOST_DELAY_SECONDS: Final = 30.0
 #: After so many failures, while no worker is there, it is given up.
 _MOST_FAILURES: Final = 5
@@ -78,6 +80,8 @@ def serve_workers(
     """
     if type(workers) is not int or workers < 1:
         raise ConfigError(f"workers must be a whole number of at least 1, not {workers!r}")
+    if health_path is not None:
+        check_path(health_path)
     if sys.platform == "win32":
         raise ConfigError("workers need a Unix: on Windows, run one process")
     supervisor = Supervisor(target, workers, host, port, drain_seconds, health_path, options)
@@ -198,6 +202,7 @@ class Supervisor:
     ) -> None:
         try:
             self.config = uvicorn.Config("madang", host=host, port=port, **options)
+            self._listeners = Listeners(self.config)
         except TypeError as error:
             raise ConfigError(f"there is no such setting: {error}") from None
         self._target = target
@@ -207,7 +212,6 @@ class Supervisor:
         # Where it listens is for the supervisor to say.
         self._options = {name: value for name, value in options.items() if name not in ("uds", "fd")}
         self._directory = ""
-        self._listeners: Listeners
         self._slots: list[Slot] = []
         self._processes: set[Process] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -222,7 +226,6 @@ class Supervisor:
         """Serve until a signal comes; returns the exit code."""
         loop = asyncio.get_running_loop()
         self._over = loop.create_future()
-        self._listeners = Listeners(self.config)
         self._directory = tempfile.mkdtemp(prefix="madang-")
         broker = Broker(self._directory)
         broker.on_error = lambda error: logger.error("a worker says what makes no sense: %s", error)
@@ -334,7 +337,7 @@ class Supervisor:
     async def _attend(self, process: Process, reader: asyncio.StreamReader) -> None:
         code = await process.attend(reader)
         self._processes.discard(process)
-        if process.slot.process is process and not self._stopping:
+        if process.slot.process is process and not process.leaving and not self._stopping:
             self._died(process, code)
 
     def _died(self, process: Process, code: int) -> None:
@@ -384,7 +387,8 @@ class Supervisor:
             self._finish(_FAILURE)
             return
         if slot.failures > 1:
-            delay = min(_MOST_DELAY_SECONDS, 0.25 * 2.0**slot.failures) * random.uniform(0.75, 1.25)  # noqa: S311
+            delay = min(_MOST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2.0 ** (slot.failures - 2))
+            delay *= random.uniform(0.75, 1.25)  # noqa: S311  # no secret
             logger.warning("worker %d is started again in %.1f s", slot.number, delay)
             self._listeners.close_some(slot.sockets)  # who comes meanwhile gets to the others
             await asyncio.sleep(delay)
@@ -513,6 +517,7 @@ class Listeners:
         try:
             port = self._probe(config.host, config.port)
         except OSError as error:
+            self.close()
             raise ConfigError(f"can't listen at {config.host} port {config.port}: {error.strerror or error}") from None
         host = f"[{config.host}]" if ":" in config.host else config.host
         self.url = f"{'https' if config.is_ssl else 'http'}://{host}:{port}"

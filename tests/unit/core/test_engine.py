@@ -406,7 +406,21 @@ def test_closed_and_opened_again(kit: EngineKit) -> None:
     client = kit.websocket()
     kit.engine.close(Reason.SHUTTING_DOWN)
     assert client.duplex.closed == (1000, Reason.SHUTTING_DOWN)
-    assert outcome(kit.http("GET", HANDSHAKE)) == (503, 4, "Server is full")
+    refused = kit.http("GET", HANDSHAKE)
+    assert refused.status == 503
+    assert refused.json == {"code": 4, "message": "Server is full", "retryAfterMs": 1000}
+    assert refused.headers["retry-after"] == "1"
+    kit.engine.reopen()
+    assert kit.http("GET", HANDSHAKE).status == 200
+
+
+def test_who_comes_is_turned_away_and_who_is_here_stays(kit: EngineKit) -> None:
+    client = kit.websocket()
+    assert not kit.engine.is_leaving
+    kit.engine.turn_away()
+    assert kit.engine.is_leaving
+    assert kit.http("GET", HANDSHAKE).status == 503
+    assert client.duplex.closed is None
     kit.engine.reopen()
     assert kit.http("GET", HANDSHAKE).status == 200
 

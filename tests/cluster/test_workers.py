@@ -1,0 +1,216 @@
+"""Several workers at one port, as clients see them, and what happens when some of them die."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import madang
+from cluster.support.workers import Workers, until
+
+
+class Talker:
+    """A client that notes what it hears, and comes back by itself."""
+
+    def __init__(self, url: str, transport: str) -> None:
+        self.heard: list[str] = []
+        self.client = madang.Client(
+            url,
+            transports=[transport],
+            reconnection_delay_seconds=0.05,
+            reconnection_delay_max_seconds=0.5,
+        )
+        self.client.on("said", self.heard.append)
+
+    async def pid(self) -> int:
+        pid: int = await self.client.call("pid")
+        return pid
+
+
+@contextlib.asynccontextmanager
+async def talkers(url: str, workers: int) -> AsyncIterator[list[Talker]]:
+    """As many clients as it takes until each of the workers has one at least, and two more."""
+    made: list[Talker] = []
+    try:
+        async with asyncio.timeout(60):
+            met: set[int] = set()
+            while len(met) < workers or len(made) < workers + 2:
+                # Every other one polls: what of it comes to another worker is handed over.
+                made.append(Talker(url, "websocket" if len(made) % 2 else "polling"))
+                await made[-1].client.connect()
+                met.add(await made[-1].pid())
+        yield made
+    finally:
+        for one in made:
+            await one.client.close()
+
+
+async def say_until_all_hear(everyone: list[Talker], text: str) -> None:
+    """Those who are away hear nothing; once all are back, all do."""
+    async with asyncio.timeout(60):
+        while not all(text in one.heard for one in everyone):
+            for one in everyone:
+                if one.client.connected:
+                    one.client.emit("say", text)
+            await asyncio.sleep(0.1)
+
+
+def alive(pids: set[int]) -> set[int]:
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+                found.add(pid)
+    return found
+
+
+async def test_clients_of_all_workers_are_together_while_workers_die_and_are_replaced(tmp_path: Path):
+    options = ("--workers", "3", "--health-path", "/health", "--drain-seconds", "0.2")
+    async with Workers(tmp_path, *options) as server:
+        url = await server.listening()
+        async with talkers(url, 3) as everyone:
+            # Each hears what any says, once and in one order of each who says it.
+            for number in range(10):
+                everyone[0].client.emit("say", f"first {number}")
+                everyone[-1].client.emit("say", f"last {number}")
+            await until(lambda: all(len(one.heard) == 20 for one in everyone))
+            for one in everyone:
+                assert [text for text in one.heard if "first" in text] == [f"first {number}" for number in range(10)]
+                assert [text for text in one.heard if "last" in text] == [f"last {number}" for number in range(10)]
+            status, told = await server.health()
+            assert (status, told["ready"], told["servers"][0]["path"]) == (200, True, "/socket.io/")
+            assert told["servers"][0]["cluster"]["members"] == 2
+
+            # One dies: the others go on, its clients come back, another one takes its place.
+            victim = await everyone[0].pid()
+            os.kill(victim, signal.SIGKILL)
+            others = [one for one in everyone if one.client.connected and one is not everyone[0]]
+            others[-1].client.emit("say", "without")
+            await server.said("has died: signal SIGKILL")
+            await say_until_all_hear(everyone, "back")
+            assert victim not in {await one.pid() for one in everyone}
+            await server.said("is process")
+
+            # All are replaced, one after the other.
+            before = alive(server.pids())
+            assert len(before) == 3
+            server.signal(signal.SIGHUP)
+            number = 0
+            while "all workers are replaced" not in server.log:
+                number += 1
+                await say_until_all_hear(everyone, f"rolling {number}")
+            assert not before & {await one.pid() for one in everyone}
+            assert not alive(before)
+
+            # One more, and one less.
+            server.signal(signal.SIGTTIN)
+            await server.said("worker 4 is process")
+            assert len(alive(server.pids())) == 4
+            server.signal(signal.SIGTTOU)
+            await until(lambda: len(alive(server.pids())) == 3)
+            await say_until_all_hear(everyone, "still")
+
+        server.signal(signal.SIGTERM)
+        assert await server.ended() == 0
+        assert not alive(server.pids())
+        assert "Traceback" not in server.log
+
+
+async def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path):
+    async with Workers(tmp_path, "--workers", "2") as server:
+        url = await server.listening()
+        async with talkers(url, 2) as everyone:
+            assert len(alive(server.pids())) == 2
+            assert len(server.directories()) == 1
+            for one in everyone:
+                one.client.on("disconnect", lambda reason, one=one: one.heard.append(reason))
+            server.signal(signal.SIGKILL)
+            await until(lambda: not alive(server.pids()))
+            assert server.directories() == set()
+            await until(lambda: all("transport close" in one.heard for one in everyone))
+
+
+@pytest.mark.parametrize(
+    ("app", "why", "code"),
+    [
+        ("io = 3", "it must be a Server or an ASGI application", 1),
+        (
+            "import madang\nio = madang.Server()\n@io.on_start\ndef start():\n    raise RuntimeError('no database')",
+            "RuntimeError: no database",
+            3,
+        ),
+    ],
+    ids=["no application", "start"],
+)
+async def test_an_application_that_does_not_start_ends_all(tmp_path: Path, app: str, why: str, code: int):
+    async with Workers(tmp_path, "--workers", "2", app=app) as server:
+        assert await server.ended() == code
+        assert server.log.count(why) == 1
+        assert "the application doesn't start: " in server.log
+
+
+async def test_workers_that_die_again_and_again_are_given_up(tmp_path: Path):
+    app = """
+        import os, pathlib, madang
+        io = madang.Server()
+
+        @io.event
+        def die(socket):
+            pathlib.Path("broken").touch()
+            os._exit(7)
+
+        if pathlib.Path("broken").exists():
+            os._exit(8)
+    """
+    async with Workers(tmp_path, "--workers", "2", app=app) as server:
+        url = await server.listening()
+        while server.code is None and "the workers don't live: giving up" not in server.log:
+            with contextlib.suppress(OSError, madang.MadangError, asyncio.TimeoutError):
+                client = madang.Client(url, transports=["websocket"], reconnection=False, connect_timeout_seconds=1)
+                async with client:
+                    client.emit("die")
+                    await asyncio.sleep(0.1)
+        assert await server.ended() == 3
+        assert "has died: exit code 7" in server.log
+        assert "doesn't start: exit code 8" in server.log
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"webtransport": True}, "need a single process"),
+        ({"flash_policy_port": 0}, "need a single process"),
+        ({"health_path": "health"}, 'must start with "/"'),
+        ({"workers": 0}, "at least 1"),
+        ({"drain_seconds": -1}, "drain_seconds"),
+        ({"no_such": 1}, "no such setting"),
+        ({"host": "192.0.2.1"}, "can't listen at 192.0.2.1"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_can_not_be_had_is_an_error(options: dict[str, Any], words: str):
+    with pytest.raises(madang.ConfigError, match=words):
+        madang.serve("app:io", **{"workers": 2, "port": 0, **options})
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "shared"])
+def test_a_port_that_is_taken_is_not_shared(shared: bool):
+    with socket.socket() as taken:
+        if shared:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(madang.ConfigError, match=f"can't listen at 127.0.0.1 port {port}"):
+            madang.serve("app:io", workers=2, port=port)
+
+
+def test_objects_can_not_be_given_to_workers():
+    with pytest.raises(madang.ConfigError, match="give its name"):
+        madang.serve(madang.Server(), workers=2)
