@@ -66,7 +66,7 @@ def _options(default_port: int) -> Callable[[Function], Function]:
 @click.option(
     "--drain-seconds",
     type=click.FloatRange(min=0),
-    help="Over how long clients are sent away before a process ends.  [default: 0; 5 for a worker that is replaced]",
+    help="Over how long clients are sent away before a process ends: at once, or 5 s for a worker that is replaced.",
 )
 @click.option("--health-path", help="A path at which load balancers ask whether clients are taken, as /health.")
 @click.option("--webtransport", is_flag=True, help="Listen for WebTransport too, at the UDP port of the same number.")
