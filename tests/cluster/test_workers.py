@@ -155,6 +155,7 @@ async def test_an_application_that_does_not_start_ends_all(tmp_path: Path, app: 
         assert "the application doesn't start: " in server.log
 
 
+@pytest.mark.exhaustive
 async def test_workers_that_die_again_and_again_are_given_up(tmp_path: Path):
     app = """
         import os, pathlib, madang
