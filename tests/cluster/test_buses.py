@@ -327,6 +327,7 @@ async def test_what_is_said_while_the_link_is_down_arrives_in_order(
             await meet([first, second])
             first.bus.publish(event(first, "before"))
             await second.until(lambda: second.messages)
+            await first.drained()
             await wire.cut()
             await first.until(lambda: first.of("down"))
             for number in range(1000):

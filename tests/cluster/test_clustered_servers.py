@@ -15,7 +15,7 @@ from madang.cluster.broker import Broker
 from madang.cluster.membership import Health, Peer
 from madang.testing import TestClient, connect
 
-BUSES = ["memory", "local", "redis", "redis-classic", "postgres"]
+BUSES = ["memory", "local", "redis", "redis-classic", "postgres", "nats"]
 PATIENCE = 10.0
 
 
@@ -31,6 +31,8 @@ async def url(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[str]
         shutil.rmtree(folder)
     elif request.param == "postgres":
         yield request.getfixturevalue("database")
+    elif request.param == "nats":
+        yield request.getfixturevalue("nats_server").url
     else:
         address = request.getfixturevalue("redis_server").url
         yield address.replace("redis://", f"{request.param}://")

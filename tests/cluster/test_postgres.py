@@ -327,7 +327,7 @@ async def test_a_link_that_breaks_and_comes_back(postgres_server: Postgres) -> N
             await cable.mend()
             await until(lambda: len(b.heard.messages) == 100 and bool(b.heard.posts))
             assert [event[1] for event in b.heard.events] == list(range(100))
-            assert a.bus.buffered == (0, 0)
+            await until(lambda: a.bus.buffered == (0, 0))
             assert (a.heard.ups, [count for count, _ in a.heard.losses]) == (2, [None])
             assert (b.heard.ups, b.heard.losses) == (1, [])
             b.emit("late", nsp="/late")

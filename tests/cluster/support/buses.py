@@ -60,6 +60,18 @@ def _redis() -> Any:
     return Redis()
 
 
+def _postgres() -> Any:
+    from cluster.support.engines import Postgres
+
+    return Postgres()
+
+
+def _nats() -> Any:
+    from cluster.support.engines import Nats
+
+    return Nats()
+
+
 #: All kinds. Each new one adds itself.
 KINDS = [
     Kind("memory", None, lambda engine, prefix: f"memory://{prefix}"),
@@ -71,6 +83,8 @@ KINDS = [
         _redis,
         "?socket_timeout=0.5",
     ),
+    Kind("postgres", "postgres_server", lambda engine, prefix: engine.url, _postgres),
+    Kind("nats", "nats_server", lambda engine, prefix: engine.url, _nats),
 ]
 
 
