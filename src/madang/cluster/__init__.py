@@ -210,6 +210,14 @@ class Ledger(ABC):
             engine doesn't answer.
         """
 
+    def newest(self, namespace: str) -> str | None:
+        """An offset behind which nothing is that was broadcast in a namespace until now, as far as it was heard.
+
+        A client that comes now, and goes before it has got an offset of its own, has missed what is behind this one.
+        None where that is not known.
+        """
+        return None
+
     @abstractmethod
     def save(self, pid: str, record: bytes, seconds: float) -> None:
         """Keep what is known of a client under its secret id, for so long; what was kept under it before, goes."""

@@ -134,10 +134,12 @@ class Welcome(msgspec.Struct):
     Attributes:
         epoch: what all offsets of this life of the broker begin with.
         members: who else is there, and what they hear.
+        last: the number of the newest broadcast.
     """
 
     epoch: str
     members: dict[str, list[str]]
+    last: int = 0
 
 
 def frame(
@@ -520,7 +522,7 @@ class Peer(asyncio.Protocol):
             for peer in group.members.values()
             if peer is not self
         }
-        self.tell(frame(WELCOME, content=msgspec.json.encode(Welcome(self._broker.epoch, members))))
+        self.tell(frame(WELCOME, content=msgspec.json.encode(Welcome(self._broker.epoch, members, group.keeper.last))))
 
     def _open(self, group: Group, flags: int, namespace: bytes, second: bytes, content: bytes, number: int) -> None:
         group.open(self, namespace)

@@ -76,6 +76,7 @@ class LocalBus(LinkedBus):
         self._members: dict[str, set[str]] = {}
         self._vanished: list[str] = []
         self.epoch = ""
+        self.last = 0  # the number of the newest broadcast that was heard
         self._questions: dict[int, asyncio.Future[bytes | None]] = {}
         self._asked = 0
 
@@ -90,7 +91,7 @@ class LocalBus(LinkedBus):
         link.write(frame(HELLO, content=msgspec.json.encode(hello)))
         async with asyncio.timeout(_WELCOME_SECONDS):
             welcome = await link.welcomed
-        self.epoch = welcome.epoch
+        self.epoch, self.last = welcome.epoch, welcome.last
         self._vanished = list(self._members.keys() - welcome.members.keys())
         self._members = {uid: set(namespaces) for uid, namespaces in welcome.members.items()}
 
@@ -143,6 +144,8 @@ class LocalBus(LinkedBus):
             except RemoteProtocolError as error:
                 self.listener.malformed(error)
                 return
+            if number:
+                self.last = number
             self.listener.received(message, f"{self.epoch}.{number:x}" if number else None)
         elif kind == POST:
             self.listener.posted(content)
@@ -234,6 +237,10 @@ class LocalLedger(Ledger):
             if isinstance(message, Broadcast):
                 found.append((f"{epoch}.{number:x}", message))
         return found
+
+    def newest(self, namespace: str) -> str | None:
+        bus = self._bus
+        return f"{bus.epoch}.{bus.last:x}" if bus.epoch else None
 
     def save(self, pid: str, record: bytes, seconds: float) -> None:
         self._bus.queue(Outgoing("", frame(SAVE, pid.encode(), content=record, number=int(seconds * 1000))))

@@ -58,7 +58,6 @@ class Recollection(Recollecting, Timed):
         wire: the generation of the clients that know recovery.
         recovered: how many clients have come back and got all.
         failed: how many came back too late, or had missed too much.
-        newest: the offset of the newest entry that was heard; None: there was none yet.
         on_failed: slot: is told of each client that begins anew, and why.
     """
 
@@ -72,7 +71,6 @@ class Recollection(Recollecting, Timed):
         "failed",
         "hub",
         "ledger",
-        "newest",
         "on_failed",
         "recovered",
         "seconds",
@@ -107,7 +105,6 @@ class Recollection(Recollecting, Timed):
         )
         self.recovered = 0
         self.failed = 0
-        self.newest: str | None = None
         self.on_failed: Callable[[Socket, str], None] = lambda socket, why: None
         self._spawn = spawn
         self._moved = moved
@@ -137,8 +134,6 @@ class Recollection(Recollecting, Timed):
 
     def returned(self, message: Broadcast, offset: str | None) -> None:
         """A broadcast of ours has come back; without an offset, it could not be kept."""
-        if offset is not None:
-            self.newest = offset
         sequence = message.seq
         if sequence is UNSET:
             return
@@ -176,7 +171,6 @@ class Recollection(Recollecting, Timed):
 
     def heard(self, message: Broadcast, prepared: Prepared, target: Target, offset: str) -> None:
         """A broadcast of another server is about to be given to our clients."""
-        self.newest = offset
         self.number(prepared, message.nsp, offset, target._volatile, target._compress)
         self._offer(message, prepared)
 
@@ -213,7 +207,7 @@ class Recollection(Recollecting, Timed):
             return None
         visit = Visit(self, engine.new_id(), socket.id, socket.namespace.name, {socket.id, *(socket._rooms or ())})
         visit.socket = socket
-        visit.since = self.newest
+        visit.since = self.ledger.newest(visit.namespace)
         visit.change()
         return visit
 
