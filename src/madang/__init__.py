@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from madang.client.blocking import BlockingClient
     from madang.client.client import Client
     from madang.client.config import ClientConfig
+    from madang.client.emitter import BlockingEmitter
     from madang.client.socket import ClientSocket, Event
     from madang.config import Cluster, Config, Cookie, Recovery
     from madang.core.ack import Ack
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from madang.core.outgoing import Outgoing
     from madang.core.socket import Handshake, Socket
     from madang.core.target import RemoteSocket, Target
+    from madang.emitter import Emitter
     from madang.errors import (
         AckTimeout,
         ClusterError,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
         LimitError,
         LocalProtocolError,
         MadangError,
+        NotSent,
         Reason,
         RemoteProtocolError,
         RequestRefused,
@@ -66,6 +69,7 @@ __all__ = [
     "AckTimeout",
     "Answer",
     "BlockingClient",
+    "BlockingEmitter",
     "Client",
     "ClientConfig",
     "ClientSocket",
@@ -77,6 +81,7 @@ __all__ = [
     "ConnectionRefused",
     "Cookie",
     "Disconnected",
+    "Emitter",
     "EncodeError",
     "Event",
     "Handshake",
@@ -86,6 +91,7 @@ __all__ = [
     "LocalProtocolError",
     "MadangError",
     "Namespace",
+    "NotSent",
     "Outgoing",
     "Reason",
     "Recovery",
@@ -110,12 +116,14 @@ _HOMES = {
     "Ack": "core.ack",
     "Answer": "threadsafe",
     "BlockingClient": "client.blocking",
+    "BlockingEmitter": "client.emitter",
     "Client": "client.client",
     "ClientConfig": "client.config",
     "ClientSocket": "client.socket",
     "Cluster": "config",
     "Config": "config",
     "Cookie": "config",
+    "Emitter": "emitter",
     "Event": "client.socket",
     "Handshake": "core.socket",
     "Namespace": "core.namespace",

@@ -16,9 +16,10 @@ import click
 
 import madang
 from madang.config import GENERATIONS
-from madang.errors import ConfigError, LocalProtocolError, MadangError
+from madang.errors import AckTimeout, ConfigError, LocalProtocolError, MadangError
 
 if TYPE_CHECKING:
+    from madang.client.emitter import BlockingEmitter, BlockingEmitterTarget
     from madang.contract import Contract
 
 __all__ = ["main"]
@@ -246,6 +247,102 @@ def _ports(text: str) -> list[int]:
     if not ports or min(ports) < 0 or max(ports) > 65535:
         raise click.BadParameter(f"write it as 9001-9032, not {text!r}", param_hint="--lane-ports")
     return ports
+
+
+@main.command()
+@click.argument("url")
+@click.argument("event", required=False)
+@click.argument("args", nargs=-1)
+@click.option("--namespace", default="/", show_default=True, help="Whose clients, as /chat.")
+@click.option("--room", "rooms", multiple=True, help="Only who is in this room; may be given several times.")
+@click.option("--except", "excluded", multiple=True, help="But who is in this room; may be given several times.")
+@click.option("--volatile", is_flag=True, help="Drop it for clients that can't take it at once.")
+@click.option("--server-side", is_flag=True, help="Say it to the servers, not to their clients.")
+@click.option("--ack", is_flag=True, help="Wait for the answers, and print each as a line of JSON.")
+@click.option("--timeout", default=5.0, show_default=True, help="Seconds to wait: for the engine, and for answers.")
+@click.option("--prefix", default="socket.io", show_default=True, help="With what the names of channels begin.")
+@click.option("--stdin", is_flag=True, help="Emit once for each line that comes in, its last argument.")
+def emit(
+    url: str, event: str | None, args: tuple[str, ...], stdin: bool, timeout: float, prefix: str, **how: Any
+) -> None:
+    """Emit EVENT with ARGS to the clients of the cluster at URL. What is JSON in ARGS is taken as that.
+
+    With --stdin and without EVENT each line is a whole event, as ["headline", "Courtyard opens"].
+
+    \b
+    Example: madang emit redis://localhost:6379 headline '{"title": "Courtyard opens"}' --room news
+    """  # noqa: D301
+    from madang.client.emitter import BlockingEmitter
+
+    if event is None and not stdin:
+        raise click.UsageError("name the EVENT, or let --stdin tell it")
+    if how["server_side"] and (how["rooms"] or how["excluded"] or how["volatile"]):
+        raise click.UsageError("--server-side is for all servers: it goes without --room, --except and --volatile")
+    begin = [] if event is None else [event, *map(_value, args)]
+    try:
+        settings = madang.Cluster(url, prefix=prefix)
+        with BlockingEmitter(settings, connect_timeout=timeout, ack_timeout=timeout) as emitter:
+            say = _speaker(emitter, **how)
+            for line in sys.stdin if stdin else ("",):
+                if not stdin:
+                    say(begin)
+                elif line.strip():
+                    say([*begin, _value(line.rstrip("\r\n"))] if begin else _event(line))
+    except MadangError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _speaker(
+    emitter: BlockingEmitter,
+    namespace: str,
+    rooms: tuple[str, ...],
+    excluded: tuple[str, ...],
+    volatile: bool,
+    server_side: bool,
+    ack: bool,
+) -> Callable[[list[Any]], None]:
+    """What says an event, and prints the answers."""
+    place = emitter.of(namespace)
+    target: BlockingEmitterTarget = place.to(*rooms) if rooms else place
+    target = target.except_(*excluded) if excluded else target
+    target = target.volatile if volatile else target
+    call = place.server_side_call if server_side else target.call
+    tell = place.server_side_emit if server_side else target.emit
+
+    def say(data: list[Any]) -> None:
+        if not ack:
+            tell(*data)
+            return
+        try:
+            answers = call(*data)
+        except AckTimeout as late:
+            _print(late.received)
+            raise
+        _print(answers)
+
+    return say
+
+
+def _print(answers: list[Any]) -> None:
+    import msgspec
+
+    for answer in answers:
+        click.echo(msgspec.json.encode(answer).decode())  # bytes as base64
+
+
+def _value(text: str) -> Any:
+    """JSON, where it is."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _event(line: str) -> list[Any]:
+    data = _value(line)
+    if not (isinstance(data, list) and data and isinstance(data[0], str)):
+        raise click.ClickException(f'a line must be an event, as ["headline", 1], not {line.strip()[:80]}')
+    return data
 
 
 def _documenting(function: Function) -> Function:

@@ -16,7 +16,8 @@ The tree is split by who must act::
     ├── ConnectError           a client's connection was refused, or could not be made
     ├── Disconnected           nobody: the other side is gone
     ├── AckTimeout             nobody: the acknowledgement did not come in time
-    └── ClusterError           nobody: other servers of the cluster did not answer in time
+    ├── ClusterError           nobody: other servers of the cluster did not answer in time
+    └── NotSent                nobody: what an emitter has said did not get to the engine
 
 Slow consumers, ping timeouts and lost transports are no exceptions: they are a `Reason`.
 """
@@ -39,6 +40,7 @@ __all__ = [
     "LimitError",
     "LocalProtocolError",
     "MadangError",
+    "NotSent",
     "Reason",
     "RemoteProtocolError",
     "RequestRefused",
@@ -323,3 +325,20 @@ class ClusterError(MadangError, TimeoutError):
         self.received = list(received)
         self.answered = answered
         self.missing = list(missing)
+
+
+class NotSent(MadangError, ConnectionError):
+    """What an emitter has said did not get to the engine of the cluster, or not yet.
+
+    Attributes:
+        waiting: how many messages still wait for the engine.
+        lost: how many were thrown away since the last time that this was asked.
+    """
+
+    def __init__(self, waiting: int, lost: int, why: str) -> None:
+        parts = [f"{waiting} wait for the engine"] if waiting else []
+        if lost:
+            parts.append(f"{lost} were thrown away")
+        super().__init__(f"messages were not sent: {', '.join(parts)}: {why}")
+        self.waiting = waiting
+        self.lost = lost

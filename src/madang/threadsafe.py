@@ -64,6 +64,9 @@ class Mailbox:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.spawned: set[asyncio.Task[Any]] = set()
 
+    def __len__(self) -> int:
+        return len(self._calls)
+
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """Serve this event loop from now on; called in it."""
         if loop is not self._loop:

@@ -3,7 +3,7 @@
     5  borders    cli  apps  faces  client  migrate  testing   asyncio, sockets, clocks, logging
                cork  quic  the buses of cluster/
     4  app        server  dispatch  tasks  neighbours          coroutines, no sockets
-               threadsafe  workers  browser
+               threadsafe  workers  browser  emitter
     3  core       core <- cluster                              no runtime at all
     2  codecs     transports <- wire -> parsers -> values      bytes and str only
                lengths  rfc
@@ -45,6 +45,7 @@ LEVELS = {
     "tasks": 4,
     "threadsafe": 4,
     "workers": 4,
+    "emitter": 4,
     "cli": 5,
     "__main__": 5,
     "apps": 5,
@@ -80,7 +81,8 @@ BESIDE = {
     "neighbours": set(),
     "tasks": set(),
     "contract": {"server"},
-    "cli": {"faces", "apps"},
+    "emitter": set(),
+    "cli": {"faces", "apps", "client"},
     "__main__": {"cli"},
     "apps": {"faces"},
     "faces": {"cork", "quic"},
@@ -134,7 +136,7 @@ def name_of(path: Path) -> str:
 
 
 #: The modules of `cluster/` that are no bus.
-CLUSTER_LOGIC = {"", "recollection", "membership", "messages", "remote", "requests"}
+CLUSTER_LOGIC = {"", "guest", "membership", "messages", "recollection", "remote", "requests"}
 
 
 def part_of(module: str) -> str:

@@ -31,9 +31,14 @@ logger = logging.getLogger("madang.client")
 
 
 class Portal:
-    """The way into the client's thread, which is started when it is first needed."""
+    """The way into the client's thread, which is started when it is first needed.
 
-    def __init__(self) -> None:
+    Args:
+        name: what the thread is called.
+    """
+
+    def __init__(self, name: str = "madang-client") -> None:
+        self._name = name
         self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -53,7 +58,7 @@ class Portal:
             self._check()
             if self._thread is None:
                 self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._run, args=(self._loop,), name="madang-client", daemon=True)
+                self._thread = threading.Thread(target=self._run, args=(self._loop,), name=self._name, daemon=True)
                 self._thread.start()
 
     @staticmethod
@@ -87,6 +92,25 @@ class Portal:
                 "the client's thread doesn't run in this process, which was forked from the one where it does; make "
                 "another BlockingClient here"
             )
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The thread's event loop; None: there is no thread."""
+        return self._loop
+
+    def leave(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """End the thread once it has run a coroutine function. Nobody waits for it."""
+        loop, self._loop = self._loop, None
+        thread, self._thread = self._thread, None
+        if loop is not None and thread is not None and thread.is_alive():
+
+            async def last() -> None:
+                try:
+                    await function()
+                finally:
+                    loop.stop()
+
+            asyncio.run_coroutine_threadsafe(last(), loop)
 
     def stop(self) -> None:
         """End the thread."""

@@ -101,6 +101,8 @@ class Bus(ABC):
 
     Attributes:
         settings: as given.
+        guest: whether we are no member: we say things, hear the answers that are for us in the namespaces that are
+            open, and nothing else, and nobody counts us. Set before `start`.
     """
 
     #: Whether members that speak Socket.IO's own protocol tell in each namespace that they live, and are known by it.
@@ -110,6 +112,7 @@ class Bus(ABC):
 
     def __init__(self, settings: Cluster) -> None:
         self.settings = settings
+        self.guest = False
 
     @abstractmethod
     async def start(self, uid: str, node: str, listener: Listener) -> None:
@@ -160,8 +163,8 @@ class Bus(ABC):
 
         Args:
             namespace: which.
-            then: is called, perhaps at once, with the number; with None where nobody knows but the members themselves,
-                by their heartbeats.
+            then: is called, perhaps at once, with the number, which never has ourselves in it; with None where nobody
+                knows but the members themselves, by their heartbeats.
         """
 
     @abstractmethod
@@ -175,8 +178,11 @@ class Bus(ABC):
 
     @property
     def buffered(self) -> tuple[int, int]:
-        """How many messages, and how many bytes, wait to be sent."""
+        """How many messages, and how many bytes, wait to be sent, those among them that are on their way."""
         return (0, 0)
+
+    async def drain(self) -> None:  # noqa: B027 (some send at once)
+        """Wait until the engine has taken what was published, or all of it was thrown away."""
 
     @property
     def ledger(self) -> Ledger | None:

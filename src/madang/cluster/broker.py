@@ -493,7 +493,7 @@ class Peer(asyncio.Protocol):
                     peer.push(data)
             elif second:
                 target = group.members.get(data[end : end + second])
-                if target is not None and target is not self and name in target.namespaces:
+                if target is not None and target is not self:
                     target.push(data)
             else:
                 for peer in group.hearers.get(name, ()):

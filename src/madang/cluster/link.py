@@ -69,6 +69,8 @@ class LinkedBus(Bus):
         self.connected = False
         self._waiting: deque[Outgoing] = deque()
         self._bytes = 0
+        self._underway = 0
+        self._drained: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -110,7 +112,8 @@ class LinkedBus(Bus):
         self._wake = asyncio.Event()
         self._closing = False
         self._waiting.clear()
-        self._bytes = 0
+        self._bytes = self._underway = 0
+        self._drained = []
         tried: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._live(tried), name=f"cluster {type(self).__name__}")
         await tried
@@ -205,6 +208,7 @@ class LinkedBus(Bus):
                 await self._wake.wait()
                 continue
             batch = [waiting.popleft() for _ in range(min(len(waiting), _BATCH))]
+            self._underway = len(batch)
             size = sum(len(one.data) for one in batch)
             try:
                 await self.send(batch)
@@ -220,6 +224,12 @@ class LinkedBus(Bus):
                 raise
             finally:
                 self._bytes -= size  # of what was sent
+                self._underway = 0
+            if not waiting and self._drained:
+                drained, self._drained = self._drained, []
+                for future in drained:
+                    if not future.done():
+                        future.set_result(None)
 
     # What waits
 
@@ -246,4 +256,10 @@ class LinkedBus(Bus):
 
     @property
     def buffered(self) -> tuple[int, int]:  # noqa: D102
-        return (len(self._waiting), self._bytes)
+        return (len(self._waiting) + self._underway, self._bytes)
+
+    async def drain(self) -> None:  # noqa: D102
+        if self._waiting or self._underway:
+            drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._drained.append(drained)
+            await drained

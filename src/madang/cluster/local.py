@@ -167,7 +167,8 @@ class LocalBus(LinkedBus):
     # What is said
 
     def open(self, namespace: str) -> None:  # noqa: D102
-        if namespace not in self._namespaces:
+        # What is for one alone, the broker gives to it, whatever it hears.
+        if namespace not in self._namespaces and not self.guest:
             self._namespaces[namespace] = None
             self._wish(OPEN, namespace)
 

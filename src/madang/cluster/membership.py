@@ -193,6 +193,10 @@ class _Request(Timed):
             self.expected = count
         self._check()
 
+    def meet(self, known: dict[str, Peer]) -> None:
+        """These live too."""
+        self._known |= known
+
     def heard(self, uid: str) -> None:
         """A member has answered."""
         self.answered.add(uid)
@@ -660,7 +664,8 @@ class Membership(Peers, Listener):
         self._published += 1
         self.bus.publish(message, to)
 
-    def _options(self, target: Target) -> Options:
+    @staticmethod
+    def _options(target: Target) -> Options:
         sender = target._sender
         excluded = list(target._except)
         if sender is not None:
@@ -728,6 +733,10 @@ class Membership(Peers, Listener):
         self._requests[request.id] = request
         request.due = self._hub.engine.clock() + seconds
         self._hub.engine.wheel.add(request)
+        self._count(request, namespace, seconds)
+
+    def _count(self, request: _Request, namespace: str, seconds: float) -> None:
+        """Find out how many have to answer."""
         if self.bus.shared:
             self.bus.count(namespace, lambda count: request.expect(count, list(self._silent.values())))
         else:

@@ -41,7 +41,7 @@ class MemoryBus(Bus):
 
     async def close(self) -> None:  # noqa: D102
         group = self._group
-        for uid in [uid for uid, bus in group.items() if bus is self]:
+        for uid in [uid for uid, bus in list(group.items()) if bus is self]:
             del group[uid]
         if not group:
             self._groups.pop(self.settings.url, None)
@@ -57,8 +57,9 @@ class MemoryBus(Bus):
         # Each gets objects of its own, and bytes take the other way, as they would over a net.
         binary = holds_bytes(message)
         packed = to_msgpack(message) if binary else to_json(message)
-        for uid, bus in self._group.items():
-            if bus is not self and (to is None or to == uid) and message.nsp in bus._namespaces:
+        for uid, bus in list(self._group.items()):
+            meant = not bus.guest if to is None else to == uid
+            if bus is not self and meant and message.nsp in bus._namespaces:
                 bus._soon(bus._hear, packed, binary)
 
     def _hear(self, packed: bytes, binary: bool) -> None:
@@ -66,10 +67,11 @@ class MemoryBus(Bus):
             self._listener.received(from_msgpack(packed) if binary else from_json(packed))
 
     def count(self, namespace: str, then: Callable[[int | None], None]) -> None:  # noqa: D102
-        then(sum(namespace in bus._namespaces for bus in self._group.values() if bus is not self))
+        others = [bus for bus in list(self._group.values()) if bus is not self and not bus.guest]
+        then(sum(namespace in bus._namespaces for bus in others))
 
     def post(self, node: str, data: bytes) -> None:  # noqa: D102
-        for bus in self._group.values():
+        for bus in list(self._group.values()):
             if bus._node == node:
                 bus._soon(bus._receive, data)
 

@@ -7,7 +7,7 @@ over the members runs no code of the user and changes no room, so that it needs 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 from madang.core.ack import Ack
 from madang.core.prepared import Prepared
@@ -301,8 +301,8 @@ class Target(Crowd):
         self._timeout: float | None = None
         self._single = False  # whether it is one client, wherever it may be
 
-    def _copy(self) -> Target:
-        copy = Target(self._namespace, self._sender, self._only)
+    def _copy(self) -> Self:
+        copy = type(self)(self._namespace, self._sender, self._only)
         copy._rooms = self._rooms
         copy._except = self._except
         copy._volatile = self._volatile

@@ -1,0 +1,193 @@
+"""A part in a cluster without being a server: who emits from outside, and hears nothing but answers.
+
+What a guest says is said by "emitter", as Node.js's emitters do, which nobody counts as a member. What it asks, it asks
+under an id of its own where answers are addressed: so nobody but it hears them, and it hears nothing else. Where the
+members know each other by heartbeats in one channel for all, whoever says something under an id of its own would count
+as a member for some seconds: there it asks as "emitter" too, hears what all hear, and leaves out what is no answer.
+
+Source: @socket.io/redis-emitter 5.1 and @socket.io/postgres-emitter 0.1, `lib/index.ts`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import UNSET, Raw
+
+from madang.cluster.membership import Membership, Peer
+from madang.cluster.messages import (
+    EMITTER,
+    AdapterClose,
+    Broadcast,
+    BroadcastData,
+    EventPacket,
+    FetchSockets,
+    Heartbeat,
+    InitialHeartbeat,
+    Message,
+    ServerEventData,
+    ServerSideEmit,
+    body,
+    is_response,
+)
+from madang.core.wheel import Timed
+
+if TYPE_CHECKING:
+    from madang.cluster.membership import _Request
+    from madang.core.prepared import Prepared
+    from madang.core.target import Target
+
+__all__ = ["Guest"]
+
+#: How long members have to tell that they live, where they are known by that alone. Ours do it in this time anyway.
+_ROLL_CALL_SECONDS: Final = 1.0
+
+
+class _RollCall(Timed):
+    """A request that is to know whom it waits for once all have told that they live."""
+
+    __slots__ = ("_guest", "_namespace", "_request")
+
+    def __init__(self, guest: Guest, request: _Request, namespace: str) -> None:
+        super().__init__()
+        self._guest = guest
+        self._request = request
+        self._namespace = namespace
+
+    def expire(self, now: float) -> None:
+        self._guest._called(self._request, self._namespace)
+
+
+class Guest(Membership):
+    """The part that an emitter has in a cluster: that of a server without clients, which nobody counts.
+
+    See `Membership`, whose arguments and attributes these are.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.bus.guest = True
+        #: Where answers are heard.
+        self._open: set[str] = set()
+        #: When all members of a namespace have told that they live, where that is asked.
+        self._rolls: dict[str, float] = {}
+
+    # Its life
+
+    async def start(self) -> None:  # noqa: D102
+        self._leaving = False
+        await self.bus.start(self.uid, self.node, self)
+        self._hub.relay = self._hub.peers = self
+
+    def _beating(self) -> list[str]:
+        return []
+
+    def up(self) -> None:  # noqa: D102
+        for namespace in self._rolls:  # who came while the link was down was not heard
+            self._call_roll(namespace)
+        super().up()
+
+    def open(self, namespace: str) -> None:
+        """Left out: a guest has no clients there."""
+
+    def shut(self, namespace: str) -> None:
+        """Left out."""
+
+    # Hearing
+
+    def received(self, message: Message, offset: str | None = None) -> None:  # noqa: D102
+        if is_response(message) or isinstance(message, Heartbeat):
+            super().received(message, offset)
+        elif isinstance(message, AdapterClose):
+            self._closes(message)
+
+    def _meet(self, uid: str, about: Any) -> Peer:
+        peer = super()._meet(uid, about)
+        if not self._heart.due:
+            self._rearm(peer.seen)  # it looks who lives
+        return peer
+
+    # Saying
+
+    def _say(self, message: Message, to: str | None = None) -> None:
+        if isinstance(message, Broadcast | ServerSideEmit):
+            asks = message.data.requestId is not UNSET
+        else:
+            asks = isinstance(message, FetchSockets | InitialHeartbeat)
+        message.uid = self.uid if asks and not self.bus.heartbeats_by_namespace else EMITTER
+        self._published += 1
+        self.bus.publish(message, to)
+
+    @staticmethod
+    def event(target: Target, data: list[Any]) -> tuple[Message, int]:
+        """An event for clients, ready for `tell`. In any thread.
+
+        Args:
+            target: for whom.
+            data: the event and its arguments.
+
+        Returns:
+            The message, and about how many bytes it has; a large number where that would have to be counted.
+
+        Raises:
+            EncodeError: an argument can't be sent.
+        """
+        content = body(data)
+        message = Broadcast(
+            nsp=target._namespace.name, data=BroadcastData(EventPacket(content), Membership._options(target))
+        )
+        return message, _size(content)
+
+    @staticmethod
+    def server_event(namespace: str, data: list[Any]) -> tuple[Message, int]:
+        """An event for servers, ready for `tell`. See `event`."""
+        content = body(data)
+        return ServerSideEmit(nsp=namespace, data=ServerEventData(content)), _size(content)
+
+    def tell(self, message: Message) -> None:
+        """Say what `event` or `server_event` has given, once."""
+        self._say(message)
+
+    def broadcast(self, target: Target, prepared: Prepared) -> bool:  # noqa: D102
+        self._say(self.event(target, prepared.packet.data)[0])
+        return False
+
+    # Asking
+
+    def _asking(self, namespace: str) -> tuple[str, dict[str, Peer]]:
+        if namespace not in self._open:
+            self._open.add(namespace)
+            self.bus.open(namespace)
+        return super()._asking(namespace)
+
+    def _count(self, request: _Request, namespace: str, seconds: float) -> None:
+        def counted(count: int | None) -> None:
+            if count is not None:
+                request.expect(count)
+                return
+            now = self._hub.engine.clock()
+            if namespace not in self._rolls:
+                self._call_roll(namespace)
+            wait = min(self._rolls[namespace] - now, seconds / 2)
+            if wait <= 0:
+                request.expect(None)
+                return
+            roll = _RollCall(self, request, namespace)
+            roll.due = now + wait
+            self._hub.engine.wheel.add(roll)
+
+        self.bus.count(namespace, counted)
+
+    def _call_roll(self, namespace: str) -> None:
+        self._rolls[namespace] = self._hub.engine.clock() + _ROLL_CALL_SECONDS
+        self._say(InitialHeartbeat(nsp=namespace))
+
+    def _called(self, request: _Request, namespace: str) -> None:
+        if request.id in self._requests:
+            request.meet(super()._asking(namespace)[1])
+            request.expect(None)
+
+
+def _size(content: Any) -> int:
+    return len(content) if isinstance(content, Raw) else sys.maxsize
