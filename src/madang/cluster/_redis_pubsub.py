@@ -75,7 +75,8 @@ class PubSubBus(LinkedBus):
         self.uid, self.node = uid, node
         for namespace in opened:
             self.open(namespace)
-        self.hear_channel(self._post_box(node))
+        if not self.guest:
+            self.hear_channel(self._post_box(node))
         await super().start(uid, node, listener)
 
     async def close(self) -> None:

@@ -88,6 +88,15 @@ class Guest(Membership):
             self._call_roll(namespace)
         super().up()
 
+    def _beat(self, now: float) -> None:
+        """Look who lives, as long as that is of any use."""
+        if self._requests and not self.bus.heartbeats_by_namespace:
+            for namespace in self._rolls:
+                self._say(InitialHeartbeat(nsp=namespace))  # we hear who lives only if we ask
+        super()._beat(now)
+        if not self.peers and not self._requests:
+            self._heart.due = 0.0
+
     def open(self, namespace: str) -> None:
         """Left out: a guest has no clients there."""
 
@@ -159,7 +168,10 @@ class Guest(Membership):
         if namespace not in self._open:
             self._open.add(namespace)
             self.bus.open(namespace)
-        return super()._asking(namespace)
+        return super()._asking(namespace)[0], self._known(namespace)
+
+    def _known(self, namespace: str) -> dict[str, Peer]:
+        return {uid: peer for uid, peer in self.peers.items() if namespace in peer.namespaces}
 
     def _count(self, request: _Request, namespace: str, seconds: float) -> None:
         def counted(count: int | None) -> None:
@@ -167,7 +179,9 @@ class Guest(Membership):
                 request.expect(count)
                 return
             now = self._hub.engine.clock()
-            if namespace not in self._rolls:
+            called = self._rolls.get(namespace)
+            forgets = not self.bus.heartbeats_by_namespace and self.settings.heartbeat_timeout_seconds
+            if called is None or (forgets and now - called > forgets):
                 self._call_roll(namespace)
             wait = min(self._rolls[namespace] - now, seconds / 2)
             if wait <= 0:
@@ -185,7 +199,7 @@ class Guest(Membership):
 
     def _called(self, request: _Request, namespace: str) -> None:
         if request.id in self._requests:
-            request.meet(super()._asking(namespace)[1])
+            request.meet(self._known(namespace))
             request.expect(None)
 
 

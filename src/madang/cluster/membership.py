@@ -198,8 +198,8 @@ class _Request(Timed):
         self._known |= known
 
     def heard(self, uid: str) -> None:
-        """A member has answered."""
-        self.answered.add(uid)
+        """A member has answered; those of Node.js with the classic adapter don't say who they are."""
+        self.answered.add(uid or f"unnamed {len(self.answered)}")
         if self.waiting is not None:
             self.waiting.discard(uid)
         self._check()
@@ -637,7 +637,9 @@ class Membership(Peers, Listener):
 
     def _arrived(self, message: InitialHeartbeat) -> None:
         self._lives(message)
-        self._say(Heartbeat(nsp=message.nsp, data=self._about))
+        # A guest, which doesn't tell who it is, may hear nothing but what is for it alone.
+        to = None if isinstance(message.data, Member) else message.uid
+        self._say(Heartbeat(nsp=message.nsp, data=self._about), to)
 
     def _lives(self, message: InitialHeartbeat | Heartbeat) -> None:
         about = message.data

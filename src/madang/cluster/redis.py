@@ -119,7 +119,8 @@ class RedisBus(PubSubBus):
 
     def channels(self, namespace: str) -> Iterable[tuple[str, str]]:  # noqa: D102
         channel = self._channel(namespace)
-        return (self.SUBSCRIBE, channel), (self.SUBSCRIBE, f"{channel}{self.uid}#")
+        ours = (self.SUBSCRIBE, f"{channel}{self.uid}#")
+        return (ours,) if self.guest else ((self.SUBSCRIBE, channel), ours)
 
     def open_room(self, namespace: str, room: str) -> None:  # noqa: D102
         if self._has_channel(room):

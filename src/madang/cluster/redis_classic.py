@@ -481,6 +481,8 @@ class RedisClassicBus(PubSubBus):
             answers: (namespace, read_response),
             ours: (namespace, self._read_ours),
         }
+        if self.guest:
+            return (self.SUBSCRIBE, responses), (self.SUBSCRIBE, answers)
         return ("PSUBSCRIBE", broadcasts), *((self.SUBSCRIBE, name) for name in (requests, responses, answers, ours))
 
     def shut(self, namespace: str) -> None:  # noqa: D102
