@@ -352,6 +352,8 @@ async def test_what_was_not_sent_is_told(broker_that_stops: Broker, prefix: str)
         emitter.drain()
 
         def go_on() -> None:
+            while emitter.connected:
+                time.sleep(0.002)
             with pytest.raises(ConnectError):
                 emitter.emit("not queued")
             with pytest.raises(ConnectError):

@@ -338,6 +338,7 @@ def test_every_refusal_is_described() -> None:
 
 
 CLASSES = ["Server", "Namespace", "Socket", "Target", "Ack", "Outgoing", "Handshake", "Client", "ClientSocket", "Event"]
+CLASSES += ["Emitter"]
 SHARED = "Choosing whom to talk to"
 # Of `Ack` the awaiting is the whole interface; what the hub calls on it is no one else's business.
 _TOLD = {"start", "opened", "not_connected", "lost", "given_up", "receive"}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET, Raw
 
-from madang.cluster.membership import Membership, Peer
+from madang.cluster.membership import Membership, Peer, Request
 from madang.cluster.messages import (
     EMITTER,
     AdapterClose,
@@ -34,7 +34,6 @@ from madang.cluster.messages import (
 from madang.core.wheel import Timed
 
 if TYPE_CHECKING:
-    from madang.cluster.membership import _Request
     from madang.core.prepared import Prepared
     from madang.core.target import Target
 
@@ -49,7 +48,7 @@ class _RollCall(Timed):
 
     __slots__ = ("_guest", "_namespace", "_request")
 
-    def __init__(self, guest: Guest, request: _Request, namespace: str) -> None:
+    def __init__(self, guest: Guest, request: Request, namespace: str) -> None:
         super().__init__()
         self._guest = guest
         self._request = request
@@ -173,10 +172,10 @@ class Guest(Membership):
     def _known(self, namespace: str) -> dict[str, Peer]:
         return {uid: peer for uid, peer in self.peers.items() if namespace in peer.namespaces}
 
-    def _count(self, request: _Request, namespace: str, seconds: float) -> None:
+    def _count(self, request: Request, namespace: str, seconds: float) -> None:
         def counted(count: int | None) -> None:
             if count is not None:
-                request.expect(count)
+                request.expect(count, [])
                 return
             now = self._hub.engine.clock()
             called = self._rolls.get(namespace)
@@ -185,7 +184,7 @@ class Guest(Membership):
                 self._call_roll(namespace)
             wait = min(self._rolls[namespace] - now, seconds / 2)
             if wait <= 0:
-                request.expect(None)
+                request.expect(None, [])
                 return
             roll = _RollCall(self, request, namespace)
             roll.due = now + wait
@@ -197,10 +196,10 @@ class Guest(Membership):
         self._rolls[namespace] = self._hub.engine.clock() + _ROLL_CALL_SECONDS
         self._say(InitialHeartbeat(nsp=namespace))
 
-    def _called(self, request: _Request, namespace: str) -> None:
+    def _called(self, request: Request, namespace: str) -> None:
         if request.id in self._requests:
             request.meet(self._known(namespace))
-            request.expect(None)
+            request.expect(None, [])
 
 
 def _size(content: Any) -> int:

@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from madang.core.prepared import Prepared
     from madang.core.target import RemoteSocket
 
-__all__ = ["CLUSTER_EVENTS", "GONE", "Health", "Membership", "Peer"]
+__all__ = ["CLUSTER_EVENTS", "GONE", "Health", "Membership", "Peer", "Request"]
 
 #: What happens to a cluster, and what the functions that want to hear of it receive.
 CLUSTER_EVENTS: Final = {
@@ -156,7 +156,7 @@ class Health:
     timeouts: int
 
 
-class _Request(Timed):
+class Request(Timed):
     """Something that was asked of the other servers.
 
     Attributes:
@@ -168,7 +168,7 @@ class _Request(Timed):
 
     __slots__ = ("_known", "_over", "_silent", "answered", "expected", "id", "is_complete", "waiting")
 
-    def __init__(self, id_: str, known: dict[str, Peer], over: Callable[[_Request], None]) -> None:
+    def __init__(self, id_: str, known: dict[str, Peer], over: Callable[[Request], None]) -> None:
         super().__init__()
         self.id = id_
         self.answered: set[str] = set()
@@ -251,12 +251,12 @@ class _Request(Timed):
         self.end()
 
 
-class _Question(_Request):
+class _Question(Request):
     """Acknowledgements of clients are asked for. It ends with them, not when all have told how many they ask."""
 
     __slots__ = ("ack",)
 
-    def __init__(self, id_: str, known: dict[str, Peer], over: Callable[[_Request], None], ack: Ack) -> None:
+    def __init__(self, id_: str, known: dict[str, Peer], over: Callable[[Request], None], ack: Ack) -> None:
         super().__init__(id_, known, over)
         self.ack = ack
         ack.hold()
@@ -272,13 +272,13 @@ class _Question(_Request):
             self.end()
 
 
-class _Fetch(_Request):
+class _Fetch(Request):
     """The clients of the others are asked for: await it."""
 
     __slots__ = ("_future", "_seconds", "found", "is_late")
 
     def __init__(
-        self, id_: str, known: dict[str, Peer], over: Callable[[_Request], None], hub: Hub, seconds: float
+        self, id_: str, known: dict[str, Peer], over: Callable[[Request], None], hub: Hub, seconds: float
     ) -> None:
         super().__init__(id_, known, over)
         self._future = hub.new_future()
@@ -302,12 +302,12 @@ class _Fetch(_Request):
         return self.found
 
 
-class _ServerCall(_Request):
+class _ServerCall(Request):
     """Answers of servers are asked for."""
 
     __slots__ = ("ack",)
 
-    def __init__(self, id_: str, known: dict[str, Peer], over: Callable[[_Request], None], ack: Ack) -> None:
+    def __init__(self, id_: str, known: dict[str, Peer], over: Callable[[Request], None], ack: Ack) -> None:
         super().__init__(id_, known, over)
         self.ack = ack
         ack.missing = lambda: self.missing
@@ -400,7 +400,7 @@ class Membership(Peers, Listener):
         self._nodes: dict[str, Peer] = {}  # the members of ours, by what the ids of their sessions begin with
         self._silent: dict[str, str] = {}  # the names of members that were silent for too long
         self._acquainted_at = 0.0  # by when we know the others
-        self._requests: dict[str, _Request] = {}
+        self._requests: dict[str, Request] = {}
         self._heart = _Heart(self)
         self._sequence = 0
         self._last_request = 0
@@ -731,20 +731,20 @@ class Membership(Peers, Listener):
             return id_, dict(self.peers)
         return id_, {uid: peer for uid, peer in self.peers.items() if namespace in peer.namespaces}
 
-    def _wait(self, request: _Request, namespace: str, seconds: float) -> None:
+    def _wait(self, request: Request, namespace: str, seconds: float) -> None:
         self._requests[request.id] = request
         request.due = self._hub.engine.clock() + seconds
         self._hub.engine.wheel.add(request)
         self._count(request, namespace, seconds)
 
-    def _count(self, request: _Request, namespace: str, seconds: float) -> None:
+    def _count(self, request: Request, namespace: str, seconds: float) -> None:
         """Find out how many have to answer."""
         if self.bus.shared:
             self.bus.count(namespace, lambda count: request.expect(count, list(self._silent.values())))
         else:
             request.expect(None, [])  # all members are ours, and we know who lives
 
-    def _over(self, request: _Request) -> None:
+    def _over(self, request: Request) -> None:
         if self._requests.pop(request.id, None) is not None and request.missing:
             self._timeouts += 1
 
