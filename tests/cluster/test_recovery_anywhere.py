@@ -15,7 +15,7 @@ from madang import Client, Cluster, Recovery, Server, Socket
 from madang.cluster.broker import Broker
 from madang.faces.uvicorn import serve_async
 
-LEDGERS = ["local"]
+LEDGERS = ["local", "jetstream"]
 PATIENCE = 15.0
 
 
@@ -27,6 +27,8 @@ async def url(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[str]
         async with Broker(folder):
             yield f"local://{folder}?ledger=1"
         shutil.rmtree(folder)
+    elif request.param == "jetstream":
+        yield request.getfixturevalue("jetstream_server").url + "?jetstream=1"
 
 
 class House:

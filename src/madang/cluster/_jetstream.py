@@ -522,6 +522,9 @@ class NatsLedger(Ledger):
         messages = ((self._offset(sequence), read(data)) for sequence, data in entries)
         return [(where, message) for where, message in messages if isinstance(message, Broadcast)]
 
+    def newest(self, namespace: str) -> str | None:  # noqa: D102
+        return self._offset(self._sequence) if self._epoch else None
+
     async def _older(self, after: int, namespace: str, most: int) -> tuple[list[tuple[int, bytes]], int] | None:
         """What the stream has of a namespace, at least as far as to where memory begins, and how far it was read."""
         js = self._js
