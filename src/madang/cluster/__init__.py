@@ -185,6 +185,11 @@ class Bus(ABC):
         """Wait until the engine has taken what was published, or all of it was thrown away."""
 
     @property
+    def directory(self) -> str | None:
+        """Where the members of one machine find each other, so that they can give each other connections."""
+        return None
+
+    @property
     def ledger(self) -> Ledger | None:
         """Where broadcasts are kept in one order for the whole cluster; None: they are not."""
         return None

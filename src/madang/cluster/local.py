@@ -8,6 +8,7 @@ get one order for the whole machine and are kept, so that a client whose worker 
 from __future__ import annotations
 
 import asyncio
+import os.path
 from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -195,6 +196,10 @@ class LocalBus(LinkedBus):
 
     def post(self, node: str, data: bytes) -> None:  # noqa: D102
         self.queue(Outgoing("", frame(POST, node.encode(), content=data)))
+
+    @property
+    def directory(self) -> str | None:  # noqa: D102
+        return os.path.dirname(self._path)
 
     @property
     def ledger(self) -> Ledger | None:  # noqa: D102

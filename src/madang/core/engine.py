@@ -610,7 +610,7 @@ class Engine:
 
     def link_headers(self, request: Request) -> list[tuple[str, str]]:
         """What the answer that opens a link is sent with, beside what its protocol needs."""
-        return self.responses.dress(request, initial=self._sid_of(request) is None)
+        return self.responses.dress(request, initial=self.routes.sid(request) is None)
 
     def refused(self, request: Request, refusal: RequestRefused) -> None:
         """A request is refused: tell the observer, and those who listen to "connection_error"."""
@@ -683,7 +683,7 @@ class Engine:
 
     def abort(self, request: Request) -> None:
         """The connection of a POST broke before its body was whole."""
-        sid = self._sid_of(request)
+        sid = self.routes.sid(request)
         session = self.sessions.get(sid) if sid is not None else None
         if session is not None and isinstance(session.transport, HttpTransport):
             session.close(Reason.TRANSPORT_ERROR, discard=True)
@@ -692,15 +692,8 @@ class Engine:
 
     def _session_of(self, request: Request) -> Session | None:
         """The session that a request has named, while there is one."""
-        sid = self._sid_of(request)
+        sid = self.routes.sid(request)
         return self.sessions.get(sid) if sid is not None else None
-
-    def _sid_of(self, request: Request) -> str | None:
-        """The id of the session that a request has named."""
-        try:
-            return self.routes.read(request)[1].sid
-        except RequestRefused:
-            return None
 
 
 def _bytes_of(payload: str | bytes) -> int:

@@ -98,6 +98,13 @@ class Routes:
                 return ""
         return below
 
+    def sid(self, request: Request) -> str | None:
+        """The id of the session that a request has named."""
+        try:
+            return self.read(request)[1].sid
+        except RequestRefused:
+            return None
+
     def speaker(self, request: Request) -> Wire | None:
         """The generation that a request speaks, even if it makes no sense; None where that can't be told."""
         try:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, cast
 from urllib.parse import unquote
 
@@ -23,6 +26,7 @@ from madang.errors import BAD_REQUEST, RemoteProtocolError, RequestRefused
 from madang.faces.asgi import ASGIFace
 from madang.faces.cycle import Cycle
 from madang.faces.flash import POLICY_REQUEST, HixieOpening, PolicyExchange, policy
+from madang.faces.handover import Handover
 from madang.faces.link import HixieLink, WebSocketLink
 from madang.rfc import hixie, ws
 from madang.transports import Request
@@ -72,6 +76,8 @@ class Ground:
         #: Connections whose request isn't whole yet, or that wait for their next one, or for the client to read.
         self.waiting: set[HttpProtocol] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+        #: What gives connections to other servers of this machine.
+        self.handover: Handover | None = None
         self._common_pairs: list[tuple[bytes, bytes]] | None = None
         self._common = b""
 
@@ -87,6 +93,30 @@ class Ground:
                 self._proxy(scope, None, None).send(None)
             client, scheme = scope["client"], scope["scheme"]
         return client[0] if client else "", scheme == "https"
+
+    def hand_over(self, make: Callable[[], HttpProtocol]) -> None:
+        """Take connections of other servers of this machine, and give them theirs, if there can be any.
+
+        Args:
+            make: makes the protocol of a connection.
+        """
+        directory = self.io.cluster.bus.directory if self.io.is_clustered else None
+        if directory is None:
+            return
+
+        def take(connection: socket.socket, data: bytes) -> None:
+            protocol = make()
+            protocol.given = data
+            self.io.spawn(self.loop.connect_accepted_socket(lambda: protocol, connection))
+
+        handover = Handover(directory, self.io.cluster.node, self.loop, take)
+        try:
+            handover.open()
+        except OSError as error:
+            logger.warning("connections can't be handed over in %s: %s", directory, error)
+            return
+        self.handover = handover
+        self.io.on_stop(handover.close)
 
     def common_headers(self, pairs: list[tuple[bytes, bytes]]) -> bytes:
         """The headers that uvicorn gives every response; it makes a new list of them each second."""
@@ -136,6 +166,15 @@ class HttpProtocol(HttpToolsProtocol):
         if ground is None:
             self.grounds.clear()
             ground = self.grounds[self.loop] = Ground(self.face, self.config, self.loop)
+            ground.hand_over(
+                partial(
+                    type(self),
+                    config=self.config,
+                    server_state=self.server_state,
+                    app_state=self.app_state,
+                    _loop=self.loop,
+                )
+            )
         self.ground = ground
         self._since = 0.0  # when it began to wait
         self._idle = False  # whether it waits for a next request that nobody has to send
@@ -149,6 +188,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._refused_upgrade = False  # whether all that still comes is meant for a WebSocket that there won't be
         self._unread = 0  # how many bytes of written responses the client has left when it was looked at
         self._unread_since = 0.0
+        #: What another server has read of the connection before it has handed it over.
+        self.given = b""
         # As long as the heartbeat has it.
         self._patience = ground.io.config.ping_interval_seconds + ground.io.config.ping_timeout_seconds
 
@@ -156,6 +197,9 @@ class HttpProtocol(HttpToolsProtocol):
         """A connection came; its first request may take only so long."""
         super().connection_made(transport)
         self._await_head()
+        if self.given:
+            given, self.given = self.given, b""
+            self.data_received(given)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -440,6 +484,8 @@ class HttpProtocol(HttpToolsProtocol):
     def _upgrade(self, ground: Ground, request: Request) -> None:
         engine = ground.io.engine
         transport = self.transport
+        if ground.handover is not None and self._give_away(ground.handover, request):
+            return
         headers_in = request.headers
         agreed = None
         drafts = headers_in.get("sec-websocket-version") != ws.VERSION_HEADER[1] and engine.routes.takes_drafts(request)
@@ -484,6 +530,23 @@ class HttpProtocol(HttpToolsProtocol):
         transport.set_protocol(link)
         engine.link(request, link)
 
+    def _behind(self) -> bytes:
+        """What came behind the head of a request for a WebSocket."""
+        # uvicorn calls us while it handles what its parser has raised, which tells where the head has ended.
+        ended = sys.exception()
+        return self._chunk[ended.args[0] :] if ended is not None else b""
+
+    def _give_away(self, handover: Handover, request: Request) -> bool:
+        """Give the connection to the server that has the session; gives whether it could be."""
+        engine = self.ground.io.engine
+        sid = engine.routes.sid(request)
+        elsewhere = engine.elsewhere
+        if sid is None or elsewhere is None or sid in engine.sessions or not elsewhere.has(sid):
+            return False
+        head = [b"%s %s HTTP/%s\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        head += [b"%s: %s\r\n" % pair for pair in self.headers]
+        return handover.give(sid[: len(engine.node)], self.transport, b"".join([*head, b"\r\n", self._behind()]))
+
     def _with_origin(self) -> Request | None:
         """The request, with the origin of the page where requests have it today."""
         return self._own_request(
@@ -494,9 +557,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Open a WebSocket of a draft before RFC 6455, once the eight bytes have come that belong to its handshake."""
         engine = ground.io.engine
         transport, loop, connections = self.transport, self.loop, self.connections
-        # uvicorn calls us while it handles what its parser has raised, which tells where the head has ended.
-        ended = sys.exception()
-        behind = self._chunk[ended.args[0] :] if ended is not None else b""
+        behind = self._behind()
 
         def opened(rest: bytes) -> None:
             link = HixieLink(transport, loop, ground.cork, engine, connections, ground.io.disconnect_all)
