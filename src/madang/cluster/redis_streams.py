@@ -13,6 +13,7 @@ import asyncio
 import base64
 import re
 from collections.abc import Callable, Coroutine, Mapping
+from itertools import chain
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -41,6 +42,7 @@ from madang.cluster.messages import (
     from_json,
     from_msgpack,
     holds_bytes,
+    sent_again,
     to_json,
     to_msgpack,
 )
@@ -182,12 +184,11 @@ class _Entry:
 class _Said:
     """What is to be published on a channel."""
 
-    __slots__ = ("namespace", "sent")
+    __slots__ = ("namespace",)
 
     def __init__(self, namespace: str | None) -> None:
         #: In which namespace others than ours may hear it too; None: none of them does.
         self.namespace = namespace
-        self.sent = False
 
 
 class _Record:
@@ -315,7 +316,8 @@ class RedisStreamsBus(LinkedBus):
         self._main: Address = ("", 0)
         self._jobs: set[asyncio.Task[None]] = set()
         self._broken: asyncio.Future[None] | None = None
-        self._heard: dict[bytes, asyncio.Event] = {}
+        #: The channels that are wanted, and when each is heard.
+        self._heard: dict[str, asyncio.Future[Any]] = {}
         #: For which namespaces it is known whether members are there whom our requests would crash.
         self._looked: set[str] = set()
 
@@ -330,7 +332,7 @@ class RedisStreamsBus(LinkedBus):
 
     async def start(self, uid: str, node: str, listener: Any) -> None:  # noqa: D102
         self._clear()
-        self._inbox = f"madang:{self.settings.prefix}:{node}".encode()
+        self._inbox = f"madang:{self.settings.prefix}:{node}"
         await super().start(uid, node, listener)
 
     # Names
@@ -348,9 +350,9 @@ class RedisStreamsBus(LinkedBus):
         number = stream[len(self._name) + 1 :]
         return f"{self._name}{number}" if number.startswith("-") else ""
 
-    def _channels(self, namespace: str) -> tuple[bytes, bytes]:
+    def _channels(self, namespace: str) -> tuple[str, str]:
         public = f"{self.settings.prefix}#{namespace}#"
-        return public.encode(), f"{public}{self.uid}#".encode()
+        return public, f"{public}{self.uid}#"
 
     # The link
 
@@ -363,12 +365,8 @@ class RedisStreamsBus(LinkedBus):
             self._main = await self._engine.primary()
         if not self._sharded:
             await self._check_members(first=not self._worked)
-        channels = [self._inbox, self._members.encode()]
-        for namespace in self._namespaces:
-            channels += self._channels(namespace)
-        await self._subscribe(*channels)
-        for event in list(self._heard.values()):
-            await self._unless_broken(event.wait())
+        await self._subscribe(self._inbox, self._members, *chain.from_iterable(map(self._channels, self._namespaces)))
+        await asyncio.gather(*self._heard.values())
         names = {self.stream_of(namespace) for namespace in self._namespaces}
         names |= {f"{self._name}-{i}" for i in range(self._count)} if self._count > 1 else {self._name}
         for name in sorted(names):
@@ -416,17 +414,6 @@ class RedisStreamsBus(LinkedBus):
                 _fail(broken, error)
 
         task.add_done_callback(ended)
-
-    async def _unless_broken(self, waiting: Coroutine[Any, Any, Any]) -> None:
-        """Wait for something that never comes once the link is broken."""
-        assert self._broken is not None  # noqa: S101
-        task = asyncio.ensure_future(waiting)
-        try:
-            await asyncio.wait((task, self._broken), return_when=asyncio.FIRST_COMPLETED)
-            if self._broken.done():
-                self._broken.result()
-        finally:
-            task.cancel()
 
     async def _open_link(self, address: Address, pushed: Callable[[list[Any]], None] | None = None) -> Link:
         link = await self._engine.link(address, pushed)
@@ -483,25 +470,28 @@ class RedisStreamsBus(LinkedBus):
 
     # PUB/SUB
 
-    async def _subscribe(self, *channels: bytes) -> None:
+    async def _subscribe(self, *channels: str) -> None:
         for channel in channels:
-            self._heard.setdefault(channel, asyncio.Event())
-            if self._sharded:
-                (await self._link_of(channel.decode())).tell(command("SSUBSCRIBE", channel))
-        if not self._sharded:
-            (await self._link_to(self._main)).tell(command("SUBSCRIBE", *channels))
+            link = await (self._link_of(channel) if self._sharded else self._link_to(self._main))
+            done = link.subscribe("SSUBSCRIBE" if self._sharded else "SUBSCRIBE", [channel])
+            if done is not None:
+                self._heard[channel] = done
+
+    async def _subscribe_to(self, namespace: str) -> None:
+        await self._subscribe(*self._channels(namespace))
+        if namespace not in self._namespaces:
+            self._unsubscribe(namespace)
+
+    def _unsubscribe(self, namespace: str) -> None:
+        for channel in self._channels(namespace):
+            if self._heard.pop(channel, None) is not None:
+                link = self._links[self._address_of(channel) if self._sharded else self._main]
+                link.subscribe("SUNSUBSCRIBE" if self._sharded else "UNSUBSCRIBE", [channel])
 
     def _pushed(self, push: list[Any]) -> None:
-        kind, channel = push[0], push[1]
-        if kind in (b"message", b"smessage"):
-            self._said(channel, push[2])
-        elif kind in (b"subscribe", b"ssubscribe"):
-            if channel in self._heard:
-                self._heard[channel].set()
-        elif kind == b"sunsubscribe" and channel in self._heard:
-            _fail(self._broken, ConnectionError(f"the Redis Cluster has moved the channel {channel.decode()}"))
+        self._said(push[-2].decode(), push[-1])
 
-    def _said(self, channel: bytes, data: bytes) -> None:
+    def _said(self, channel: str, data: bytes) -> None:
         if channel == self._inbox:
             self.listener.posted(data)
             return
@@ -587,7 +577,7 @@ class RedisStreamsBus(LinkedBus):
         link = stream.link
         assert link is not None  # noqa: S101  # `_place` has made it
         oldest = command("XRANGE", stream.name, "-", "+", "COUNT", "1")
-        head = b"*7\r\n" + _bulk("XREAD", "COUNT", str(self._read_count), "BLOCK", str(self._block))
+        head = b"*8\r\n" + _bulk("XREAD", "COUNT", str(self._read_count), "BLOCK", str(self._block))
         head += _bulk("STREAMS", stream.name)
         while True:
             before = stream.last
@@ -607,7 +597,7 @@ class RedisStreamsBus(LinkedBus):
             entries = next(iter(found.values()))
             for offset, entry in entries:
                 self._read(stream, offset, entry)
-            if len(entries) >= self._read_count:
+            if len(entries) >= self._read_count and before != _START:  # nothing stood before the start
                 stream.unverified = before
             stream.advance(entries[-1][0])
 
@@ -642,21 +632,14 @@ class RedisStreamsBus(LinkedBus):
         if namespace in self._namespaces:
             return
         stream = self._namespaces[namespace] = self.stream_of(namespace)
-        if self._heard:  # else it is yet to come
-            self._go(self._subscribe(*self._channels(namespace)))
+        if self._heard:  # else they are yet to come
+            self._go(self._subscribe_to(namespace))
             if self.connected and self._stream(stream).link is None:
                 self._go(self._join_stream(self._stream(stream)))
 
     def shut(self, namespace: str) -> None:  # noqa: D102
-        if self._namespaces.pop(namespace, None) is None:
-            return
-        channels = self._channels(namespace)
-        for channel in channels:
-            self._heard.pop(channel, None)
-            word = "SUNSUBSCRIBE" if self._sharded else "UNSUBSCRIBE"
-            link = self._links.get(self._address_of(channel.decode()) if self._sharded else self._main)
-            if link is not None:
-                link.tell(command(word, channel))
+        if self._namespaces.pop(namespace, None) is not None:
+            self._unsubscribe(namespace)
 
     def publish(self, message: Message, to: str | None = None) -> None:  # noqa: D102
         kind = _STREAMED.get(type(message))
@@ -673,7 +656,8 @@ class RedisStreamsBus(LinkedBus):
             channel = f"{self.settings.prefix}#{message.nsp}#"
             if to is not None:
                 channel = f"{channel}{to}#"
-            self.queue(Outgoing(channel, to_msgpack(message), then=_Said(message.nsp)))
+            again = None if message.seq is UNSET else sent_again
+            self.queue(Outgoing(channel, to_msgpack(message), again, _Said(message.nsp)))
 
     def post(self, node: str, data: bytes) -> None:  # noqa: D102
         self.queue(Outgoing(f"madang:{self.settings.prefix}:{node}", data, then=_Said(None)))
@@ -690,9 +674,11 @@ class RedisStreamsBus(LinkedBus):
             channel = self._channels(namespace)[0]
             heard = self._heard.get(channel)
             if heard is not None:
-                await heard.wait()
+                await asyncio.shield(heard)
+            elif namespace in self._namespaces:
+                return  # a moment too early to know whether we are counted
             if self._sharded:
-                addresses = {self._address_of(channel.decode())}
+                addresses = {self._address_of(channel)}
             else:
                 addresses = {address for _, _, address in self._slots} or {self._main}
             word = "SHARDNUMSUB" if self._sharded else "NUMSUB"
@@ -727,23 +713,19 @@ class RedisStreamsBus(LinkedBus):
                 copy = self._copy_of(one.where)
                 if copy:
                     self._put(pieces, copy, self._entry(copy, then, one.data, copy=True))
+                then.sent = True
             elif isinstance(then, _Said):
-                data = one.data
                 if then.namespace is not None:
                     if then.namespace not in self._looked and not self._sharded:
                         await self._check_members(then.namespace)
                     if self._hazard:
                         withheld += 1
                         continue
-                    if then.sent:
-                        data = _marked(data)
-                words = command("SPUBLISH" if self._sharded else "PUBLISH", one.where, data)
+                words = command("SPUBLISH" if self._sharded else "PUBLISH", one.where, one.data)
                 self._put(pieces, one.where if self._sharded else None, words)
             else:
                 key, milliseconds = one.where, str(then.milliseconds)
                 self._put(pieces, key, command("SET", key, one.data, "PX", milliseconds))
-            if isinstance(then, _Entry | _Said):
-                then.sent = True
             size += len(one.data)
             if size > _PIECE:
                 await self._write(pieces)
@@ -934,15 +916,6 @@ def _a_name(text: str) -> str:
     if not text:
         raise ValueError("the name of a stream")
     return text
-
-
-def _marked(data: bytes) -> bytes:
-    """A message as one that may have been sent before."""
-    message = from_msgpack(data)
-    if message.seq is UNSET:
-        return data
-    message.again = True
-    return to_msgpack(message)
 
 
 def _fail(broken: asyncio.Future[None] | None, error: BaseException) -> None:
