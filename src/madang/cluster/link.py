@@ -116,7 +116,12 @@ class LinkedBus(Bus):
         self._drained = []
         tried: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._live(tried), name=f"cluster {type(self).__name__}")
-        await tried
+        try:
+            await tried
+        except ConfigError:
+            task, self._task = self._task, None
+            await task  # it gives up what it had of a link
+            raise
 
     async def close(self) -> None:  # noqa: D102
         task, self._task = self._task, None

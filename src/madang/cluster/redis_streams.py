@@ -203,10 +203,12 @@ class _Record:
 class _Stream:
     """A stream, and how far it is read."""
 
-    __slots__ = ("last", "link", "name", "placed", "tails", "target", "unverified", "waiting")
+    __slots__ = ("attended", "last", "link", "name", "placed", "tails", "target", "unverified", "waiting")
 
     def __init__(self, name: str) -> None:
         self.name = name
+        #: Whether it is being read.
+        self.attended = False
         #: The id of the entry that was read last; None: it is not known yet where to begin.
         self.last: bytes | None = None
         #: Behind which id something may have been trimmed away before it was read.
@@ -379,10 +381,9 @@ class RedisStreamsBus(LinkedBus):
             self.listener.lost(None, why)
         for stream in self._streams.values():
             if stream.link is not None:
-                self._go(self._follow(stream))
-        for name in set(self._namespaces.values()):  # opened while we connected
-            if self._stream(name).link is None:
-                self._go(self._join_stream(self._stream(name)))
+                self._attend(stream)
+        for name in self._namespaces.values():  # opened while we connected
+            self._attend(self._stream(name))
         if not self._sharded:
             self._go(self._look_around())
         assert self._broken is not None  # noqa: S101  # `connect` has made it
@@ -396,6 +397,7 @@ class RedisStreamsBus(LinkedBus):
             broken.exception()  # told already, or to be told by what failed
         for stream in self._streams.values():
             stream.link = None
+            stream.attended = False
             stream.placed.clear()
         for job in jobs:
             job.cancel()
@@ -568,12 +570,15 @@ class RedisStreamsBus(LinkedBus):
         stream.link = link
         stream.placed.set()
 
-    async def _join_stream(self, stream: _Stream) -> None:
-        await self._place(stream)
-        await self._follow(stream)
+    def _attend(self, stream: _Stream) -> None:
+        if not stream.attended:
+            stream.attended = True
+            self._go(self._follow(stream))
 
     async def _follow(self, stream: _Stream) -> None:
         """Read a stream as long as the link stands."""
+        if stream.link is None:
+            await self._place(stream)
         link = stream.link
         assert link is not None  # noqa: S101  # `_place` has made it
         oldest = command("XRANGE", stream.name, "-", "+", "COUNT", "1")
@@ -634,8 +639,8 @@ class RedisStreamsBus(LinkedBus):
         stream = self._namespaces[namespace] = self.stream_of(namespace)
         if self._heard:  # else they are yet to come
             self._go(self._subscribe_to(namespace))
-            if self.connected and self._stream(stream).link is None:
-                self._go(self._join_stream(self._stream(stream)))
+            if self.connected:
+                self._attend(self._stream(stream))
 
     def shut(self, namespace: str) -> None:  # noqa: D102
         if self._namespaces.pop(namespace, None) is not None:
