@@ -544,7 +544,7 @@ async def test_what_is_said_while_a_member_is_away_waits_for_it(redis: Redis, jo
 
     # Its connections are cut, and it can't come back, while the others go on.
     redis.ask("CLIENT", "KILL", "TYPE", "pubsub")
-    await until(lambda: other.heard.links[-2:] == ["down", "up"] and one.heard.links[-2:] == ["down", "up"])
+    await until(lambda: all("down" in member.heard.links and member.bus.connected for member in (one, other)))
     for i in range(1000):
         one.emit("n", i)
         if i % 200 == 0:
@@ -564,7 +564,7 @@ async def test_a_redis_that_comes_back_empty_is_a_loss(join: Join):
         await until(lambda: one.heard.events)
 
         await asyncio.to_thread(redis.restart)
-        await until(lambda: one.heard.links == ["up", "down", "up"] and one.heard.losses)
+        await until(lambda: "down" in one.heard.links and one.heard.losses)
         one.emit("m")
         await until(lambda: one.heard.events == [["n"], ["m"]])
         await one.bus.close()
@@ -622,9 +622,7 @@ async def test_a_redis_that_stands_still_is_noticed_and_nothing_is_lost(redis: R
     await until(lambda: other.heard.events[-1] == one.heard.events[-1] == ["end"])
 
     # What was on its way may come twice if it is known as such.
-    first = [
-        event for event, (message, _) in zip(other.heard.events, other.heard.messages) if message.again is not True
-    ]
+    first = [values(message) for message, _ in other.heard.messages if message.again is not True]
     assert first == [["n", 0], ["n", 1], ["n", 2], ["end"]]
     assert one.heard.losses == other.heard.losses == []
 
