@@ -152,15 +152,15 @@ def write_data(message: Message) -> bytes:
     """The field `data` of the entry for a message: JSON, or MessagePack in base64 where there are bytes in it.
 
     Raises:
-        EncodeError: an integer in it is too large.
+        EncodeError: a name in it is no Unicode text, or an integer beside bytes is too large.
     """
     data: Any = message.data  # type: ignore[attr-defined]  # those that stand in streams have it
-    if not holds_bytes(message):
-        return msgspec.json.encode(data)
     try:
+        if not holds_bytes(message):
+            return msgspec.json.encode(data)
         return base64.b64encode(msgspec.msgpack.encode(data))
-    except OverflowError as error:
-        raise EncodeError(f"this can't be sent beside bytes: {error}") from None
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise EncodeError(f"this can't be sent: {error}") from None
 
 
 class _Entry:
@@ -303,6 +303,8 @@ class RedisStreamsBus(LinkedBus):
         self._streams: dict[str, _Stream] = {}
         self._heads: dict[tuple[str, str, str, bytes], bytes] = {}
         self._worked = False
+        #: How many others there were in a namespace when they were counted last.
+        self._counts: dict[str, int] = {}
         self._hazard = False
         self._losses: list[str] = []
         #: The numbers of those of our messages that are on their way, and those of them that were read in a stream.
@@ -644,6 +646,7 @@ class RedisStreamsBus(LinkedBus):
 
     def shut(self, namespace: str) -> None:  # noqa: D102
         if self._namespaces.pop(namespace, None) is not None:
+            self._counts.pop(namespace, None)
             self._unsubscribe(namespace)
 
     def publish(self, message: Message, to: str | None = None) -> None:  # noqa: D102
@@ -669,12 +672,11 @@ class RedisStreamsBus(LinkedBus):
 
     def count(self, namespace: str, then: Callable[[int | None], None]) -> None:  # noqa: D102
         if not self.connected:
-            then(None)
+            then(self._counts.get(namespace, 0))
             return
         self._go(self._ask_count(namespace, then))
 
     async def _ask_count(self, namespace: str, then: Callable[[int | None], None]) -> None:
-        found: int | None = None
         try:
             channel = self._channels(namespace)[0]
             heard = self._heard.get(channel)
@@ -690,11 +692,11 @@ class RedisStreamsBus(LinkedBus):
             total = 0
             for address in addresses:
                 total += (await (await self._link_to(address)).call("PUBSUB", word, channel))[1]
-            found = max(0, total - (heard is not None))
-        except (OSError, RedisError):  # then nobody knows; that the link is broken is told elsewhere
+            self._counts[namespace] = max(0, total - (heard is not None))
+        except (OSError, RedisError):  # that the link is broken is told elsewhere
             pass
         finally:
-            then(found)
+            then(self._counts.get(namespace, 0))
 
     # Sending
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from madang.cluster import Bus, Listener, open_bus
-from madang.cluster.messages import Heartbeat, Member, Message, values_of
+from madang.cluster.messages import Broadcast, Heartbeat, Member, Message, values_of
 from madang.config import Cluster, Config
 
 __all__ = ["KINDS", "Ear", "Kind", "Wire", "contents", "meet", "member", "members"]
@@ -31,6 +31,7 @@ class Kind:
         engine: makes an engine that a test may stop; None: there is nothing to stop.
         quick: what has to stand behind the URL so that a silent engine is noticed at once.
         keeps: whether what is said while the link is down arrives later.
+        ordered: whether messages of all types go one way, and don't overtake each other.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Kind:
     engine: Callable[[], Any] | None = None
     quick: str = ""
     keeps: bool = False
+    ordered: bool = True
 
     def __str__(self) -> str:
         return self.name
@@ -54,10 +56,10 @@ class Kind:
         return Cluster(self.url(engine, prefix) + self.quick, prefix=prefix, **more)
 
 
-def _redis() -> Any:
+def _redis(**settings: Any) -> Any:
     from cluster.support.engines import Redis
 
-    return Redis()
+    return Redis(**settings)
 
 
 def _postgres() -> Any:
@@ -85,6 +87,15 @@ KINDS = [
     ),
     Kind("postgres", "postgres_server", lambda engine, prefix: engine.url, _postgres),
     Kind("nats", "nats_server", lambda engine, prefix: engine.url, _nats),
+    Kind(
+        "redis-streams",
+        "redis_server",
+        lambda engine, prefix: f"{engine.url.replace('redis://', 'redis-streams://')}?stream_name={prefix}",
+        lambda: _redis(persistent=True),
+        "&socket_timeout=0.5",
+        keeps=True,
+        ordered=False,
+    ),
 ]
 
 
@@ -94,6 +105,7 @@ class Ear(Listener):
     Attributes:
         bus: who tells it.
         messages: what has come, but for the greetings of `members`.
+        own: broadcasts of its own, which come back where the bus keeps a ledger.
         posts: what was sent to it alone.
         told: "up", "down", "lost", "malformed" and "gone", with what was told of each.
     """
@@ -103,6 +115,7 @@ class Ear(Listener):
         self.uid = secrets.token_hex(8)
         self.node = secrets.token_urlsafe(3)
         self.messages: list[Message] = []
+        self.own: list[Message] = []
         self.offsets: list[str | None] = []
         self.posts: list[bytes] = []
         self.told: list[tuple[Any, ...]] = []
@@ -113,6 +126,8 @@ class Ear(Listener):
         greeting = isinstance(message, Heartbeat) and isinstance(message.data, Member) and message.data.name == "greets"
         if greeting:
             self.greeted.add(message.uid)
+        elif message.uid == self.uid and self.bus.ledger is not None and isinstance(message, Broadcast):
+            self.own.append(message)
         else:
             self.messages.append(message)
             self.offsets.append(offset)
