@@ -3,9 +3,12 @@
 A test that stops, kills or pauses an engine starts its own: `with Redis() as redis: ...`
 """
 
+import asyncio
 import itertools
 import os
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cluster.support.engines import Nats, Postgres, Redis, RedisCluster, RedisSentinel
 from cluster.support.node import NodeHost
+from madang.cluster.broker import Broker
 from support.fixtures import node
 
 __all__ = ["node"]
@@ -72,6 +76,22 @@ def host(_hosts: list[NodeHost]) -> NodeHost:
     if not _hosts or not _hosts[-1].alive:
         _hosts.append(NodeHost())
     return _hosts[-1]
+
+
+@pytest.fixture(scope="session")
+def local_broker() -> Iterator[str]:
+    """The directory of a broker, which runs in a thread."""
+    with tempfile.TemporaryDirectory(prefix="madang-test-") as directory:  # pytest's own are too long for a socket
+        broker = Broker(directory)
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        asyncio.run_coroutine_threadsafe(broker.start(), loop).result()
+        yield directory
+        asyncio.run_coroutine_threadsafe(broker.close(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 @pytest.fixture

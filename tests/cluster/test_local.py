@@ -203,6 +203,37 @@ async def test_the_ledger_tells_what_was_missed(broker: Broker, directory: str):
             assert await ledger.since(offset, "/", 100) is None
 
 
+async def test_what_the_ledger_tells_ends_where_the_listener_is(broker: Broker, directory: str):
+    async with (
+        member(directory, "a", "?ledger=1") as (one, _),
+        member(directory, "b", "?ledger=1") as (two, other),
+    ):
+        two.open("/other")
+        ledger = two.ledger
+        assert ledger is not None
+        one.publish(event("first"))
+        await until(lambda: other.messages)
+        start = other.offsets[0]
+        assert start is not None
+
+        async def talk() -> None:
+            for number in range(2000):
+                one.publish(event("tick", number, nsp="/other" if number % 3 else "/"))
+                if number % 50 == 0:
+                    await asyncio.sleep(0)
+
+        talking = asyncio.create_task(talk())
+        between = 0
+        while len(other.messages) < 2001:
+            told = await ledger.since(start, "/", 5000)
+            here = [offset for message, offset in other.messages if message.nsp == "/"]
+            assert told is not None
+            assert [offset for offset, _ in told] == here[1:]
+            between += 0 < len(here) < 667
+        assert between > 0
+        await talking
+
+
 async def test_what_is_known_of_a_client_is_taken_once_by_another_worker(broker: Broker, directory: str):
     async with (
         member(directory, "a", "?ledger=1") as (one, _),

@@ -79,6 +79,8 @@ class LocalBus(LinkedBus):
         self.epoch = ""
         self.last = 0  # the number of the newest broadcast that was heard
         self._questions: dict[int, asyncio.Future[bytes | None]] = {}
+        #: For each who asks the ledger: what the listener is told meanwhile.
+        self.asking: list[list[tuple[int, Message]]] = []
         self._asked = 0
 
     # The link
@@ -147,6 +149,8 @@ class LocalBus(LinkedBus):
                 return
             if number:
                 self.last = number
+                for told in self.asking:
+                    told.append((number, message))
             self.listener.received(message, f"{self.epoch}.{number:x}" if number else None)
         elif kind == POST:
             self.listener.posted(content)
@@ -233,15 +237,27 @@ class LocalLedger(Ledger):
             after = int(digits[:16], 16)
         except ValueError:
             return None
-        answer = await bus.ask(SINCE, namespace.encode(), b"%d,%d" % (after, most))
+        told: list[tuple[int, Message]] = []
+        bus.asking.append(told)
+        try:
+            answer = await bus.ask(SINCE, namespace.encode(), b"%d,%d" % (after, most))
+        finally:
+            bus.asking.remove(told)
         if answer is None:
             return None
         found: list[tuple[str, Broadcast]] = []
         for one in Cutter().cut(answer):
             _, flags, _, _, content, number = parts(one)
+            after = number
             message = _read(content, flags)
             if isinstance(message, Broadcast):
                 found.append((f"{epoch}.{number:x}", message))
+        # Frames behind the answer may have come with it, and were told before this goes on.
+        found += [
+            (f"{epoch}.{number:x}", message)
+            for number, message in told
+            if number > after and message.nsp == namespace and isinstance(message, Broadcast)
+        ]
         return found
 
     def newest(self, namespace: str) -> str | None:

@@ -77,6 +77,7 @@ def _nats() -> Any:
 #: All kinds. Each new one adds itself.
 KINDS = [
     Kind("memory", None, lambda engine, prefix: f"memory://{prefix}"),
+    Kind("local", "local_broker", lambda engine, prefix: f"local://{engine}"),
     Kind("redis", "redis_server", lambda engine, prefix: engine.url, _redis, "?socket_timeout=0.5"),
     Kind(
         "redis-classic",
