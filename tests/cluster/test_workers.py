@@ -136,6 +136,22 @@ async def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path):
             await until(lambda: all("transport close" in one.heard for one in everyone))
 
 
+async def test_a_single_process_listens_until_its_clients_are_gone(tmp_path: Path):
+    async with Workers(tmp_path, "--health-path", "/health", "--drain-seconds", "1") as server:
+        url = await server.listening()
+        async with talkers(url, 1) as everyone:
+            assert (await server.health())[0] == 200
+            for one in everyone:
+                one.client.on("disconnect", lambda reason, one=one: one.heard.append(reason))
+            server.signal(signal.SIGTERM)
+            await until(lambda: any(one.heard for one in everyone))
+            status, told = await server.health()
+            assert (status, told["ready"]) == (503, False)
+            await until(lambda: all(one.heard for one in everyone))
+            assert {reason for one in everyone for reason in one.heard} == {"transport close"}
+        assert await server.ended() == -signal.SIGTERM
+
+
 @pytest.mark.parametrize(
     ("app", "why", "code"),
     [

@@ -20,6 +20,8 @@ from cluster.support.processes import REAPER
 __all__ = ["Workers", "until"]
 
 SECONDS = 60
+#: Of several workers, and of one alone.
+LISTENING = re.compile(r"(?:Listening at|Uvicorn running on) (\S+)")
 
 APP = """
 import os
@@ -113,9 +115,9 @@ class Workers:
         assert self.log.count(words) >= count, self.log
 
     async def listening(self) -> str:
-        await self.said("Listening at ")
-        found = re.search(r"Listening at (\S+)", self.log)
-        assert found is not None
+        await until(lambda: LISTENING.search(self.log) or self._reading.done())
+        found = LISTENING.search(self.log)
+        assert found is not None, self.log
         self.url = found[1]
         return self.url
 
