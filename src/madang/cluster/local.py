@@ -199,7 +199,10 @@ class LocalBus(LinkedBus):
         then(sum([namespace in namespaces for namespaces in self._members.values()]))
 
     def post(self, node: str, data: bytes) -> None:  # noqa: D102
-        self.queue(Outgoing("", frame(POST, node.encode(), content=data)))
+        framed = frame(POST, node.encode(), content=data)
+        # Somebody's answer waits for it. What gets lost with the link is noticed by whoever it was for.
+        if self._waiting or not self.connected or self._link is None or not self._link.write_now(framed):
+            self.queue(Outgoing("", framed))
 
     @property
     def directory(self) -> str | None:  # noqa: D102
@@ -338,6 +341,13 @@ class _Link(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)
+
+    def write_now(self, data: bytes) -> bool:
+        """Write, if the kernel takes all that was written before; gives whether it was."""
+        if self._writable is not None or self.ended.done():
+            return False
+        self._transport.write(data)
+        return True
 
     async def send(self, data: bytes) -> None:
         if not self.ended.done():
