@@ -522,7 +522,7 @@ class NatsLedger(Ledger):
         messages = ((self._offset(sequence), read(data)) for sequence, data in entries)
         return [(where, message) for where, message in messages if isinstance(message, Broadcast)]
 
-    def newest(self, namespace: str) -> str | None:  # noqa: D102
+    def newest(self, namespace: str) -> str | None:
         return self._offset(self._sequence) if self._epoch else None
 
     async def _older(self, after: int, namespace: str, most: int) -> tuple[list[tuple[int, bytes]], int] | None:
