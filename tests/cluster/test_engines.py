@@ -74,6 +74,7 @@ ONCE: dict[str, Any] = {
     "allow_reconnect": False,
     "max_reconnect_attempts": 1,
     "reconnect_time_wait": 0,
+    "connect_timeout": DEADLINE,
     "error_cb": _ignore,
 }
 

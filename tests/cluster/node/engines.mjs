@@ -47,8 +47,7 @@ export async function postgres({ url, ca }, { tableName = "socket_io_attachments
   const { default: pg } = await import("pg");
   const pool = watched(new pg.Pool({ connectionString: url, ssl: ca ? { ca: readFileSync(ca) } : false }), tell);
   const columns = "id bigserial UNIQUE, created_at timestamptz DEFAULT NOW(), payload bytea";
-  await pool.query(`CREATE TABLE IF NOT EXISTS "${tableName}" (${columns})`).catch((error) => {
-    if (!["23505", "42710"].includes(error.code)) throw error; // another member is just making it
-  });
+  // Several that make it at the same time would fail, IF NOT EXISTS or not; the lock ends with the query.
+  await pool.query(`SELECT pg_advisory_xact_lock(1); CREATE TABLE IF NOT EXISTS "${tableName}" (${columns})`);
   return pool;
 }
