@@ -226,11 +226,17 @@ async def test_a_crash_of_a_member_is_told(redis_server: Redis, prefix: str) -> 
         member.close()
 
 
-async def test_a_member_that_is_killed_says_nothing(redis_server: Redis, prefix: str) -> None:
+async def test_a_member_is_paused_and_killed(redis_server: Redis, prefix: str) -> None:
     options = options_with("sharded", prefix)
     first, second = [NodeMember(redis_server.url, "sharded", options) for _ in range(2)]
     with first, second:
         await first.settled(2)
+        second.pause()
+        count = second.host.order("serverCount", guest=second.number, namespace="/")
+        await asyncio.sleep(0.1)
+        assert not count.done()
+        second.resume()
+        assert count.result(DEADLINE) == 2
         second.kill()
         with pytest.raises(NodeError):
             await second.server_count()

@@ -29,6 +29,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cluster.support.processes import REAPER
+from cluster.support.reaper import pause_family
 from support.npm import installed
 
 __all__ = [
@@ -200,7 +201,7 @@ class NodeHost:
 
     def pause(self) -> None:
         """Let it not run: its connections stay, and it answers nothing."""
-        self._process.send_signal(signal.SIGSTOP)
+        pause_family(self.pid)
 
     def resume(self) -> None:
         self._process.send_signal(signal.SIGCONT)

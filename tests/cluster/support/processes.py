@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import pytest
 
-from cluster.support.reaper import Reaper, signal_family
+from cluster.support.reaper import Reaper, pause_family, signal_family
 
 __all__ = ["REAPER", "Engine", "Group", "awaited", "program", "quiet_port"]
 
@@ -199,7 +199,7 @@ class Engine:
     def pause(self) -> None:
         """Let it not run: connections stay, and nothing is answered."""
         assert self.process is not None, "not started"
-        signal_family(self.process.pid, signal.SIGSTOP)
+        pause_family(self.process.pid)
         self._paused = True
 
     def resume(self) -> None:

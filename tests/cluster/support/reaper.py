@@ -12,10 +12,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import defaultdict
 from pathlib import Path
 
-__all__ = ["Reaper", "family", "signal_family"]
+__all__ = ["Reaper", "family", "pause_family", "signal_family"]
 
 
 def family(pid: int) -> list[int]:
@@ -42,6 +43,27 @@ def signal_family(pid: int, number: signal.Signals) -> None:
             os.kill(each, number)
         except ProcessLookupError:
             pass  # it has ended
+
+
+def pause_family(pid: int) -> None:
+    """Stop a process and all that it has started, and wait until no thread of theirs runs.
+
+    The signal takes effect when one of the threads has seen it; on a busy machine others may go on meanwhile.
+    """
+    signal_family(pid, signal.SIGSTOP)
+    for each in family(pid):
+        while not _stopped(each):
+            time.sleep(0.005)
+
+
+def _stopped(pid: int) -> bool:
+    try:
+        states = [
+            path.read_text().rpartition(")")[2].split()[0] for path in Path("/proc", str(pid)).glob("task/*/stat")
+        ]
+    except OSError:
+        return False  # a thread has just ended: look again
+    return all(state in "TtXZ" for state in states)
 
 
 class Reaper:
