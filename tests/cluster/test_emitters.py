@@ -37,6 +37,8 @@ BUSES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "redis": ("redis_server", lambda engine: engine.url),
     "redis-classic": ("redis_server", lambda engine: engine.url.replace("redis:", "redis-classic:")),
     "postgres": ("postgres_server", lambda engine: engine.url),
+    "nats": ("nats_server", lambda engine: engine.url),
+    "jetstream": ("jetstream_server", lambda engine: f"{engine.url}?jetstream=1&storage=memory"),
 }
 
 

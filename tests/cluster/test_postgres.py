@@ -9,7 +9,9 @@ import asyncpg
 import msgspec
 import pytest
 
+from cluster.support.clients import Guest
 from cluster.support.engines import Postgres
+from cluster.support.node import NodeEmitter, NodeHost, NodeMember, options_with
 from cluster.support.recorder import Cable, Member, emit, until
 from madang.cluster import open_bus
 from madang.cluster.messages import (
@@ -316,6 +318,7 @@ async def test_a_link_that_breaks_and_comes_back(postgres_server: Postgres) -> N
         async with Member(theirs, "a") as a, Member(url, "b", "/", "/late") as b:
             a.emit("n", 0, seq=1)
             await until(lambda: len(b.heard.messages) == 1)
+            await a.bus.drain()
             await cable.cut()
             await until(lambda: bool(a.heard.downs))
             for number in range(1, 100):
@@ -400,3 +403,44 @@ async def test_start_does_not_wait_for_a_server_that_is_not_there() -> None:
                 await until(lambda: a.heard.events == [["hello"]])
     finally:
         engine.close()
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("adapter", ["postgres", "postgres-0.4"])
+async def test_node_js_understands_what_is_large_or_equal(
+    postgres_server: Postgres, host: NodeHost, prefix: str, adapter: str
+) -> None:
+    url = postgres_server.url
+    said = [("tick",), ("tick",), ("tick",), ("long", "마당" * 3000), ("bytes", b"\x00\xff" * 10_000), ("end", None)]
+    with NodeMember(url, adapter, options_with(adapter, prefix), host=host) as node:
+        async with Member(url, "a", prefix=prefix) as a, Guest(node.url) as guest:
+            a.bus.publish(InitialHeartbeat(uid=a.uid, nsp="/"))
+            await node.settled(2)
+            assert any(isinstance(one, Heartbeat) for one in a.heard.messages)
+            for event in said:
+                a.emit(*event)
+            # Node.js does not wait for what it has to fetch before it tells of the next one.
+            assert [(name, *await guest.next(name)) for name, *_ in said] == said
+            for event in said:
+                await node.emit(*event)
+            await until(lambda: bool(a.heard.events) and a.heard.events[-1][0] == "end")
+            assert [tuple(event) for event in a.heard.events] == said
+            # It is missed as soon as it says that it goes.
+            a.bus.publish(AdapterClose(uid=a.uid, nsp="/"))
+            await node.settled(1)
+            assert (a.heard.losses, a.heard.malformations) == ([], [])
+
+
+@pytest.mark.node
+async def test_the_emitter_of_node_js_is_heard(postgres_server: Postgres, host: NodeHost, prefix: str) -> None:
+    """Though it leaves the namespace out (socket.io-postgres-emitter 0.1.1), for which Node.js does not hear it."""
+    url = postgres_server.url
+    with NodeEmitter(url, "postgres", {"channelPrefix": prefix}, host=host) as emitter:
+        async with Member(url, "a", "/", prefix=prefix) as a:
+            await emitter.emit("from outside", b"\x01", to=["room"])
+            await until(lambda: bool(a.heard.messages))
+            [message] = a.heard.messages
+            assert (message.uid, message.nsp) == ("emitter", "/")
+            assert a.heard.events == [["from outside", b"\x01"]]
+            await emitter.emit("long", "x" * 9000)
+            await until(lambda: len(a.heard.messages) == 2)

@@ -10,7 +10,7 @@ import re
 import struct
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 from urllib.parse import quote
 
 import msgspec
@@ -31,10 +31,13 @@ from madang.cluster import Ledger
 from madang.cluster.link import Outgoing
 from madang.cluster.messages import (
     Broadcast,
-    DisconnectSockets,
+    BroadcastAck,
+    BroadcastClientCount,
+    FetchSocketsResponse,
+    Heartbeat,
+    InitialHeartbeat,
     Message,
-    SocketsJoin,
-    SocketsLeave,
+    ServerSideEmitResponse,
     from_json,
     from_msgpack,
 )
@@ -74,6 +77,15 @@ _OFFSET: Final = re.compile(r"([0-9]{1,18})-([0-9a-z]{1,16})")
 _EXISTS: Final = 10058
 _RULE: Final = "nats cluster"
 
+#: What is of use at once, or never.
+_PASSING: Final = (
+    InitialHeartbeat,
+    Heartbeat,
+    FetchSocketsResponse,
+    ServerSideEmitResponse,
+    BroadcastClientCount,
+    BroadcastAck,
+)
 #: The options of a stream in the URL, and their defaults.
 LIMITS: Final[dict[str, Any]] = {
     "max_msgs": 100_000,
@@ -129,10 +141,16 @@ def stream_options(given: dict[str, str]) -> dict[str, Any]:
 
 
 def is_kept(message: Message) -> bool:
-    """Whether a message goes into the stream: what changes something at clients, and asks for no answer."""
-    if isinstance(message, Broadcast):
-        return message.data.requestId is UNSET
-    return isinstance(message, SocketsJoin | SocketsLeave | DisconnectSockets)
+    """Whether a message goes into the stream.
+
+    All do but answers and heartbeats, so that requests stay behind what they are about.
+    """
+    return not isinstance(message, _PASSING)
+
+
+def _is_numbered(message: Message) -> TypeGuard[Broadcast]:
+    """Whether clients that were lost get it later."""
+    return isinstance(message, Broadcast) and message.data.requestId is UNSET
 
 
 def read(data: bytes) -> Message:
@@ -226,7 +244,8 @@ class NatsLedger(Ledger):
         self._inbox = client.new_inbox()
         await client.subscribe(f"{self._inbox}.*", cb=self._acknowledge)
         self._find_place(info)
-        await self._read_on(client, js)
+        if not self._bus.guest:
+            await self._read_on(client, js)
 
     async def _find(self, js: JetStreamContext) -> api.StreamInfo:
         try:
@@ -317,7 +336,7 @@ class NatsLedger(Ledger):
 
     def check(self) -> None:
         """Give up the link if the stream is silent."""
-        if time.monotonic() - self._alive_at > _SILENCE_SECONDS:
+        if not self._bus.guest and time.monotonic() - self._alive_at > _SILENCE_SECONDS:
             self._bus.fail(ConnectionError("NATS does not tell any more what is in the stream"))
 
     # Hearing
@@ -366,7 +385,7 @@ class NatsLedger(Ledger):
         self._sequence = sequence
         message = read(data)
         offset = None
-        if isinstance(message, Broadcast):
+        if _is_numbered(message):
             self._remember(sequence, message.nsp, data)
             offset = self._offset(sequence)
         elif message.uid == self._bus.uid:
@@ -485,7 +504,7 @@ class NatsLedger(Ledger):
             self._saved(kept)
             return
         message = read(one.data)
-        if isinstance(message, Broadcast):
+        if _is_numbered(message):
             asyncio.get_running_loop().call_soon(self._bus.listener.received, message)
 
     # What was missed
@@ -520,7 +539,7 @@ class NatsLedger(Ledger):
         if looked_at > most:
             return None
         messages = ((self._offset(sequence), read(data)) for sequence, data in entries)
-        return [(where, message) for where, message in messages if isinstance(message, Broadcast)]
+        return [(where, message) for where, message in messages if _is_numbered(message)]
 
     def newest(self, namespace: str) -> str | None:
         return self._offset(self._sequence) if self._epoch else None

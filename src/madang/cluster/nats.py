@@ -7,8 +7,8 @@ All members are ours. The options of the URL:
 
 - `creds`, `nkey`: files with what NATS's own authentication needs; for these install `nkeys`.
 - `tls_ca`, `tls_cert`, `tls_key`: files with the authority that is trusted, and with our own certificate.
-- `jetstream`: with 1 what is said to clients is kept in a stream. Then nothing of it is lost while the stream holds it,
-  and clients that were lost come back on any server.
+- `jetstream`: with 1 all but answers and heartbeats goes through a stream. Then nothing of it is lost while the stream
+  holds it, and clients that were lost come back on any server.
 - `max_msgs`, `max_bytes`, `max_age` (seconds), `storage` ("file" or "memory"), `replicas`: the limits of the stream,
   and of what is kept of lost clients, when the first member makes them. Later NATS's own tools change them.
 
@@ -39,7 +39,7 @@ from nats.aio.msg import Msg
 from madang.cluster import Ledger, Listener
 from madang.cluster._jetstream import LIMITS, Kept, NatsLedger, is_kept, read, stream_options, token
 from madang.cluster.link import LinkedBus, Outgoing
-from madang.cluster.messages import Message, holds_bytes, is_response, sent_again, to_json, to_msgpack
+from madang.cluster.messages import EMITTER, Message, holds_bytes, is_response, sent_again, to_json, to_msgpack
 from madang.config import Cluster
 from madang.errors import ConfigError, RemoteProtocolError
 
@@ -197,7 +197,9 @@ class NatsBus(LinkedBus):
         async def hear_post(message: Msg) -> None:
             self._posted(posted, message.data)
 
-        await self.client.subscribe(self._subject("to", self.uid), cb=hear_answer)
+        # A guest may ask in the name of all guests.
+        for uid in (self.uid, EMITTER) if self.guest else (self.uid,):
+            await self.client.subscribe(self._subject("to", uid), cb=hear_answer)
         await self.client.subscribe(self._subject("node", self.node), cb=hear_post)
         await self._tune()
         await self.flush(_CONNECT_SECONDS)
