@@ -15,6 +15,7 @@ from cluster.support.buses import Ear, contents, member
 from cluster.support.clients import Guest
 from cluster.support.engines import Redis, RedisCluster
 from cluster.support.node import DEADLINE, UNDEFINED, NodeEmitter, NodeHost, NodeMember, options_with
+from madang import Server
 from madang.cluster.messages import (
     AdapterClose,
     AnswerData,
@@ -46,7 +47,7 @@ from madang.cluster.messages import (
     body,
 )
 from madang.config import Cluster
-from madang.errors import EncodeError
+from madang.errors import EncodeError, LocalProtocolError
 
 pytestmark = pytest.mark.node
 
@@ -401,6 +402,12 @@ def everything(words: list[Any], rooms: list[str], id_: str, number: float) -> l
     ]
 
 
+@pytest.mark.parametrize("name", ["connect", "connection", "new_namespace", "error"])
+def test_names_of_events_that_would_end_a_member_are_refused(name: str) -> None:
+    with pytest.raises(LocalProtocolError, match="reserved"):
+        Server().server_side_emit(name, 1)
+
+
 def deep(depth: int) -> Any:
     value: Any = b"\xff"
     for number in range(depth):
@@ -427,7 +434,7 @@ async def test_nothing_that_we_say_ends_a_member(redis_server: Redis, prefix: st
     async with beside(adapter, redis_server.url, prefix, None) as (ear, node):
         uid = await node.of("/court").uid()
         await node.of("/court").on("sum?", answer=1)
-        async with Guest(node.url, "/court", "red") as anna:
+        async with Guest(node.url, "/court", "red", max_json_depth=1000) as anna:
             refused = 0
 
             def speak(words: list[Any], rooms: list[str], id_: str, number: float) -> None:
@@ -448,7 +455,7 @@ async def test_nothing_that_we_say_ends_a_member(redis_server: Redis, prefix: st
                 speak([deep(depth)], ["red"], ID, 1)
             speak(["x" * 100_000, b"x" * 100_000], ["x" * 10_000], ID, 1)
 
-            @settings(max_examples=40, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+            @settings(max_examples=25, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
             @given(st.lists(VALUES, max_size=3), st.lists(TEXT, max_size=3), TEXT, st.floats(0, 1e9))
             def fuzz(words: list[Any], rooms: list[str], id_: str, number: float) -> None:
                 speak(words, rooms, id_, number)

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Peers", "Relay", "check_server_side"]
 
-#: Names that the reference keeps for what happens to its namespaces.
-_RESERVED: Final = RESERVED_EVENTS | {"connection", "new_namespace"}
+#: Names that the reference keeps for what happens to its namespaces, and one that ends a server in Node.js where nobody
+#: listens to it.
+_RESERVED: Final = RESERVED_EVENTS | {"connection", "new_namespace", "error"}
 
 
 class Relay(ABC):
