@@ -595,20 +595,24 @@ async def test_a_slot_that_moves_takes_its_channels_along(redis_cluster: RedisCl
     other = next(engine for engine in redis_cluster.members if engine is not owner)
     slot = owner.ask("CLUSTER", "KEYSLOT", channel)
 
-    def move(to: Redis) -> None:
-        for engine in (to, *(engine for engine in redis_cluster.members if engine is not to)):
-            engine.ask("CLUSTER", "SETSLOT", slot, "NODE", to.ask("CLUSTER", "MYID"))
+    def move(source: Redis, to: Redis) -> None:
+        ids = {engine: engine.ask("CLUSTER", "MYID") for engine in redis_cluster.members}
+        # So it becomes the newest of all facts, and none of the others wins over it.
+        to.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[to])
+        for engine in dict.fromkeys((to, source, *redis_cluster.members)):
+            engine.ask("CLUSTER", "SETSLOT", slot, "NODE", ids[to])
 
     async with members(settings, 2) as (first, second):
         try:
-            await asyncio.to_thread(move, other)
+            await asyncio.to_thread(move, owner, other)
             for ear in (first, second):
                 await ear.until(lambda ear=ear: ear.of("down"))
                 await ear.until(lambda ear=ear: ear.of("lost"))
             await first.say_until(lambda: broadcast("hi", uid=first.uid), lambda: second.messages)
             assert "ended a subscription" in str(second.of("down")[0][1])
         finally:
-            await asyncio.to_thread(move, owner)
+            await asyncio.to_thread(move, other, owner)
 
 
 async def test_a_redis_that_is_no_cluster(redis_server: Redis, prefix: str) -> None:
