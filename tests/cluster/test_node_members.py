@@ -53,11 +53,9 @@ async def _are_one(first: NodeMember, second: NodeMember) -> None:
             assert await guest.next("news") == (1, {"어": None}, b"\x00\xff", "2000-06-13T00:00:00.000Z")
         await here.emit("only red", to=["red"], but=["blue"], compress=False)
         await here.emit("only near", local=True)
-        await here.emit("end")
-        assert [await guest.next("end") for guest in (anna, ben)] == [(), ()]
-        assert {name for name, _ in anna.heard} == {"only red", "only near"}
-        assert ben.heard == []
-        anna.heard.clear()
+        for event in ("only red", "only near"):
+            assert await anna.next(event) == ()
+        # Over PostgreSQL what is emitted may overtake what was before, so what must not come is looked for at the end.
         # Answers
         for guest, name in ((anna, "anna"), (ben, "ben")):
             guest.on("who?", lambda name=name: name)
@@ -91,7 +89,7 @@ async def _are_one(first: NodeMember, second: NodeMember) -> None:
         await here.disconnect_sockets(to=["green"])
         assert (await second.next("disconnect", id=id_))["reason"] == "server namespace disconnect"
         assert set(await here.fetch_sockets()) == {anna.id}
-        assert {name for name, _ in anna.heard} == {"who?"}
+        assert {name for name, _ in anna.heard + ben.heard} == {"who?"}
 
 
 async def _until(guest: Guest, rooms: set[str]) -> None:
