@@ -13,7 +13,8 @@ import pytest
 import pytest_asyncio
 
 from client.conftest import QUICK, WAYS, until
-from cluster.support.courtyard import Courtyard
+from cluster.support.buses import KINDS, Kind
+from cluster.support.courtyard import FACES, Courtyard
 from generations.support.guests import GUESTS, STEPS, Guest, invited
 from generations.support.hosts import Host, Pages, Program, hold
 from madang import Client
@@ -104,6 +105,21 @@ async def test_pages_and_old_drafts(node: str) -> None:
 
 @pytest.mark.parametrize("way", ["polling", "shortpolling", "sse", "multipart", "upgrade", "sse upgrade"])
 async def test_a_client_of_ours(courtyard: Courtyard, way: str) -> None:
+    await talk(courtyard, way)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.fixture not in (None, "local_broker")], ids=str)
+async def test_each_bus_carries_requests(request: pytest.FixtureRequest, prefix: str, kind: Kind) -> None:
+    settings = kind.shared(request, prefix)
+    async with Courtyard(SETTINGS, APP, FACES[:2], settings.url) as courtyard:
+        for way in ("polling", "sse", "upgrade"):
+            await talk(courtyard, way)
+        assert not courtyard.tracebacks(), "\n".join(courtyard.tracebacks())
+
+
+async def talk(courtyard: Courtyard, way: str) -> None:
+    """Say and hear much and large things."""
     heard: list[Any] = []
     reasons: list[str] = []
     client = Client(courtyard.url, transports=WAYS[way], **QUICK)

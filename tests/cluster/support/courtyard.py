@@ -54,6 +54,7 @@ class Courtyard:
         settings: of each server.
         target: the application.
         faces: what each is behind.
+        cluster: the URL of what connects them; without it they do that themselves.
     """
 
     def __init__(
@@ -61,10 +62,11 @@ class Courtyard:
         settings: Mapping[str, object],
         target: str = "support.apps:app",
         faces: Sequence[str] = FACES,
+        cluster: str | None = None,
     ) -> None:
         self._stack = contextlib.ExitStack()
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="madang-")))
-        settings = {**settings, "cluster": f"local://{self._folder}"}
+        settings = {**settings, "cluster": cluster or f"local://{self._folder}"}
         self.servers = [ServerProcess(face, settings, target) for face in faces]
         self.proxy: ProxyProcess
 
