@@ -22,6 +22,7 @@ from madang.cluster.broker import (
     BINARY,
     FOUND,
     GONE,
+    HEAD,
     HELLO,
     KEEP,
     LOST,
@@ -207,6 +208,12 @@ class LocalBus(LinkedBus):
     @property
     def directory(self) -> str | None:  # noqa: D102
         return os.path.dirname(self._path)
+
+    def dropped(self, outgoing: Outgoing) -> None:  # noqa: D102
+        _, kind, flags, _, _, _ = HEAD.unpack_from(outgoing.data)
+        # What was on its way may have arrived, and comes back then.
+        if kind == MESSAGE and flags & KEEP and not flags & AGAIN:
+            self.listener.received(_read(parts(outgoing.data)[4], flags))
 
     @property
     def ledger(self) -> Ledger | None:  # noqa: D102

@@ -27,7 +27,7 @@ APP = """
 import os
 from madang import Server, Socket
 
-io = Server()
+io = Server(recovery=True)
 
 
 @io.event
@@ -37,7 +37,12 @@ def pid(socket: Socket) -> int:
 
 @io.event
 def say(socket: Socket, text: str) -> None:
-    io.emit("said", text)
+    io.to("talkers").emit("said", text)
+
+
+@io.on("connection")
+def connected(socket: Socket) -> None:
+    socket.join("talkers")
 """
 
 
