@@ -15,7 +15,7 @@ from madang import Client, Cluster, Recovery, Server, Socket
 from madang.cluster.broker import Broker
 from madang.faces.uvicorn import serve_async
 
-LEDGERS = ["local", "jetstream"]
+LEDGERS = ["local", "jetstream", "streams"]
 PATIENCE = 15.0
 
 
@@ -29,6 +29,9 @@ async def url(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[str]
         shutil.rmtree(folder)
     elif request.param == "jetstream":
         yield request.getfixturevalue("jetstream_server").url + "?jetstream=1"
+    elif request.param == "streams":
+        engine = request.getfixturevalue("redis_server")
+        yield f"redis-streams://{engine.host}:{engine.port}?stream_name={prefix}"
 
 
 class House:

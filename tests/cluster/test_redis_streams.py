@@ -474,6 +474,27 @@ async def test_what_was_trimmed_away_gives_nothing(redis_server: Redis, join: Jo
     assert len(await one.ledger.since(one.heard.offsets[5], "/", 100)) == 4
 
 
+async def test_what_was_missed_behind_the_newest_entry(redis_server: Redis, join: Join):
+    one = await join(redis_server, "&max_len=200")
+    start = one.ledger.newest("/")
+    assert start is not None
+    assert await one.ledger.since(start, "/", 10) == []
+    one.emit("n", 0)
+    one.emit("n", 1)
+    await until(lambda: len(one.heard.events) == 2)
+
+    missed = await one.ledger.since(start, "/", 10)
+    assert missed is not None
+    assert [values(message) for _, message in missed] == [["n", 0], ["n", 1]]
+    newest = one.ledger.newest("/")
+    assert newest == one.heard.offsets[-1]
+    assert await one.ledger.since(newest, "/", 10) == []
+    for i in range(2, 1000):  # so many that the first are trimmed away
+        one.emit("n", i)
+    await until(lambda: len(one.heard.events) == 1000)
+    assert await one.ledger.since(start, "/", 5000) is None
+
+
 async def test_duplicates_are_left_out_of_what_was_missed(redis_server: Redis, join: Join, prefix: str):
     one = await join(redis_server)
     for i in range(4):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from itertools import chain
 from typing import Any, ClassVar, Final
@@ -200,10 +201,35 @@ class _Record:
         self.milliseconds = milliseconds
 
 
+class _Piece:
+    """Commands that are written together.
+
+    Attributes:
+        parts: those for each server.
+        last: where among them is the last that adds to a stream.
+        entries: how many add to a stream.
+        size: how many bytes they have.
+    """
+
+    __slots__ = ("entries", "last", "parts", "size")
+
+    def __init__(self) -> None:
+        self.parts: dict[Address, list[bytes]] = {}
+        self.last: dict[str, tuple[Address, int]] = {}
+        self.entries = 0
+        self.size = 0
+
+    def put(self, address: Address, words: bytes) -> tuple[Address, int]:
+        parts = self.parts.setdefault(address, [])
+        parts.append(words)
+        self.size += len(words)
+        return address, len(parts) - 1
+
+
 class _Stream:
     """A stream, and how far it is read."""
 
-    __slots__ = ("attended", "last", "link", "name", "placed", "tails", "target", "unverified", "waiting")
+    __slots__ = ("attended", "last", "link", "name", "placed", "tails", "target", "unverified", "waiting", "written")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -217,6 +243,8 @@ class _Stream:
         self.target = (0, 0)
         self.link: Link | None = None
         self.placed = asyncio.Event()
+        #: What we have added at last: of our last two writes.
+        self.written: deque[tuple[int, int]] = deque(maxlen=2)
         self.waiting: list[tuple[tuple[int, int], asyncio.Future[None]]] = []
         #: Who collects what is read meanwhile.
         self.tails: dict[object, list[tuple[bytes, Broadcast]]] = {}
@@ -293,7 +321,10 @@ class RedisStreamsBus(LinkedBus):
         self._only_plaintext: bool = options.get("only_plaintext", False)
         self._read_count: int = options.get("read_count", 100)
         self._block = min(options.get("block_ms", 5000), max(1, int(self._engine.timeout * 1000 * _BLOCK_SHARE)))
-        self._trim = _bulk("MAXLEN", "~", str(options.get("max_len", 10_000)), "*")
+        #: About how many entries a stream keeps.
+        self.max_len: int = options.get("max_len", 10_000)
+        self._stride = max(1, self.max_len // 4)
+        self._trim = _bulk("MAXLEN", "~", str(self.max_len), "*")
         self._members = f"madang:{settings.prefix}#{self._name}"
         self._ledger = _StreamLedger(self)
         self._namespaces: dict[str, str] = {}
@@ -400,6 +431,7 @@ class RedisStreamsBus(LinkedBus):
         for stream in self._streams.values():
             stream.link = None
             stream.attended = False
+            stream.written.clear()
             stream.placed.clear()
         for job in jobs:
             job.cancel()
@@ -567,7 +599,7 @@ class RedisStreamsBus(LinkedBus):
                 # It was emptied, or Redis came back without what was added last.
                 self._losses.append(f"Redis has lost the end of the stream {name!r}")
                 stream.advance(last)
-            elif _number(first) > at and (at > (0, 0) or length >= self._engine.options.get("max_len", 10_000)):
+            elif _number(first) > at and (at > (0, 0) or length >= self.max_len):
                 self._losses.append(f"the stream {name!r} was trimmed behind what we had read: raise max_len")
         stream.link = link
         stream.placed.set()
@@ -706,8 +738,7 @@ class RedisStreamsBus(LinkedBus):
         # They stand there until the next batch went well: what was on its way as the link broke is looked for.
         self._way.update(one.then.seq for one in batch if isinstance(one.then, _Entry) and one.then.seq)
         withheld = 0
-        pieces: dict[Address, tuple[list[bytes], int]] = {}
-        size = 0
+        piece = _Piece()
         for one in batch:
             then = one.then
             if isinstance(then, _Entry):
@@ -716,10 +747,12 @@ class RedisStreamsBus(LinkedBus):
                 stream = self._streams.get(one.where)
                 if stream is None or not stream.placed.is_set():
                     await self._placed(one.where)
-                self._put(pieces, one.where, self._entry(one.where, then, one.data))
+                added = piece.put(self._address_of(one.where), self._entry(one.where, then, one.data))
+                piece.last[one.where] = added
+                piece.entries += 1
                 copy = self._copy_of(one.where)
                 if copy:
-                    self._put(pieces, copy, self._entry(copy, then, one.data, copy=True))
+                    piece.put(self._address_of(copy), self._entry(copy, then, one.data, copy=True))
                 then.sent = True
             elif isinstance(then, _Said):
                 if then.namespace is not None:
@@ -729,15 +762,14 @@ class RedisStreamsBus(LinkedBus):
                         withheld += 1
                         continue
                 words = command("SPUBLISH" if self._sharded else "PUBLISH", one.where, one.data)
-                self._put(pieces, one.where if self._sharded else None, words)
+                piece.put(self._address_of(one.where) if self._sharded else self._main, words)
             else:
                 key, milliseconds = one.where, str(then.milliseconds)
-                self._put(pieces, key, command("SET", key, one.data, "PX", milliseconds))
-            size += len(one.data)
-            if size > _PIECE:
-                await self._write(pieces)
-                pieces, size = {}, 0
-        await self._write(pieces)
+                piece.put(self._address_of(key), command("SET", key, one.data, "PX", milliseconds))
+            if piece.size > _PIECE or piece.entries >= self._stride:
+                await self._write(piece)
+                piece = _Piece()
+        await self._write(piece)
         self._way.clear()
         self._seen.clear()
         if withheld:
@@ -747,16 +779,29 @@ class RedisStreamsBus(LinkedBus):
                 "would crash at what we ask: give them another one",
             )
 
-    def _put(self, pieces: dict[Address, tuple[list[bytes], int]], name: str | None, words: bytes) -> None:
-        address = self._main if name is None else self._address_of(name)
-        parts, count = pieces.get(address, ([], 0))
-        parts.append(words)
-        pieces[address] = (parts, count + 1)
+    async def _write(self, piece: _Piece) -> None:
+        for name in piece.last:
+            stream = self._streams.get(name)
+            if stream is not None and stream.link is not None:
+                await self._keep_pace(stream)
+        answers: dict[Address, list[Any]] = {}
+        asked = []
+        for address, parts in piece.parts.items():
+            link = await self._link_to(address)
+            found = answers[address] = []
+            asked.append(link.ask(len(parts), b"".join(parts), found.append))
+        await asyncio.gather(*asked)
+        for name, (address, index) in piece.last.items():
+            self._stream(name).written.append(_number(answers[address][index]))
 
-    async def _write(self, pieces: dict[Address, tuple[list[bytes], int]]) -> None:
-        links = [(await self._link_to(address), *piece) for address, piece in pieces.items()]
-        answers = [link.ask(count, b"".join(parts)) for link, parts, count in links]
-        await asyncio.gather(*answers)
+    async def _keep_pace(self, stream: _Stream) -> None:
+        """Add no more than we read ourselves: else what we add would be trimmed away before we have read it."""
+        if len(stream.written) > 1:
+            try:
+                async with asyncio.timeout(self._engine.timeout):
+                    await stream.reach(stream.written[0])
+            except TimeoutError:  # somebody has deleted it
+                stream.written.clear()
 
     async def _sort_out(self) -> None:
         """Read what was added before the link broke: what of ours stands there needs no sending again."""
@@ -851,7 +896,8 @@ class _StreamLedger(Ledger):
         """What stands behind an offset, up to what is read by now."""
         name, upto, start = stream.name, stream.last, offset
         assert upto is not None  # noqa: S101  # it is at the offset, or behind it
-        link = await self._bus._link_of(name)
+        bus = self._bus
+        link = await bus._link_of(name)
         oldest = command("XRANGE", name, "-", "+", "COUNT", "1")
         wanted = namespace.encode()
         found: list[tuple[bytes, Broadcast]] = []
@@ -862,7 +908,10 @@ class _StreamLedger(Ledger):
             answers: list[Any] = []
             await link.ask(2, command("XRANGE", name, start, upto, "COUNT", str(size)) + oldest, answers.append)
             page, first = answers
-            if start == offset:
+            if start == _START:
+                if await link.call("XLEN", name) >= bus.max_len:  # else nothing was ever trimmed
+                    return None
+            elif start == offset:
                 if not page or page[0][0] != offset:
                     return None
             elif not first or _number(first[0][0]) > _number(last):
@@ -899,6 +948,10 @@ class _StreamLedger(Ledger):
             if fields.get(b"seq", b"").isdigit():
                 known.add((fields.get(b"uid", b"").decode(errors="replace"), int(fields[b"seq"])))
         return known
+
+    def newest(self, namespace: str) -> str | None:
+        stream = self._bus._streams.get(self._bus.stream_of(namespace))
+        return None if stream is None or stream.last is None else stream.last.decode()
 
     def save(self, pid: str, record: bytes, seconds: float) -> None:
         key = self._bus._session_prefix + pid
