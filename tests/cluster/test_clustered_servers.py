@@ -172,6 +172,22 @@ async def test_namespaces_stay_apart_and_those_of_patterns_are_shared(house: Hou
     assert [len(events(client)) for client in (*chat, *rooms, *main)] == [1, 1, 2, 2, 1, 1]
 
 
+async def test_servers_without_a_namespace_are_not_waited_for(house: House) -> None:
+    one, two, _ = house.servers
+    for io in (one, two):
+        io.of("/two").server_side_event("who?", lambda: 1)
+    alone = one.of("/alone")
+    client = await house.client(one, namespace="/alone")
+    assert [socket.id for socket in await alone.fetch_sockets()] == [client.id]
+    assert await alone.server_side_call("who?", timeout=PATIENCE) == []
+    client.on("vote", lambda: 1)
+    assert await alone.call("vote", timeout=PATIENCE) == [1]
+    # The other one says when it is there.
+    async with asyncio.timeout(PATIENCE):
+        while len(await one.of("/two").server_side_call("who?", timeout=PATIENCE)) != 1:
+            await asyncio.sleep(0.01)
+
+
 async def test_acknowledgements_of_all_clients(house: House) -> None:
     clients = [await house.client(io, "jury") for io in house.servers] + [await house.client(house.servers[0])]
     for number, client in enumerate(clients):

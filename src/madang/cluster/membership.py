@@ -739,10 +739,17 @@ class Membership(Peers, Listener):
 
     def _count(self, request: Request, namespace: str, seconds: float) -> None:
         """Find out how many have to answer."""
-        if self.bus.shared:
-            self.bus.count(namespace, lambda count: request.expect(count, list(self._silent.values())))
-        else:
-            request.expect(None, [])  # all members are ours, and we know who lives
+        if self.bus.heartbeats_by_namespace:
+            request.expect(None, [])  # who is there, tells
+            return
+
+        def counted(count: int | None) -> None:
+            if count is not None and not self.bus.shared:
+                # All members are ours: we know who lives, and the bus how many of them hear the namespace.
+                count = min(count, len(request._known))
+            request.expect(count, list(self._silent.values()))
+
+        self.bus.count(namespace, counted)
 
     def _over(self, request: Request) -> None:
         if self._requests.pop(request.id, None) is not None and request.missing:
