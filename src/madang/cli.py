@@ -136,17 +136,38 @@ def serve(
     show_default=True,
     help="Whose clients may come, as eio4,eio3; all for every one.",
 )
-def chat(host: str, port: int, log_level: str, data: Path, generations: str) -> None:
+@click.option(
+    "--workers", default=1, type=click.IntRange(min=1), show_default=True, help="How many processes share the port."
+)
+@click.option(
+    "--drain-seconds",
+    type=click.FloatRange(min=0),
+    help="Over how long clients are sent away before a process ends: at once, or 5 s for a worker that is replaced.",
+)
+@click.option("--cluster", help="The engine between several machines that share the data, as redis://host:6379.")
+def chat(
+    host: str,
+    port: int,
+    log_level: str,
+    data: Path,
+    generations: str,
+    workers: int,
+    drain_seconds: float | None,
+    cluster: str | None,
+) -> None:
     """Run the chat: open the address that it shows in a browser."""
     _tune_memory()
     from madang.apps.chat import create_app
 
+    arguments: dict[str, Any] = {"data_dir": str(data), "cluster": cluster}
+    arguments["generations"] = "all" if generations == "all" else _names(generations)
     try:
-        app = create_app(data, generations="all" if generations == "all" else _names(generations))
+        # Each worker makes its own, which must not be the first to find a mistake.
+        app = create_app(**arguments) if workers == 1 else ("madang.apps.chat:create_app", arguments)
+        _announce("courtyard", host, port)
+        madang.serve(app, host=host, port=port, workers=workers, drain_seconds=drain_seconds, log_level=log_level)
     except (ConfigError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    _announce("courtyard", host, port)
-    madang.serve(app, host=host, port=port, log_level=log_level)
 
 
 @main.command()

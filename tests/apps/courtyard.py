@@ -50,10 +50,11 @@ class Person:
 class Courtyard:
     """`madang chat` as its users run it: started, stopped with Ctrl-C, killed, started again on the same port."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *options: str) -> None:
         if not (chat_app.STATIC / "index.html").is_file():
             pytest.fail("the chat's page was not built: run `make assets`")
         self.data = data
+        self.options = options
         self.log = data.with_suffix(".log")
         self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as probe:
@@ -66,6 +67,7 @@ class Courtyard:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "madang", "chat", "--port", str(self.port), "--data", str(self.data)]
+        command += self.options
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + 20

@@ -21,7 +21,7 @@ from madang.faces.asgi import ASGIApplication, ASGIFace
 from madang.faces.connection import http_protocol
 from madang.faces.flash import PolicyServer
 from madang.faces.health import Health
-from madang.faces.target import load
+from madang.faces.target import Target, load
 from madang.server import Server
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def _beside(
 
 
 def serve(
-    app: Server | ASGIApplication | str,
+    app: Server | ASGIApplication | Target,
     host: str = "127.0.0.1",
     port: int = 8000,
     *,
@@ -273,7 +273,7 @@ def serve(
     if workers != 1:
         from madang.faces.supervisor import serve_workers
 
-        if not isinstance(app, str):
+        if not isinstance(app, str | tuple):
             raise ConfigError('workers: each imports the application; give its name, as madang.serve("chat:io", ...)')
         if webtransport or flash_policy_port is not None:
             raise ConfigError("workers: WebTransport and a port for the Flash policy file need a single process")
@@ -287,7 +287,7 @@ def serve(
             **options,
         )
         return
-    if isinstance(app, str):
+    if isinstance(app, str | tuple):
         app = load(app)
     beside = _beside(webtransport, app, options)
     config = make_config(app, health_path, host=host, port=port, **options)

@@ -28,7 +28,11 @@ PAGE_POLICY = (
 
 
 def create_app(
-    data_dir: Path, *, generations: Literal["all"] | Sequence[str] = Config().generations, static: Path = STATIC
+    data_dir: Path | str,
+    *,
+    generations: Literal["all"] | Sequence[str] = Config().generations,
+    static: Path = STATIC,
+    cluster: str | None = None,
 ) -> Any:
     """Return the chat, an ASGI application.
 
@@ -36,19 +40,23 @@ def create_app(
         data_dir: where it keeps its database and files.
         generations: whose clients may come, as in the settings of a server.
         static: the folder of the built page.
+        cluster: the engine that connects it with others that share the folder, as a URL; None: it is alone, or a
+            worker of `madang chat --workers`, which gives it one.
 
     Raises:
         AssetsMissingError: the page isn't there.
         ConfigError: there is no such generation.
     """
+    data_dir = Path(data_dir)
     page = Page(static, "chat", lambda host: PAGE_POLICY)
-    io = Server(generations=generations)
+    io = Server(generations=generations, cluster=cluster)
     store = Store(data_dir / "chat.db")
     uploads = Uploads(data_dir / "files", store)
     people = People()
     chat = Chat(store, uploads, people)
     io.register(chat)
     io.use(chat.admit)
+    io.on_start(lambda: chat.meet(io))
     io.on_stop(store.close)
 
     def tell(message: p.Message) -> None:

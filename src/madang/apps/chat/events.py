@@ -28,9 +28,9 @@ from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
-from madang import ConnectionRefused, Namespace, Socket
+from madang import AckTimeout, ConnectionRefused, Namespace, Server, Socket
 from madang.apps.chat import protocol as p
-from madang.apps.chat.people import People, Person, person_id
+from madang.apps.chat.people import Elsewhere, People, Person, person_id
 from madang.apps.chat.store import Store
 from madang.apps.chat.uploads import Uploads
 
@@ -67,6 +67,7 @@ class Chat(Namespace):
         self.store = store
         self.uploads = uploads
         self.people = people
+        self.server = ""
 
     # --- coming and going ---------------------------------------------------------------------------------
 
@@ -88,15 +89,20 @@ class Chat(Namespace):
         who, nick = socket.data["admitted"]
         person = self.people.arrive(socket, who, nick)
         socket.data["person"] = person
+        socket.join(tabs_of(who))
         if person.nick != nick:
             self._rename(person, nick)
+        else:
+            self._announce(person)
 
     def on_disconnect(self, socket: Socket, reason: str) -> None:
         """Tell the rooms when somebody's last tab is gone."""
         person: Person = socket.data["person"]
         if self.people.depart(socket, person):
+            self.server_side_emit("person", self.server, person.id, None, [])
             for room in person.rooms:
-                self._tell(room, "departed", {"room": room, "who": person.who})
+                if not self.people.is_elsewhere(person.id, room):
+                    self._tell(room, "departed", {"room": room, "who": person.who})
 
     @request
     async def on_hello(self, socket: Socket, person: Person, ask: p.Hello) -> Answer:
@@ -148,8 +154,9 @@ class Chat(Namespace):
         if ask.room in person.rooms:
             person.rooms.discard(ask.room)
             self._tell(ask.room, "departed", {"room": ask.room, "who": person.who})
-            for tab in person.tabs.values():
-                tab.leave(channel(ask.room))
+            self.in_(tabs_of(person.id)).sockets_leave(channel(ask.room))
+            self.server_side_emit("left", person.id, ask.room)
+            self._announce(person)
         return {}
 
     @request
@@ -204,6 +211,70 @@ class Chat(Namespace):
     def on_ping(self, socket: Socket) -> None:
         """Answer at once with an empty acknowledgement."""
 
+    # --- other servers ------------------------------------------------------------------------------------
+
+    async def meet(self, io: Server) -> None:
+        """When the server starts: keep what the others of its cluster tell of their people, if it is in one."""
+        if not io.is_clustered:
+            return
+        self.server = io.cluster.uid
+        for event, function in (
+            ("person", self._told),
+            ("people", lambda: [self.server, self.people.table()]),
+            ("entered", self._entered_elsewhere),
+            ("left", self._left_elsewhere),
+            ("renamed", self._renamed_elsewhere),
+        ):
+            self.server_side_event(event, function)
+        io.cluster.on("left", lambda peer, why: self._server_gone(peer.uid))
+        io.cluster.on("up", lambda: io.spawn(self._meet()))
+        io.cluster.on("joined", lambda peer: io.spawn(self._meet()))  # perhaps one that was only thought dead
+        await self._meet()
+
+    async def _meet(self) -> None:
+        """Ask the others who is there."""
+        try:
+            answers = await self.server_side_call("people", timeout=2)
+        except AckTimeout as late:
+            answers = late.received
+        for server, table in answers:
+            for person, nick, rooms in table:
+                self.people.told(server, Elsewhere(person, nick, frozenset(rooms)))
+
+    def _announce(self, person: Person) -> None:
+        self.server_side_emit("person", self.server, person.id, person.nick, sorted(person.rooms))
+
+    def _told(self, server: str, person: str, nick: str | None, rooms: list[str]) -> None:
+        if nick is None:
+            self.people.told_gone(server, person)
+        else:
+            self.people.told(server, Elsewhere(person, nick, frozenset(rooms)))
+
+    def _server_gone(self, server: str) -> None:
+        for one in self.people.server_gone(server):
+            for room in one.rooms:  # each server tells its own clients
+                news = {"room": room, "who": p.Who(one.id, one.nick)}
+                self.local.to(channel(room)).emit("departed", _plain(news))
+
+    def _entered_elsewhere(self, person: str, room: str) -> None:
+        """Somebody with tabs at several servers has joined a room at another one."""
+        found = self.people.get(person)
+        if found is not None and room not in found.rooms:
+            found.rooms.add(room)
+            self._announce(found)
+
+    def _left_elsewhere(self, person: str, room: str) -> None:
+        found = self.people.get(person)
+        if found is not None and room in found.rooms:
+            found.rooms.discard(room)
+            self._announce(found)
+
+    def _renamed_elsewhere(self, person: str, nick: str) -> None:
+        found = self.people.get(person)
+        if found is not None and found.nick != nick:
+            found.nick = nick
+            self._announce(found)
+
     # --- help ---------------------------------------------------------------------------------------------
 
     def _tell(self, room: str, event: str, news: object) -> None:
@@ -211,10 +282,11 @@ class Chat(Namespace):
 
     def _rename(self, person: Person, nick: str) -> None:
         person.nick = nick
-        for tab in person.tabs.values():
-            tab.emit("renamed", _plain(person.who))
+        self.to(tabs_of(person.id)).emit("renamed", _plain(person.who))
         for room in person.rooms:
             self._tell(room, "renamed", person.who)
+        self.server_side_emit("renamed", person.id, nick)
+        self._announce(person)
 
     def _enter(self, person: Person, room: str) -> None:
         """Put all tabs of a person into a room, and tell the room if they are new there."""
@@ -222,7 +294,12 @@ class Chat(Namespace):
             tab.join(channel(room))
         if room not in person.rooms and person.tabs:  # without tabs they went while we asked the store
             person.rooms.add(room)
-            self._tell(room, "arrived", {"room": room, "who": person.who})
+            if not self.people.is_elsewhere(person.id, room):
+                self._tell(room, "arrived", {"room": room, "who": person.who})
+                if self.people.is_elsewhere(person.id):
+                    self.in_(tabs_of(person.id)).sockets_join(channel(room))
+                    self.server_side_emit("entered", person.id, room)
+            self._announce(person)
 
     async def _join(self, person: Person, room: str) -> Answer:
         await self.store.join(room, person.who)
@@ -234,6 +311,11 @@ class Chat(Namespace):
 def channel(room: str) -> str:
     """Return the Socket.IO room of a chat room; socket ids are rooms too, so they must never be alike."""
     return f"room:{room}"
+
+
+def tabs_of(person: str) -> str:
+    """Return the Socket.IO room of all tabs of a person, at whatever server."""
+    return f"tabs:{person}"
 
 
 def _plain(value: object) -> Any:

@@ -1,5 +1,9 @@
-"""Who is here: people, each with any number of tabs, and how much each may ask for."""
+"""Who is here: people, each with any number of tabs, and how much each may ask for.
 
+With several servers, each keeps its own people, and a copy of what the others tell of theirs.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -49,17 +53,33 @@ def person_id(token: str) -> str:
     return blake2b(token.encode(), digest_size=8).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Somebody at another server of the cluster, as that one tells."""
+
+    id: str
+    nick: str
+    rooms: frozenset[str]
+
+
 class People:
-    """Everybody who is connected."""
+    """Everybody who is connected, to this server and to the others of its cluster."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, Person] = {}
+        self._elsewhere: dict[str, dict[str, Elsewhere]] = {}
+
+    # --- here ---------------------------------------------------------------------------------------------
 
     def check_nick(self, nick: str, person: str) -> None:
         """Raise `ChatError` if somebody else who is here has this nickname."""
         wanted = nick.casefold()
-        if any(p.nick.casefold() == wanted for p in self._by_id.values() if p.id != person):
+        if any(one.nick.casefold() == wanted for one in self._all() if one.id != person):
             raise ChatError("nick_taken", f"Somebody here is called {nick} already.", status=409)
+
+    def get(self, person: str) -> Person | None:
+        """Somebody who has a tab at this server."""
+        return self._by_id.get(person)
 
     def arrive(self, socket: Socket, person: str, nick: str) -> Person:
         """Add a tab to its person."""
@@ -68,21 +88,54 @@ class People:
         return found
 
     def depart(self, socket: Socket, person: Person) -> bool:
-        """Take a tab from its person; true if it was the last and the person is gone."""
+        """Take a tab from its person; true if it was the last one at this server."""
         person.tabs.pop(socket.id, None)
         if person.tabs or self._by_id.get(person.id) is not person:
             return False
         del self._by_id[person.id]
         return True
 
+    # --- at other servers ---------------------------------------------------------------------------------
+
+    def told(self, server: str, person: Elsewhere) -> None:
+        """Another server has somebody, who may have changed."""
+        self._elsewhere.setdefault(server, {})[person.id] = person
+
+    def told_gone(self, server: str, person: str) -> None:
+        """Another server has somebody no more."""
+        self._elsewhere.get(server, {}).pop(person, None)
+
+    def server_gone(self, server: str) -> list[Elsewhere]:
+        """Another server is gone; return who was there, and is nowhere else."""
+        lost = self._elsewhere.pop(server, {})
+        return [one for one in lost.values() if one.id not in self._by_id and not self.is_elsewhere(one.id)]
+
+    def is_elsewhere(self, person: str, room: str | None = None) -> bool:
+        """Whether another server has somebody, in a certain room if one is named."""
+        return any(
+            person in there and (room is None or room in there[person].rooms) for there in self._elsewhere.values()
+        )
+
+    def table(self) -> list[tuple[str, str, list[str]]]:
+        """Everybody who has a tab at this server, as other servers are told."""
+        return [(person.id, person.nick, sorted(person.rooms)) for person in self._by_id.values()]
+
+    # --- all ----------------------------------------------------------------------------------------------
+
+    def _all(self) -> Iterator[Person | Elsewhere]:
+        yield from self._by_id.values()
+        for there in self._elsewhere.values():
+            yield from there.values()
+
     def here(self, room: str) -> list[Who]:
         """Return everybody who is in a room, by nickname."""
-        return sorted((p.who for p in self._by_id.values() if room in p.rooms), key=lambda who: who.nick.casefold())
+        found = {one.id: Who(one.id, one.nick) for one in self._all() if room in one.rooms}
+        return sorted(found.values(), key=lambda who: who.nick.casefold())
 
     def counts(self) -> dict[str, int]:
         """Return how many people are in each room that is not empty."""
-        counts: dict[str, int] = {}
-        for person in self._by_id.values():
-            for room in person.rooms:
-                counts[room] = counts.get(room, 0) + 1
-        return counts
+        members: dict[str, set[str]] = {}
+        for one in self._all():
+            for room in one.rooms:
+                members.setdefault(room, set()).add(one.id)
+        return {room: len(ids) for room, ids in members.items()}
