@@ -236,9 +236,11 @@ class NatsLedger(Ledger):
         self._client, self._problem = client, None
         self._unacknowledged.clear()
         js = self._js = client.jetstream(timeout=_CONNECT_SECONDS)
+        guest = self._bus.guest  # it only adds
         try:
             info = await self._find(js)
-            await self._find_bucket(js)
+            if not guest:
+                await self._find_bucket(js)
         except (ServiceUnavailableError, BadRequestError, nats.errors.NoRespondersError) as error:
             raise ConfigError(f"cluster: NATS: {error}; is JetStream on (nats-server -js)?") from None
         self._inbox = client.new_inbox()

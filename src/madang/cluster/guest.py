@@ -1,9 +1,9 @@
 """A part in a cluster without being a server: who emits from outside, and hears nothing but answers.
 
 What a guest says is said by "emitter", as Node.js's emitters do, which nobody counts as a member. What it asks, it asks
-under an id of its own where answers are addressed: so nobody but it hears them, and it hears nothing else. Where the
-members know each other by heartbeats in one channel for all, whoever says something under an id of its own would count
-as a member for some seconds: there it asks as "emitter" too, hears what all hear, and leaves out what is no answer.
+under an id of its own where answers are addressed: so nobody but it hears them, and it hears nothing else. Where all
+hear all, and whoever says something under an id of its own counts as a member for some seconds, it asks as "emitter"
+too, and leaves out what is no answer.
 
 Source: @socket.io/redis-emitter 5.1 and @socket.io/postgres-emitter 0.1, `lib/index.ts`.
 """
@@ -67,6 +67,10 @@ class Guest(Membership):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.bus.guest = True
+        if self.bus.heartbeats_by_namespace:
+            # Members would take any other for one of them: those of Node.js all but "emitter" itself, where all hear
+            # all; ours all that don't end so, where answers are addressed.
+            self.uid = f"{self.uid}-{EMITTER}"
         #: Where answers are heard.
         self._open: set[str] = set()
         #: When all members of a namespace have told that they live, where that is asked.
@@ -89,7 +93,7 @@ class Guest(Membership):
 
     def _beat(self, now: float) -> None:
         """Look who lives, as long as that is of any use."""
-        if self._requests and not self.bus.heartbeats_by_namespace:
+        if self._requests and not self._all_hear:
             for namespace in self._rolls:
                 self._say(InitialHeartbeat(nsp=namespace))  # we hear who lives only if we ask
         super()._beat(now)
@@ -107,6 +111,9 @@ class Guest(Membership):
     def received(self, message: Message, offset: str | None = None) -> None:  # noqa: D102
         if is_response(message) or isinstance(message, Heartbeat):
             super().received(message, offset)
+            peer = self.peers.get(message.uid)
+            if peer is not None:
+                peer.namespaces.add(message.nsp)
         elif isinstance(message, AdapterClose):
             self._closes(message)
 
@@ -118,12 +125,17 @@ class Guest(Membership):
 
     # Saying
 
+    @property
+    def _all_hear(self) -> bool:
+        """Whether all hear what is for one alone, and that they live."""
+        return self.bus.shared and self.bus.heartbeats_by_namespace
+
     def _say(self, message: Message, to: str | None = None) -> None:
         if isinstance(message, Broadcast | ServerSideEmit):
             asks = message.data.requestId is not UNSET
         else:
             asks = isinstance(message, FetchSockets | InitialHeartbeat)
-        message.uid = self.uid if asks and not self.bus.heartbeats_by_namespace else EMITTER
+        message.uid = self.uid if asks and not self._all_hear else EMITTER
         self._published += 1
         self.bus.publish(message, to)
 
@@ -179,7 +191,7 @@ class Guest(Membership):
                 return
             now = self._hub.engine.clock()
             called = self._rolls.get(namespace)
-            forgets = not self.bus.heartbeats_by_namespace and self.settings.heartbeat_timeout_seconds
+            forgets = not self._all_hear and self.settings.heartbeat_timeout_seconds
             if called is None or (forgets and now - called > forgets):
                 self._call_roll(namespace)
             wait = min(self._rolls[namespace] - now, seconds / 2)

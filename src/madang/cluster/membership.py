@@ -607,7 +607,7 @@ class Membership(Peers, Listener):
                     self._duplicates += 1
                     return
                 peer.sent.append(message.seq)
-        elif self.bus.heartbeats_by_namespace and uid != EMITTER:
+        elif self.bus.heartbeats_by_namespace and not uid.endswith(EMITTER):
             about = message.data if isinstance(message, InitialHeartbeat | Heartbeat) else None
             peer = self._meet(uid, about if isinstance(about, Member) else None)
         if peer is not None:

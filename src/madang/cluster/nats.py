@@ -39,7 +39,7 @@ from nats.aio.msg import Msg
 from madang.cluster import Ledger, Listener
 from madang.cluster._jetstream import LIMITS, Kept, NatsLedger, is_kept, read, stream_options, token
 from madang.cluster.link import LinkedBus, Outgoing
-from madang.cluster.messages import EMITTER, Message, holds_bytes, is_response, sent_again, to_json, to_msgpack
+from madang.cluster.messages import Heartbeat, Message, holds_bytes, is_response, sent_again, to_json, to_msgpack
 from madang.config import Cluster
 from madang.errors import ConfigError, RemoteProtocolError
 
@@ -197,9 +197,7 @@ class NatsBus(LinkedBus):
         async def hear_post(message: Msg) -> None:
             self._posted(posted, message.data)
 
-        # A guest may ask in the name of all guests.
-        for uid in (self.uid, EMITTER) if self.guest else (self.uid,):
-            await self.client.subscribe(self._subject("to", uid), cb=hear_answer)
+        await self.client.subscribe(self._subject("to", self.uid), cb=hear_answer)
         await self.client.subscribe(self._subject("node", self.node), cb=hear_post)
         await self._tune()
         await self.flush(_CONNECT_SECONDS)
@@ -283,8 +281,9 @@ class NatsBus(LinkedBus):
         return f"{self.settings.prefix}.{kind}.{token(name)}"
 
     def open(self, namespace: str) -> None:  # noqa: D102
-        self._wanted.add(namespace)
-        self._stir.set()
+        if not self.guest:  # what is for one alone has a subject of its own
+            self._wanted.add(namespace)
+            self._stir.set()
 
     def shut(self, namespace: str) -> None:  # noqa: D102
         self._wanted.discard(namespace)
@@ -378,8 +377,10 @@ class NatsBus(LinkedBus):
             kept = Kept(f"{self.uid}-{self._sender.hex()}-{next(self._numbers)}")
             self.queue(Outgoing(self._ledger.subject(message.nsp), data, again, kept))
             return
-        direct = to is not None and is_response(message)
-        where = self._subject("to", to) if direct and to is not None else self._subject("ns", message.nsp)
+        if to is not None and (is_response(message) or isinstance(message, Heartbeat)):
+            where = self._subject("to", to)
+        else:
+            where = self._subject("ns", message.nsp)
         self.queue(Outgoing(where, data, again))
 
     def count(self, namespace: str, then: Callable[[int | None], None]) -> None:  # noqa: D102
