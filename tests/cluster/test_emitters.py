@@ -36,6 +36,7 @@ BUSES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "local": ("broker", lambda folder: f"local://{folder}"),
     "redis": ("redis_server", lambda engine: engine.url),
     "redis-classic": ("redis_server", lambda engine: engine.url.replace("redis:", "redis-classic:")),
+    "redis-streams": ("streams_url", lambda url: url),
     "postgres": ("postgres_server", lambda engine: engine.url),
     "nats": ("nats_server", lambda engine: engine.url),
     "jetstream": ("jetstream_server", lambda engine: f"{engine.url}?jetstream=1&storage=memory"),
@@ -48,6 +49,12 @@ async def broker() -> AsyncIterator[str]:
     async with Broker(folder):
         yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def streams_url(redis_server: Any, prefix: str) -> str:
+    url: str = redis_server.url.replace("redis:", "redis-streams:")
+    return f"{url}?stream_name={prefix}&session_key_prefix={prefix}:session:"
 
 
 @pytest.fixture(params=BUSES)

@@ -39,7 +39,7 @@ from nats.aio.msg import Msg
 from madang.cluster import Ledger, Listener
 from madang.cluster._jetstream import LIMITS, Kept, NatsLedger, is_kept, read, stream_options, token
 from madang.cluster.link import LinkedBus, Outgoing
-from madang.cluster.messages import Heartbeat, Message, holds_bytes, is_response, sent_again, to_json, to_msgpack
+from madang.cluster.messages import EMITTER, Message, holds_bytes, is_response, sent_again, to_json, to_msgpack
 from madang.config import Cluster
 from madang.errors import ConfigError, RemoteProtocolError
 
@@ -377,7 +377,7 @@ class NatsBus(LinkedBus):
             kept = Kept(f"{self.uid}-{self._sender.hex()}-{next(self._numbers)}")
             self.queue(Outgoing(self._ledger.subject(message.nsp), data, again, kept))
             return
-        if to is not None and (is_response(message) or isinstance(message, Heartbeat)):
+        if to is not None and (is_response(message) or to.endswith(EMITTER)):  # guests hear nothing else
             where = self._subject("to", to)
         else:
             where = self._subject("ns", message.nsp)

@@ -389,6 +389,10 @@ class RedisStreamsBus(LinkedBus):
         public = f"{self.settings.prefix}#{namespace}#"
         return public, f"{public}{self.uid}#"
 
+    def _wanted(self, namespace: str) -> tuple[str, ...]:
+        """The channels that are to be heard."""
+        return self._channels(namespace)[1:] if self.guest else self._channels(namespace)
+
     # The link
 
     async def connect(self) -> None:  # noqa: D102
@@ -400,8 +404,12 @@ class RedisStreamsBus(LinkedBus):
             self._main = await self._engine.primary()
         if not self._sharded:
             await self._check_members(first=not self._worked)
-        await self._subscribe(self._inbox, self._members, *chain.from_iterable(map(self._channels, self._namespaces)))
+        ours = () if self.guest else (self._inbox, self._members)
+        await self._subscribe(*ours, *chain.from_iterable(map(self._wanted, self._namespaces)))
         await asyncio.gather(*self._heard.values())
+        if self.guest:  # it reads no streams
+            self._worked = True
+            return
         names = {self.stream_of(namespace) for namespace in self._namespaces}
         names |= {f"{self._name}-{i}" for i in range(self._count)} if self._count > 1 else {self._name}
         for name in sorted(names):
@@ -415,7 +423,7 @@ class RedisStreamsBus(LinkedBus):
         for stream in self._streams.values():
             if stream.link is not None:
                 self._attend(stream)
-        for name in self._namespaces.values():  # opened while we connected
+        for name in () if self.guest else self._namespaces.values():  # opened while we connected
             self._attend(self._stream(name))
         if not self._sharded:
             self._go(self._look_around())
@@ -514,12 +522,12 @@ class RedisStreamsBus(LinkedBus):
                 self._heard[channel] = done
 
     async def _subscribe_to(self, namespace: str) -> None:
-        await self._subscribe(*self._channels(namespace))
+        await self._subscribe(*self._wanted(namespace))
         if namespace not in self._namespaces:
             self._unsubscribe(namespace)
 
     def _unsubscribe(self, namespace: str) -> None:
-        for channel in self._channels(namespace):
+        for channel in self._wanted(namespace):
             if self._heard.pop(channel, None) is not None:
                 link = self._links[self._address_of(channel) if self._sharded else self._main]
                 link.subscribe("SUNSUBSCRIBE" if self._sharded else "UNSUBSCRIBE", [channel])
@@ -671,9 +679,9 @@ class RedisStreamsBus(LinkedBus):
         if namespace in self._namespaces:
             return
         stream = self._namespaces[namespace] = self.stream_of(namespace)
-        if self._heard:  # else they are yet to come
+        if self._heard or (self.guest and self.connected):  # else they are yet to come
             self._go(self._subscribe_to(namespace))
-            if self.connected:
+            if self.connected and not self.guest:
                 self._attend(self._stream(stream))
 
     def shut(self, namespace: str) -> None:  # noqa: D102
@@ -714,7 +722,7 @@ class RedisStreamsBus(LinkedBus):
             heard = self._heard.get(channel)
             if heard is not None:
                 await asyncio.shield(heard)
-            elif namespace in self._namespaces:
+            elif namespace in self._namespaces and not self.guest:
                 return  # a moment too early to know whether we are counted
             if self._sharded:
                 addresses = {self._address_of(channel)}
@@ -811,7 +819,7 @@ class RedisStreamsBus(LinkedBus):
 
     async def _placed(self, name: str) -> None:
         """Wait until a stream is read from here on: what is added to it before would not come back to us."""
-        if name in self._namespaces.values():  # else nobody here hears it
+        if name in self._namespaces.values() and not self.guest:  # else nobody here hears it
             await self._stream(name).placed.wait()
 
     def _entry(self, stream: str, then: _Entry, data: bytes, copy: bool = False) -> bytes:
