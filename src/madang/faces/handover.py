@@ -24,6 +24,8 @@ logger = logging.getLogger("madang")
 
 #: How much may come with a connection. What is larger goes another way.
 _MAX_BYTES: Final = 131_072
+#: What comes is not passed on to programs that are started, where the system can say so at once.
+_NOT_FOR_CHILDREN: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 #: How many connections are taken before others get their turn.
 _A_TURN: Final = 16
 #: How many may wait for one server: the kernel itself lets ten wait.
@@ -123,7 +125,7 @@ class Handover:
             if listening is None or listening is not self._socket:
                 return
             try:
-                data, descriptors, _, _ = socket.recv_fds(listening, _MAX_BYTES, 4)
+                data, descriptors, _, _ = socket.recv_fds(listening, _MAX_BYTES, 4, _NOT_FOR_CHILDREN)
             except BlockingIOError:
                 return
             except OSError as error:

@@ -23,7 +23,7 @@ FACES = ("uvicorn-fast", "uvicorn-websockets", "uvicorn-fast")
 #: `least_conn` and the like would keep to one server while the others are busy. The old connections to a server that
 #: has been restarted are of no use, so none is kept.
 _SITE = """
-    log_format courtyard "$upstream_addr $status $request_method $request_uri";
+    log_format courtyard "$status $request_method $request_uri $upstream_addr";
     upstream courtyard {{
         {servers}
     }}
@@ -82,8 +82,8 @@ class Courtyard:
         """What went through nginx and is answered: to whom, with which status, by which method, and for what."""
         found = []
         for line in (self._folder / "requests.log").read_text().splitlines():
-            server, status, method, target = line.split(" ", 3)
-            found.append((server, int(status), method, target))
+            status, method, target, servers = line.split(" ", 3)
+            found.append((servers.split(", ")[-1], int(status), method, target))
         return found
 
     def tracebacks(self) -> list[str]:
