@@ -15,7 +15,7 @@ from madang.cluster.broker import Broker
 from madang.cluster.membership import Health, Peer
 from madang.testing import TestClient, connect
 
-BUSES = ["memory", "local", "redis", "redis-classic", "postgres", "nats"]
+BUSES = ["memory", "local", "redis", "redis-classic", "redis-streams", "postgres", "nats", "jetstream"]
 PATIENCE = 10.0
 
 
@@ -33,6 +33,11 @@ async def url(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[str]
         yield request.getfixturevalue("database")
     elif request.param == "nats":
         yield request.getfixturevalue("nats_server").url
+    elif request.param == "jetstream":
+        yield request.getfixturevalue("jetstream_server").url + "?jetstream=1"
+    elif request.param == "redis-streams":
+        address = request.getfixturevalue("redis_server").url.replace("redis://", "redis-streams://")
+        yield f"{address}?stream_name={prefix}&session_key_prefix={prefix}:session:"
     else:
         address = request.getfixturevalue("redis_server").url
         yield address.replace("redis://", f"{request.param}://")

@@ -77,7 +77,7 @@ async def test_broadcasts_reach_both(courtyard: Courtyard) -> None:
         io.to("red").emit("news", *values)
         await node.emit("more", *values, DATE, to=["red"], but=["nobody"])
         io.to("red").except_("blue").emit("few")
-        await node.emit("text", "마당", {"deep": [1, {"er": "2"}]}, volatile=True, compress=False)
+        await node.emit("text", "마당", {"deep": [1, {"er": "2"}]}, compress=False)
         for guest in (ours, theirs):
             assert list(await guest.next("news")) == values
             assert list(await guest.next("more")) == [*values, "2000-06-13T00:00:00.000Z"]
