@@ -237,6 +237,7 @@ async def test_a_link_that_breaks_and_comes_back(nats_server: Nats, prefix: str)
         await until(lambda: a.heard.events == [["late"]])
 
 
+@pytest.mark.exhaustive
 async def test_a_server_that_is_paused_or_killed() -> None:
     with Nats() as engine:
         async with Member(engine.url, "a") as a, Member(engine.url, "b") as b:
@@ -253,21 +254,6 @@ async def test_a_server_that_is_paused_or_killed() -> None:
             assert [count for count, _ in b.heard.losses] == [None]
             heard = [event[1] for event in b.heard.events]
             assert heard == sorted(set(heard))
-
-
-async def test_start_does_not_wait_for_a_server_that_is_not_there() -> None:
-    engine = Nats()
-    try:
-        async with Member(engine.url, "a") as a:
-            assert (a.heard.ups, len(a.heard.downs)) == (0, 1)
-            assert isinstance(a.heard.downs[0], OSError)
-            async with Member(engine.url, "b") as b:
-                await asyncio.to_thread(engine.start)
-                await until(lambda: a.heard.ups == b.heard.ups == 1)
-                b.emit("hello")
-                await until(lambda: a.heard.events == [["hello"]])
-    finally:
-        engine.close()
 
 
 # JetStream

@@ -353,6 +353,7 @@ async def test_a_server_that_is_killed_and_comes_back() -> None:
             await until(lambda: len(b.heard.messages) == 2)
 
 
+@pytest.mark.exhaustive
 async def test_a_server_that_is_paused() -> None:
     with Postgres() as engine:
         async with Member(engine.url, "a") as a, Member(engine.url, "b") as b:
@@ -375,36 +376,6 @@ async def test_a_server_that_is_paused() -> None:
             assert seen == sorted(seen)
 
 
-async def test_more_than_may_wait_is_thrown_away_and_told() -> None:
-    with Postgres() as engine:
-        async with Member(engine.url, "a", max_buffered_messages=10) as a, Member(engine.url, "b") as b:
-            await asyncio.to_thread(engine.kill)
-            await until(lambda: bool(a.heard.downs) and bool(b.heard.downs))
-            for number in range(25):
-                a.emit("n", number)
-            assert sum(count for count, _ in a.heard.losses if count is not None) == 15
-            await asyncio.to_thread(engine.start)
-            await until(lambda: b.heard.ups == 2)
-            await until(lambda: a.bus.buffered == (0, 0))
-        async with Member(engine.url, "c") as c:
-            assert c.heard.ups == 1
-
-
-async def test_start_does_not_wait_for_a_server_that_is_not_there() -> None:
-    engine = Postgres()
-    try:
-        async with Member(engine.url, "a") as a:
-            assert (a.heard.ups, len(a.heard.downs)) == (0, 1)
-            a.emit("kept until then")
-            async with Member(engine.url, "b") as b:
-                await asyncio.to_thread(engine.start)
-                await until(lambda: a.heard.ups == b.heard.ups == 1)
-                b.emit("hello")
-                await until(lambda: a.heard.events == [["hello"]])
-    finally:
-        engine.close()
-
-
 @pytest.mark.node
 @pytest.mark.parametrize("adapter", ["postgres", "postgres-0.4"])
 async def test_node_js_understands_what_is_large_or_equal(
@@ -419,12 +390,13 @@ async def test_node_js_understands_what_is_large_or_equal(
             assert any(isinstance(one, Heartbeat) for one in a.heard.messages)
             for event in said:
                 a.emit(*event)
-            # Node.js does not wait for what it has to fetch before it tells of the next one.
+            # Node.js does not wait for what it fetches before it tells of the next one.
             assert [(name, *await guest.next(name)) for name, *_ in said] == said
             for event in said:
                 await node.emit(*event)
-            await until(lambda: bool(a.heard.events) and a.heard.events[-1][0] == "end")
-            assert [tuple(event) for event in a.heard.events] == said
+            await until(lambda: len(a.heard.events) == len(said))
+            # Nor does it send in order what goes by different connections.
+            assert sorted(map(tuple, a.heard.events)) == sorted(said)
             # It is missed as soon as it says that it goes.
             a.bus.publish(AdapterClose(uid=a.uid, nsp="/"))
             await node.settled(1)
