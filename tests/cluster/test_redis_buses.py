@@ -14,6 +14,7 @@ import pytest
 
 from cluster.support.buses import Ear, contents, meet, member, members
 from cluster.support.engines import Redis, RedisCluster, RedisSentinel
+from madang import Server
 from madang.cluster import open_bus
 from madang.cluster.messages import (
     EMITTER,
@@ -57,6 +58,7 @@ from madang.cluster.redis_classic import (
 )
 from madang.config import Cluster
 from madang.errors import ConfigError, RemoteProtocolError
+from madang.testing import connect
 
 SID = "tnFr4FkH35oUshTqAAAA"
 ID = "0123456789abcdef"
@@ -471,6 +473,34 @@ async def test_classic_channels(redis_server: Redis, prefix: str, specific: bool
             ear.bus.publish(message, to)
         await drained(found, len(where))
         assert [channel for channel, _ in found] == where
+
+
+@pytest.mark.parametrize("mode", ["dynamic", "dynamic-private", "static"])
+async def test_a_client_is_reached_alone_in_each_mode(redis_server: Redis, prefix: str, mode: str) -> None:
+    settings = Cluster(f"{redis_server.url}?subscription_mode={mode}", prefix=prefix)
+    one, two = Server(cluster=settings), Server(cluster=settings)
+    two.on("connection", lambda socket: socket.join("room"))
+    async with connect(two) as early, contextlib.AsyncExitStack() as stack:
+        for io in (one, two):  # one client is there before its server joins the cluster
+            await io.start()
+            stack.push_async_callback(io.close)
+        async with connect(two) as late:
+            assert one.cluster is not None
+            async with asyncio.timeout(30):
+                while len(one.cluster.peers) < 1 or len(await one.fetch_sockets()) < 2:
+                    await asyncio.sleep(0.01)
+            for client in (early, late):
+                assert client.id is not None
+                one.to(client.id).emit("alone", client.id)
+            one.to("room").emit("all")
+            for client in (early, late):
+                await client.expect("alone", client.id, timeout=30)
+                await client.expect("all", timeout=30)
+            left = f"{prefix}#/#{late.id}#"
+            assert (left in redis_server.ask("PUBSUB", "SHARDCHANNELS")) == (mode == "dynamic-private")
+        async with asyncio.timeout(30):
+            while left in redis_server.ask("PUBSUB", "SHARDCHANNELS"):
+                await asyncio.sleep(0.01)
 
 
 async def test_two_rooms_whose_channels_have_one_name(redis_server: Redis, prefix: str) -> None:

@@ -109,6 +109,8 @@ class Bus(ABC):
     heartbeats_by_namespace: ClassVar[bool] = False
     #: Whether members that aren't ours can be among those who hear.
     shared: ClassVar[bool] = False
+    #: Whether `open_room` and `shut_room` are to be told of clients' own rooms too, which their ids name.
+    own_rooms: bool = False
 
     def __init__(self, settings: Cluster) -> None:
         self.settings = settings

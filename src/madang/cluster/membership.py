@@ -478,7 +478,7 @@ class Membership(Peers, Listener):
         hub = self._hub
         for name, namespace in hub.namespaces.items():
             self.bus.open(name)
-            for room in namespace._rooms:
+            for room in (*namespace._rooms, *(namespace._sockets if self.own_rooms else ())):
                 self.bus.open_room(name, room)
         hub.relay = hub.peers = self
         settings, now = self.settings, hub.engine.clock()
@@ -714,6 +714,10 @@ class Membership(Peers, Listener):
         if self.bus.heartbeats_by_namespace and namespace != "/":
             self._say(AdapterClose(nsp=namespace))
         self.bus.shut(namespace)
+
+    @property
+    def own_rooms(self) -> bool:  # noqa: D102
+        return self.bus.own_rooms
 
     def open_room(self, namespace: str, room: str) -> None:  # noqa: D102
         self.bus.open_room(namespace, room)

@@ -72,6 +72,7 @@ class RedisBus(PubSubBus):
     def __init__(self, settings: Cluster) -> None:
         super().__init__(settings)
         self._mode: str = self.engine.options.get("subscription_mode", "dynamic")
+        self.own_rooms = self._mode == "dynamic-private"
         self._slots: list[tuple[int, int, Link]] = []
 
     def _channel(self, namespace: str) -> str:

@@ -47,6 +47,11 @@ class Peers(Relay):
 
     __slots__ = ()
 
+    @property
+    def own_rooms(self) -> bool:
+        """Whether `open_room` and `shut_room` are also to be told of clients' own rooms, which their ids name."""
+        return False
+
     @abstractmethod
     def broadcast(self, target: Target, prepared: Prepared) -> bool:
         """Say an event to the clients of the others.

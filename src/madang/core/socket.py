@@ -421,6 +421,9 @@ class Socket(Sender, Listening):
             hello["pid"] = self._stay.pid
         self.connected = True
         namespace._sockets[self.id] = self
+        peers = self._hub.peers
+        if peers is not None and peers.own_rooms:
+            peers.open_room(namespace.name, self.id)
         if self._listeners is not None and self._listeners.outgoing:
             namespace._eavesdroppers += 1
         session.joined()
@@ -492,6 +495,9 @@ class Socket(Sender, Listening):
             self._hub.life(self, "disconnecting", (reason,))
         namespace = self.namespace
         namespace._sockets.pop(self.id, None)
+        peers = self._hub.peers
+        if peers is not None and peers.own_rooms:
+            peers.shut_room(namespace.name, self.id)
         if self._listeners is not None and self._listeners.outgoing:
             namespace._eavesdroppers -= 1
         self._abandon(reason)
