@@ -260,3 +260,18 @@ async def test_an_owner_that_ends_while_connections_wait_for_it(tmp_path: Path) 
         assert not last.is_closing()
         assert not entrance.give("cccc", last, b"x")  # of whom nobody has heard
     entrance.close()
+
+
+async def test_what_a_killed_server_has_left_is_removed(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as left:
+        left.bind(str(tmp_path / "dead.sock"))
+    (tmp_path / "note.sock").write_text("no socket")
+    made = [
+        Handover(str(tmp_path), node, loop, lambda connection, data: connection.close()) for node in ("aaaa", "bbbb")
+    ]
+    for one in made:
+        one.open()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["aaaa.sock", "bbbb.sock", "note.sock"]
+    for one in made:
+        one.close()

@@ -16,12 +16,14 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 __all__ = ["Handover"]
 
 logger = logging.getLogger("madang")
 
+_ENDING: Final = ".sock"
 #: How much may come with a connection. What is larger goes another way.
 _MAX_BYTES: Final = 131_072
 #: What comes is not passed on to programs that are started, where the system can say so at once.
@@ -57,14 +59,15 @@ class Handover:
         self._peers: dict[str, _Peer] = {}
 
     def _path_of(self, node: str) -> str:
-        return os.path.join(self._directory, f"{node}.sock")
+        return os.path.join(self._directory, node + _ENDING)
 
     def open(self) -> None:
-        """Listen.
+        """Listen, and remove what servers that were killed have left behind.
 
         Raises:
             OSError: it can't be.
         """
+        self._sweep()
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             listening.setblocking(False)
@@ -74,6 +77,19 @@ class Handover:
             raise
         self._socket = listening
         self._loop.add_reader(listening, self._readable)
+
+    def _sweep(self) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+            for path in Path(self._directory).glob(f"*{_ENDING}"):
+                if not path.is_socket():
+                    continue
+                try:
+                    probe.connect(str(path))
+                except ConnectionRefusedError:
+                    with contextlib.suppress(OSError):
+                        path.unlink()
+                except OSError:  # it is somebody else's
+                    continue
 
     def close(self) -> None:
         """Listen no more."""
