@@ -60,7 +60,7 @@ def streams_url(redis_server: Any, prefix: str) -> str:
 @pytest.fixture(params=BUSES)
 def cluster(request: pytest.FixtureRequest, prefix: str) -> Cluster:
     fixture, url = BUSES[request.param]
-    return Cluster(url(request.getfixturevalue(fixture)), prefix=prefix)
+    return Cluster(url(request.getfixturevalue(fixture)), prefix=prefix, heartbeat_interval_seconds=0.5)
 
 
 @pytest.fixture
@@ -399,13 +399,13 @@ async def test_more_than_an_emitter_may_buffer_waits_for_the_engine(redis_server
         with BlockingEmitter(cluster) as emitter:
             for number in range(200):
                 emitter.emit("large", number, "x" * 50_000)
-            for number in range(5000):
+            for number in range(3000):
                 emitter.emit("small", number)
 
     async with house_of(cluster) as house:
         await in_thread(work)
         for client in house.clients:
-            await until(lambda client=client: len(client.received) == 5200)  # type: ignore[misc]
+            await until(lambda client=client: len(client.received) == 3200)  # type: ignore[misc]
 
 
 # The command

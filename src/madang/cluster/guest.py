@@ -11,7 +11,7 @@ Source: @socket.io/redis-emitter 5.1 and @socket.io/postgres-emitter 0.1, `lib/i
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, Raw
 
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from madang.core.target import Target
 
 __all__ = ["Guest"]
-
-#: How long members have to tell that they live, where they are known by that alone. Ours do it in this time anyway.
-_ROLL_CALL_SECONDS: Final = 1.0
 
 
 class _RollCall(Timed):
@@ -205,7 +202,8 @@ class Guest(Membership):
         self.bus.count(namespace, counted)
 
     def _call_roll(self, namespace: str) -> None:
-        self._rolls[namespace] = self._hub.engine.clock() + _ROLL_CALL_SECONDS
+        # In this time ours tell that they live anyway.
+        self._rolls[namespace] = self._hub.engine.clock() + self.settings.heartbeat_interval_seconds
         self._say(InitialHeartbeat(nsp=namespace))
 
     def _called(self, request: Request, namespace: str) -> None:
