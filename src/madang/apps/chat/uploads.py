@@ -1,6 +1,7 @@
 """Files that arrive in chunks: a part file while they grow, the final name when they are whole and on disk."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import time
@@ -39,8 +40,11 @@ class Uploads:
 
     def __init__(self, folder: Path, store: Store) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        for left_over in folder.glob("*.part"):
-            left_over.unlink()
+        for part in folder.glob("*.part"):
+            with contextlib.suppress(FileNotFoundError):
+                # Another worker may be writing it.
+                if time.time() - part.stat().st_mtime > IDLE_SECONDS:
+                    part.unlink()
         self._folder = folder
         self._store = store
         self._open: dict[str, Upload] = {}
