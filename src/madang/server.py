@@ -116,6 +116,8 @@ class Server(Crowd, Listening):
         self._timer: asyncio.TimerHandle | None = None
         self._spawned: set[asyncio.Task[Any]] = set()
         self._started = False
+        self._starting = False  # `start` was called
+        self._start_lock = asyncio.Lock()
         self._closing: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
         self._dispatcher = Dispatcher()
@@ -549,7 +551,7 @@ class Server(Crowd, Listening):
             engine.reset()
             self.hub.reset()
             self._dispatcher.workers.stop()
-            self._started = False
+            self._started = self._starting = False
             self._closing = self._draining = None
         self._loop = loop
         self._thread = threading.get_ident()
@@ -563,6 +565,16 @@ class Server(Crowd, Listening):
         engine.call_soon = loop.call_soon
         engine.wheel.wake = self._wake
         self.hub.new_future = loop.create_future
+        self._start_lock = asyncio.Lock()
+        if self._cluster is not None:
+            loop.call_soon(self._look_for_start)
+
+    def _look_for_start(self) -> None:
+        if not self._starting:
+            logger.error(
+                "this server serves clients, but it was not started, so it is in no cluster: let the ASGI server run "
+                "the lifespan events, or await io.start()"
+            )
 
     def _wake(self, when: float) -> None:
         assert self._loop is not None  # bind comes first  # noqa: S101
@@ -610,31 +622,41 @@ class Server(Crowd, Listening):
     async def start(self) -> None:
         """Start: belong to the running event loop, and run the functions of `on_start`. A second call does nothing."""
         self.bind()
-        if not self._started:
-            self._closing = self._draining = None
-            if self._cluster is None and self.hub.relay is None:
-                given = Server.default_cluster(self)
-                if given is not None:
-                    self.join_cluster(given)
-            self.hub.settle()
-            self.engine.reopen()
-            self._mailbox.open(asyncio.get_running_loop())
-            when = self.engine.wheel.next
-            if when is not None and self._timer is None:  # deadlines of an earlier life are still in the wheel
-                self._wake(when)
-            if self._cluster is not None:
-                await self._cluster.start()
-                if self.hub.memory is not None:
-                    logger.warning(
-                        "recovery: %s keeps nothing, so a client gets what it has missed only if it comes back to the "
-                        "same server; redis-streams:// and nats://...?jetstream=1 do",
-                        type(self._cluster.bus).__name__,
-                    )
+        async with self._start_lock:
+            if not self._started:
+                await self._start()
+
+    async def _start(self) -> None:
+        self._closing = self._draining = None
+        if self._cluster is None and self.hub.relay is None:
+            given = Server.default_cluster(self)
+            if given is not None:
+                self.join_cluster(given)
+        self.hub.settle()
+        self.engine.reopen()
+        self._mailbox.open(asyncio.get_running_loop())
+        when = self.engine.wheel.next
+        if when is not None and self._timer is None:  # deadlines of an earlier life are still in the wheel
+            self._wake(when)
+        self._starting = True
+        if self._cluster is not None:
+            await self._cluster.start()
+            if self.hub.memory is not None:
+                logger.warning(
+                    "recovery: %s keeps nothing, so a client gets what it has missed only if it comes back to the "
+                    "same server; redis-streams:// and nats://...?jetstream=1 do",
+                    type(self._cluster.bus).__name__,
+                )
+        try:
             for function in self._on_start:
                 result = function()
                 if isinstance(result, Awaitable):
                     await result
-            self._started = True
+        except BaseException:
+            if self._cluster is not None:
+                await self._cluster.close()
+            raise
+        self._started = True
 
     def disconnect_all(self) -> None:
         """Take no new clients, and disconnect all with the reason "server shutting down".

@@ -384,6 +384,37 @@ async def test_two_clusters_of_other_names_do_not_meet(prefix: str) -> None:
         assert isinstance(one.cluster.health, Health)
 
 
+async def test_a_server_that_was_never_started_says_that_it_is_alone(
+    prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    io = Server(cluster=f"memory://{prefix}")
+    io.bind()
+    await asyncio.sleep(0)
+    assert "it was not started, so it is in no cluster" in caplog.text
+
+
+async def test_to_start_twice_at_once_is_to_start(prefix: str) -> None:
+    one, two = Server(cluster=f"memory://{prefix}"), Server(cluster=f"memory://{prefix}")
+    async with two:
+        await asyncio.gather(one.start(), one.start())
+        await until(lambda: len(two.cluster.peers) == 1)
+        await one.close()
+
+
+async def test_a_server_whose_start_fails_is_no_member(prefix: str) -> None:
+    one, two = Server(cluster=f"memory://{prefix}"), Server(cluster=f"memory://{prefix}")
+
+    @two.on_start
+    def failed() -> None:
+        raise RuntimeError("not today")
+
+    async with one:
+        with pytest.raises(RuntimeError, match="not today"):
+            await two.start()
+        await asyncio.sleep(0.01)
+        assert one.cluster.peers == {}
+
+
 async def test_a_function_that_fails_harms_nothing(prefix: str, caplog: pytest.LogCaptureFixture) -> None:
     one, two = Server(cluster=f"memory://{prefix}"), Server(cluster=f"memory://{prefix}")
 

@@ -202,6 +202,22 @@ async def test_a_socket_that_was_thought_alive_gives_way(house: House) -> None:
         await house.until_heard([1, 2])
 
 
+async def test_news_that_a_client_has_moved_may_be_old(house: House) -> None:
+    async with house.client() as client:
+        house.servers[1].emit("n", 1)
+        id_ = client.id
+        assert id_ is not None
+        await house.until_heard([1])
+        await lose(house, 1)
+        await house.until_back(1)
+        house.servers[2].cluster.moved("/", id_, 1)  # it has come back here for the first time, as this tells
+        house.servers[2].emit("n", 2)
+        await house.until_heard([1, 2])
+        assert len(house.states) == 2
+        house.servers[2].cluster.moved("/", id_, 2)
+        await house.until_back(2)
+
+
 @pytest.mark.parametrize("house", [{"recovery": Recovery(skip_middleware=False)}], indirect=True, ids=["asked"])
 async def test_what_is_said_while_a_middleware_thinks_is_not_missed(house: House) -> None:
     asked = asyncio.Event()

@@ -474,6 +474,8 @@ class Membership(Peers, Listener):
             ConfigError: the bus never can work.
         """
         self._leaving = False
+        if self.recollection is not None:
+            self.recollection.reset()
         await self.bus.start(self.uid, self.node, self)
         hub = self._hub
         for name, namespace in hub.namespaces.items():
@@ -691,9 +693,9 @@ class Membership(Peers, Listener):
         recollection = self.recollection
         return recollection is not None and recollection.sent(self._sequence, target, prepared, self.connected)
 
-    def moved(self, namespace: str, id_: str) -> None:
-        """Tell the others that a client has come back to us."""
-        data = DisconnectData(Options([id_]), close=True, moved=True)
+    def moved(self, namespace: str, id_: str, moves: int) -> None:
+        """Tell the others that a client has come back to us, for the how manieth time."""
+        data = DisconnectData(Options([id_]), close=True, moved=moves)
         self._say(DisconnectSockets(nsp=namespace, data=data))
 
     def join(self, target: Target, rooms: tuple[str, ...]) -> None:  # noqa: D102
@@ -877,11 +879,13 @@ class Membership(Peers, Listener):
         target = self._target(message, message.data.opts)
         if target is None:
             return
-        if message.data.moved is not True:
+        moves = message.data.moved
+        if moves is UNSET:
             target.disconnect_sockets(message.data.close)
             return
         for socket in list(target._members()):
-            if isinstance(socket._stay, Visit):
+            # It may have come back to us since.
+            if isinstance(socket._stay, Visit) and socket._stay.moves < moves:
                 socket._stay.give_up()
                 socket.session.close(Reason.TRANSPORT_CLOSE, discard=True)
 

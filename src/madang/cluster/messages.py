@@ -160,12 +160,13 @@ class DisconnectData(msgspec.Struct):
     """Who is to leave, and whether with the whole connection.
 
     Attributes:
-        moved: the client has come back to another server, which speaks for it from now on; ours alone.
+        moved: the client has come back to another server, which speaks for it from now on: for the how manieth time;
+            ours alone.
     """
 
     opts: Options
     close: bool = False
-    moved: bool | UnsetType = UNSET
+    moved: int | UnsetType = UNSET
 
 
 class FetchData(msgspec.Struct):
@@ -484,6 +485,7 @@ class SessionRecord(msgspec.Struct):
         data: what the program kept with it.
         nsp: the namespace; ours alone.
         offset: the newest entry of the ledger when it came, for one that has never got an offset; ours alone.
+        moves: how often it has come back; ours alone.
     """
 
     sid: str
@@ -492,6 +494,7 @@ class SessionRecord(msgspec.Struct):
     data: Any = None
     nsp: str | UnsetType = UNSET
     offset: str | UnsetType = UNSET
+    moves: int | UnsetType = UNSET
 
 
 def pack_session(record: SessionRecord) -> bytes:

@@ -84,7 +84,7 @@ class Recollection(Recollecting, Timed):
         ledger: Ledger,
         settings: Recovery,
         spawn: Callable[[Coroutine[Any, Any, None]], Any],
-        moved: Callable[[str, str], None],
+        moved: Callable[[str, str, int], None],
     ) -> None:
         super().__init__()
         engine = hub.engine
@@ -108,6 +108,11 @@ class Recollection(Recollecting, Timed):
         self.on_failed: Callable[[Socket, str], None] = lambda socket, why: None
         self._spawn = spawn
         self._moved = moved
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was under way: a new life begins."""
+        self.due = 0.0
         # Our broadcasts that have not come back yet, by their numbers, and those that our clients have got already.
         self._pending: dict[int, tuple[float, Target, Prepared]] = {}
         self._given: set[int] = set()
@@ -242,6 +247,7 @@ class Recollection(Recollecting, Timed):
             return "it has no offset"
         visit = Visit(self, pid, record.sid, name, {record.sid, *map(str, record.rooms)})
         visit.data = record.data if isinstance(record.data, dict) else {}
+        visit.moves = 1 if record.moves is UNSET else record.moves + 1
         entries = await self.ledger.since(offset, name, self.settings.max_replay_events)
         # From here on nothing is awaited until the client counts as one that returns: what is said now, it hears.
         if entries is None:
@@ -287,7 +293,7 @@ class Recollection(Recollecting, Timed):
         if old is not None and isinstance(old._stay, Visit):
             old._stay.give_up()
             old.session.close(Reason.TRANSPORT_CLOSE, discard=True)
-        self._moved(socket.namespace.name, socket.id)
+        self._moved(socket.namespace.name, socket.id, ticket.visit.moves)
         self.recovered += 1
 
     def abandoned(self, ticket: Return) -> None:
@@ -325,9 +331,22 @@ class Visit(Presence, Timed):
         data: what the program kept with it, until it has a socket.
         since: the newest offset when it came.
         away: whether it has left this server, and may come back to any.
+        moves: how often it has come back.
     """
 
-    __slots__ = ("_recollection", "absent", "away", "data", "id", "namespace", "pid", "rooms", "since", "socket")
+    __slots__ = (
+        "_recollection",
+        "absent",
+        "away",
+        "data",
+        "id",
+        "moves",
+        "namespace",
+        "pid",
+        "rooms",
+        "since",
+        "socket",
+    )
 
     def __init__(self, recollection: Recollection, pid: str, id_: str, namespace: str, rooms: set[str]) -> None:
         super().__init__()
@@ -341,6 +360,7 @@ class Visit(Presence, Timed):
         self.data: dict[str, Any] | None = None
         self.since: str | None = None
         self.away = False
+        self.moves = 0
 
     def emit(self, data: list[Any]) -> None:  # noqa: D102
         namespace = self._recollection.hub.namespaces.get(self.namespace)
@@ -400,7 +420,7 @@ class Visit(Presence, Timed):
 
     def _save(self, seconds: float) -> None:
         data = self.socket._data if self.socket is not None else self.data
-        record = SessionRecord(self.id, self.pid, sorted(self.rooms), data, self.namespace)
+        record = SessionRecord(self.id, self.pid, sorted(self.rooms), data, self.namespace, moves=self.moves)
         if self.since is not None:
             record.offset = self.since
         try:
