@@ -18,7 +18,8 @@ READY: Final = b"ready"
 LISTEN: Final = b"listen"
 #: It does.
 LISTENING: Final = b"listening"
-#: It is to end; how many seconds it has to send its clients away stands behind it.
+#: It is to end. Behind it stands how many seconds it has to send its clients away, and 1 if another worker stands in
+#: for it, so that it need not listen meanwhile.
 STOP: Final = b"stop"
 
 _LENGTH: Final = struct.Struct("<I")

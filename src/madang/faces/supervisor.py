@@ -140,10 +140,15 @@ class Process:
         """Let it listen."""
         self._writer.write(LISTEN + b"\n")
 
-    def stop(self, seconds: float) -> None:
-        """Ask it to end."""
+    def stop(self, seconds: float, *, replaced: bool) -> None:
+        """Ask it to end.
+
+        Args:
+            seconds: over how long it sends its clients away.
+            replaced: whether others stand in for it.
+        """
         self.leaving = True
-        self._writer.write(b"%b %g\n" % (STOP, seconds))
+        self._writer.write(b"%b %g %d\n" % (STOP, seconds, replaced))
 
     def kill(self) -> None:
         """End it."""
@@ -359,7 +364,7 @@ class Supervisor:
                     self._start_task(self._revive(slot))
             return False
         if slot not in self._slots:  # it was one too many meanwhile
-            process.stop(0.0)
+            process.stop(0.0, replaced=True)
             return False
         slot.process = process
         if process.ended.done():
@@ -469,7 +474,7 @@ class Supervisor:
     async def _stop(self, process: Process) -> None:
         """Ask a worker to end that others stand in for, and wait for it."""
         seconds = _ROLLING_DRAIN_SECONDS if self._drain_seconds is None else self._drain_seconds
-        process.stop(seconds)
+        process.stop(seconds, replaced=True)
         await self._see_off([process], seconds)
 
     async def _end_all(self) -> None:
@@ -479,7 +484,9 @@ class Supervisor:
             task.cancel()
         seconds = self._drain_seconds or 0.0
         for process in self._processes:
-            process.stop(seconds)
+            process.stop(seconds, replaced=False)
+        # What is held here only would wait for nobody.
+        self._listeners.close()
         await self._see_off(list(self._processes), seconds)
 
     async def _see_off(self, processes: list[Process], seconds: float) -> None:

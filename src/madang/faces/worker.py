@@ -60,17 +60,18 @@ class _Supervisor:
                 if word == LISTEN and self.server is not None:
                     self.server.soon(self.server.listen)
                 elif word == STOP:
-                    self._stop(float(value))
+                    seconds, replaced = value.split()
+                    self._stop(float(seconds), replaced == b"1")
         shutil.rmtree(directory, ignore_errors=True)
-        self._stop(0.0)
+        self._stop(0.0, False)
         time.sleep(_ORPHAN_SECONDS)
         os._exit(1)
 
-    def _stop(self, seconds: float) -> None:
+    def _stop(self, seconds: float, replaced: bool) -> None:
         server = self.server
         if server is None:
             os._exit(0)  # nobody is served yet
-        server.drain_seconds = seconds
+        server.drain_seconds, server.hands_over = seconds, replaced
         server.soon(server.end)
 
 
@@ -82,8 +83,6 @@ class _Worker(UvicornServer):
         supervisor: who says when to listen.
         drain_seconds: over how long clients are sent away at a signal.
     """
-
-    hands_over = True
 
     def __init__(self, config: uvicorn.Config, supervisor: _Supervisor, drain_seconds: float) -> None:
         super().__init__(config, drain_seconds=drain_seconds)
