@@ -8,7 +8,8 @@ noted of requests under way is of those that are; when each takes the other for 
 import msgspec
 from harness import run
 
-from madang.cluster.requests import Requests, read
+from madang.cluster.parcels import read
+from madang.cluster.requests import Requests
 from madang.errors import RemoteProtocolError
 from madang.testing import EngineKit, RecordingDuplex, RecordingExchange
 

@@ -46,4 +46,4 @@ def test_every_decoder_has_a_target() -> None:
             if path.stem not in ("__init__", "raw"):
                 assert f"madang.{kind}.{path.stem} import" in text
     assert "from madang.rfc import ws" in text
-    assert "from madang.cluster.requests import" in text
+    assert "from madang.cluster.parcels import" in text

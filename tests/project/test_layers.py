@@ -136,7 +136,7 @@ def name_of(path: Path) -> str:
 
 
 #: The modules of `cluster/` that are no bus.
-CLUSTER_LOGIC = {"", "guest", "membership", "messages", "recollection", "remote", "requests"}
+CLUSTER_LOGIC = {"", "ends", "guest", "membership", "messages", "parcels", "recollection", "remote", "requests"}
 
 
 def part_of(module: str) -> str:

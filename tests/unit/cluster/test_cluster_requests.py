@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from madang.cluster.requests import Requests, read
+from madang.cluster.parcels import read
+from madang.cluster.requests import Requests
 from madang.core.events import ResponseHeaders
 from madang.core.session import Session
 from madang.errors import Reason, RemoteProtocolError
