@@ -21,7 +21,7 @@ OLDEST_VENV := .venv-$(if $(OLDEST),$(shell $(OLDEST) -c 'import sys; print("%d.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := test
-.PHONY: compatibility all setup assets npm browser chat test lint types unit exhaustive pythons fix bench bench-quick fuzz wheel clean help
+.PHONY: compatibility all setup assets npm browser chat test lint types unit exhaustive pythons fix bench bench-quick bench-cluster fuzz wheel clean help
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -113,6 +113,9 @@ bench: setup ## Madang beside its peers, in one run
 
 bench-quick: setup ## the same in about a minute
 	$(BIN)/python -m benchmarks --quick $(BENCH)
+
+bench-cluster: setup ## clusters of Madang beside those of Node.js, in one run of five minutes
+	$(BIN)/python -m benchmarks.cluster $(BENCH)
 
 fuzz: setup ## a minute for each decoder
 	@set -e; for target in fuzz/fuzz_*.py; do $(BIN)/python $$target --seconds 60; done

@@ -17,7 +17,10 @@
  * clock_getcpuclockid() gives utime + stime of a whole process, finished threads included, in nanoseconds
  * (/proc/<pid>/stat has the same sum in ticks of 10 ms).
  *
- * Works:  echo  fanout  connect  idle  polling-echo        (see usage() for the options)
+ * Works:  echo  fanout  connect  idle  polling-echo  listen        (see usage() for the options)
+ *
+ * listen is of another kind: it only hears what servers say by themselves, has no phases, and is told over stdin when to
+ * report. See there.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -40,14 +43,17 @@
 
 /* ---------------------------------------------------------------- options and failure */
 
-enum { MAX_PIDS = 64, READ_SIZE = 1 << 18, MAX_EVENTS = 1024, MAX_PAYLOAD = 1 << 16 };
+enum { MAX_PIDS = 64, MAX_PORTS = 16, READ_SIZE = 1 << 18, MAX_EVENTS = 1024, MAX_PAYLOAD = 1 << 16 };
 
 static struct {
     const char *work;
     const char *host;
     const char *path;
-    int port;
-    int clients;        /* connections of echo, polling-echo and idle; subscribers of fanout */
+    int ports[MAX_PORTS]; /* of one server; listen: of all, which the connections take in turn; polling-echo: of the server
+                             that makes the sessions, and of the one that their requests go to */
+    int port_count;
+    int clients;        /* connections of echo, polling-echo, idle and listen; subscribers of fanout */
+    int rooms;          /* listen: how many rooms the connections are in, each in one, in turn */
     int in_flight;      /* echo: events without acknowledgement per connection */
     int object;         /* echo: 0 sends a string, 1 an object for an untyped handler, 2 the same for a typed one */
     int burst;          /* fanout: broadcasts at once */
@@ -62,7 +68,7 @@ static struct {
     int pid_count;
     int core;             /* the core that the server is pinned to, -1: not said */
 } option = {
-    .host = "127.0.0.1", .path = "/socket.io/", .clients = 50, .in_flight = 1, .burst = 1, .concurrency = 50,
+    .host = "127.0.0.1", .path = "/socket.io/", .clients = 50, .rooms = 1, .in_flight = 1, .burst = 1, .concurrency = 50,
     .payload = 64, .warmup = 1.0, .seconds = 3.0, .settle = 1.0, .deadline = 60.0, .max_operations = 20000000,
     .core = -1,
 };
@@ -205,6 +211,7 @@ struct Poller;
 typedef struct Connection {
     int fd;
     int index;
+    int port;                 /* where to */
     enum State state;
     bool wants_write;         /* EPOLLOUT is armed */
     bool close_seen;          /* CLOSING: the server's Close frame has come */
@@ -225,6 +232,7 @@ typedef struct {
     void (*on_message)(Connection *, const char *text, size_t length, uint64_t now); /* after Engine.IO's '4' */
     void (*on_closed)(Connection *, uint64_t now);
     void (*on_tick)(uint64_t now);
+    void (*on_stdin)(const char *line, uint64_t now);
     void (*on_http)(Connection *, int status, char *body, size_t length, uint64_t now);
     void (*print)(void);
 } Work;
@@ -325,14 +333,15 @@ static void text_frame(Connection *connection, const char *text, size_t length) 
 
 static void dial(Connection *connection, enum State state, uint64_t now)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)option.port)};
+    if (connection->port == 0) connection->port = option.ports[0];
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)connection->port)};
     if (inet_pton(AF_INET, option.host, &address.sin_addr) != 1) die("not an IPv4 address: %s", option.host);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) die("socket: %s", strerror(errno));
     int yes = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0 && errno != EINPROGRESS)
-        die("connect to %s:%d: %s", option.host, option.port, strerror(errno));
+        die("connect to %s:%d: %s", option.host, connection->port, strerror(errno));
     connection->fd = fd;
     connection->state = state;
     connection->dialled = now;
@@ -349,7 +358,7 @@ static void request_upgrade(Connection *connection)
                           "GET %s?EIO=4&transport=websocket HTTP/1.1\r\nHost: %s:%d\r\nConnection: Upgrade\r\n"
                           "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
                           "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-                          option.path, option.host, option.port);
+                          option.path, option.host, connection->port);
     append(&connection->out, request, (size_t)length);
     connection->state = UPGRADING;
 }
@@ -612,7 +621,7 @@ static void on_event(Connection *connection, uint32_t events)
         int error = 0;
         socklen_t size = sizeof error;
         getsockopt(connection->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-        if (error != 0) die("connect to %s:%d: %s", option.host, option.port, strerror(error));
+        if (error != 0) die("connect to %s:%d: %s", option.host, connection->port, strerror(error));
         request_upgrade(connection);
         flush(connection);
         return;
@@ -868,9 +877,12 @@ static void idle_print(void)
 
 /* ---------------------------------------------------------------- work: polling-echo */
 
-/* A polling client: one connection for the GET that waits, one for POSTs, both kept alive. */
+/*
+ * A polling client: one connection for the GET that waits, one for POSTs, both kept alive. With two ports, one more to the
+ * server that makes the session; all else goes to the other one, which has to hand it over.
+ */
 typedef struct Poller {
-    Connection *get, *post;
+    Connection *get, *post, *first;
     int index;
     char sid[64];
     enum State state;
@@ -887,12 +899,12 @@ static void http_request(Connection *connection, const char *sid, const char *bo
     if (connection->http_waiting) die("connection %d: two requests at once", connection->index);
     if (body == NULL) {
         size = snprintf(head, sizeof head, "GET %s?EIO=4&transport=polling%s%s HTTP/1.1\r\nHost: %s:%d\r\n\r\n", option.path,
-                        sid[0] ? "&sid=" : "", sid, option.host, option.port);
+                        sid[0] ? "&sid=" : "", sid, option.host, connection->port);
     } else {
         size = snprintf(head, sizeof head,
                         "POST %s?EIO=4&transport=polling&sid=%s HTTP/1.1\r\nHost: %s:%d\r\n"
                         "Content-Type: text/plain;charset=UTF-8\r\nContent-Length: %zu\r\n\r\n",
-                        option.path, sid, option.host, option.port, length);
+                        option.path, sid, option.host, connection->port, length);
     }
     append(&connection->out, head, (size_t)size);
     if (body != NULL) append(&connection->out, body, length);
@@ -914,20 +926,24 @@ static void polling_send(Poller *poller, uint32_t id)
 static void polling_start(void)
 {
     echo_text = zeroed(1, MAX_PAYLOAD + 256);
-    connection_count = option.clients * 2;
+    int each = option.port_count > 1 ? 3 : 2;
+    connection_count = option.clients * each;
     next_to_dial = connection_count; /* these are dialled here: plain HTTP, no upgrade */
     connections = zeroed((size_t)connection_count, sizeof *connections);
     pollers = zeroed((size_t)option.clients, sizeof *pollers);
     uint64_t now = monotonic();
     for (int i = 0; i < option.clients; i++) {
         Poller *poller = &pollers[i];
-        *poller = (Poller){.get = &connections[2 * i], .post = &connections[2 * i + 1], .index = i, .state = OPENING};
-        for (int k = 0; k < 2; k++) {
-            connections[2 * i + k].index = 2 * i + k;
-            connections[2 * i + k].poller = poller;
-            dial(&connections[2 * i + k], HTTP, now);
+        Connection *own = &connections[each * i];
+        *poller = (Poller){.get = own, .post = own + 1, .first = own + each - 1, .index = i, .state = OPENING};
+        if (each == 2) poller->first = poller->get;
+        for (int k = 0; k < each; k++) {
+            own[k].index = each * i + k;
+            own[k].port = option.ports[each == 3 && k < 2];
+            own[k].poller = poller;
+            dial(&own[k], HTTP, now);
         }
-        http_request(poller->get, "", NULL, 0);
+        http_request(poller->first, "", NULL, 0);
     }
 }
 
@@ -986,7 +1002,7 @@ static void polling_response(Connection *connection, int status, char *body, siz
         polling_packet(poller, at, size);
         at += size + 1;
     }
-    http_request(connection, poller->sid, NULL, 0); /* the next GET waits at once, as in a browser */
+    http_request(poller->get, poller->sid, NULL, 0); /* the next GET waits at once, as in a browser */
     if (poller->answered && !was_answered) polling_done(poller, now);
 }
 
@@ -1002,7 +1018,120 @@ static void polling_tick(uint64_t now)
     if (phase == DRAIN && sent_total == answered_total) phase = DONE;
 }
 
+/* ---------------------------------------------------------------- work: listen */
+
+/*
+ * The connections go to all ports in turn, and join the rooms bench-0, bench-1, ... in turn. Servers then emit by themselves
+ * tick(n, payload), where n counts the events of each room from 0, and the payload of --payload characters begins with the
+ * time of CLOCK_MONOTONIC in nanoseconds: all are on one machine, so it is one clock.
+ *
+ * Events that come in another order than they were emitted in are counted; whether some are missing, the caller knows.
+ *
+ * When all have joined, a line {"ready":n} comes. On a line "mark" on stdin the figures since the last mark come as a line of
+ * JSON; "quit", or the end of stdin, ends it.
+ */
+static long listen_heard[MAX_PORTS], listen_disordered;
+static int listen_joined;
+static uint64_t listen_cpu;
+
+static void listen_start(void)
+{
+    connection_count = option.clients;
+    connections = zeroed((size_t)connection_count, sizeof *connections);
+    for (int i = 0; i < connection_count; i++) {
+        connections[i].port = option.ports[i % option.port_count];
+        connections[i].expected = -1;
+    }
+    int flags = fcntl(STDIN_FILENO, F_GETFL);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    if (flags < 0 || fcntl(STDIN_FILENO, F_SETFL, flags | O_NONBLOCK) != 0 ||
+        epoll_ctl(epoll_fd, EPOLL_CTL_ADD, STDIN_FILENO, &event) != 0)
+        die("stdin: %s", strerror(errno));
+}
+
+static void listen_ready(Connection *connection, uint64_t now)
+{
+    (void)now;
+    char packet[64];
+    int length = snprintf(packet, sizeof packet, "420[\"join\",\"bench-%d\"]", connection->index % option.rooms);
+    text_frame(connection, packet, (size_t)length);
+}
+
+static void listen_message(Connection *connection, const char *text, size_t length, uint64_t now)
+{
+    if (connection->expected < 0) {
+        if (!equals(text, length, "30[]")) die("connection %d: answer to join: %.*s", connection->index, (int)length, text);
+        connection->expected = 0;
+        if (++listen_joined == connection_count) {
+            printf("{\"ready\":%d}\n", connection_count);
+            fflush(stdout);
+        }
+        return;
+    }
+    static const char start[] = "2[\"tick\",";
+    char *end = NULL;
+    long number = starts_with(text, length, start) ? strtol(text + sizeof start - 1, &end, 10) : -1;
+    if (number < 0 || !starts_with(end, (size_t)(text + length - end), ",\"") ||
+        length != (size_t)(end - text) + 2 + (size_t)option.payload + 2)
+        die("connection %d: got %.*s where event %d was due", connection->index, (int)(length > 300 ? 300 : length), text,
+            connection->expected);
+    if (number != connection->expected) listen_disordered++;
+    uint64_t said = strtoull(end + 2, NULL, 10);
+    if (said == 0 || said > now) die("connection %d: strange time %llu", connection->index, (unsigned long long)said);
+    connection->expected++;
+    listen_heard[connection->index % option.port_count]++;
+    sample(now - said);
+}
+
+static void listen_told(const char *line, uint64_t now)
+{
+    (void)now;
+    if (line == NULL || strcmp(line, "quit") == 0) {
+        phase = DONE;
+        return;
+    }
+    if (strcmp(line, "mark") != 0) die("mark or quit, not %s", line);
+    uint64_t cpu = nanoseconds(CLOCK_PROCESS_CPUTIME_ID);
+    printf("{\"received\":[");
+    for (int i = 0; i < option.port_count; i++) printf("%s%ld", i ? "," : "", listen_heard[i]);
+    printf("],\"disordered\":%ld,\"cpu_seconds\":%.6f", listen_disordered, (double)(cpu - listen_cpu) / 1e9);
+    qsort(samples.values, samples.count, sizeof *samples.values, compare_samples);
+    printf(",\"latency_us\":{\"p50\":%.2f,\"p95\":%.2f,\"p99\":%.2f,\"max\":%.2f,\"samples\":%zu}}\n", percentile(0.50),
+           percentile(0.95), percentile(0.99), percentile(1.0), samples.count);
+    fflush(stdout);
+    memset(listen_heard, 0, sizeof listen_heard);
+    samples.count = listen_disordered = 0;
+    listen_cpu = nanoseconds(CLOCK_PROCESS_CPUTIME_ID);
+}
+
 /* ---------------------------------------------------------------- main */
+
+static void on_stdin(uint64_t now)
+{
+    static char line[256];
+    static size_t length;
+    for (;;) {
+        char byte;
+        ssize_t count = read(STDIN_FILENO, &byte, 1);
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0 && errno == EAGAIN) return;
+        if (count < 0) die("stdin: %s", strerror(errno));
+        if (count == 0) {
+            work->on_stdin(NULL, now);
+            return;
+        }
+        if (byte != '\n') {
+            if (length + 1 >= sizeof line) die("stdin: a line is too long");
+            line[length++] = byte;
+            continue;
+        }
+        line[length] = '\0';
+        length = 0;
+        work->on_stdin(line, now);
+        if (phase == DONE) return;
+    }
+}
+
 
 static const Work works[] = {
     {.name = "echo", .start = echo_start, .on_ready = echo_ready, .on_message = echo_message, .on_tick = echo_tick},
@@ -1010,14 +1139,15 @@ static const Work works[] = {
     {.name = "connect", .start = connect_start, .on_ready = connect_ready, .on_closed = connect_closed, .on_tick = connect_tick},
     {.name = "idle", .start = idle_start, .on_ready = idle_ready, .on_closed = idle_closed, .on_tick = idle_tick, .print = idle_print},
     {.name = "polling-echo", .start = polling_start, .on_http = polling_response, .on_tick = polling_tick},
+    {.name = "listen", .start = listen_start, .on_ready = listen_ready, .on_message = listen_message, .on_stdin = listen_told},
 };
 
 __attribute__((noreturn)) static void usage(void)
 {
-    fprintf(stderr, "usage: load WORK --port N [--host IPV4] [--path /socket.io/] [--pid PID]... [--clients N] [--in-flight N]\n"
+    fprintf(stderr, "usage: load WORK --port N... [--host IPV4] [--path /socket.io/] [--pid PID]... [--clients N] [--in-flight N]\n"
                     "            [--object 0-2] [--burst N] [--concurrency N] [--payload BYTES] [--warmup S] [--seconds S] [--settle S]\n"
-                    "            [--deadline S] [--max-operations N] [--core N]\n"
-                    "WORK: echo, fanout, connect, idle, polling-echo\n");
+                    "            [--deadline S] [--max-operations N] [--core N] [--rooms N]\n"
+                    "WORK: echo, fanout, connect, idle, polling-echo, listen\n");
     exit(2);
 }
 
@@ -1041,7 +1171,8 @@ static void parse_options(int count, char **arguments)
         if (value == NULL) usage();
         if (strcmp(name, "--host") == 0) option.host = value;
         else if (strcmp(name, "--path") == 0) option.path = value;
-        else if (strcmp(name, "--port") == 0) option.port = (int)number(value, 1, 65535);
+        else if (strcmp(name, "--port") == 0 && option.port_count < MAX_PORTS) option.ports[option.port_count++] = (int)number(value, 1, 65535);
+        else if (strcmp(name, "--rooms") == 0) option.rooms = (int)number(value, 1, 100000);
         else if (strcmp(name, "--clients") == 0) option.clients = (int)number(value, 1, 100000);
         else if (strcmp(name, "--in-flight") == 0) option.in_flight = (int)number(value, 1, 10000);
         else if (strcmp(name, "--object") == 0) option.object = (int)number(value, 0, 2);
@@ -1059,7 +1190,7 @@ static void parse_options(int count, char **arguments)
     }
     for (size_t i = 0; i < sizeof works / sizeof *works; i++)
         if (strcmp(works[i].name, option.work) == 0) work = &works[i];
-    if (work == NULL || option.port == 0) usage();
+    if (work == NULL || option.port_count == 0) usage();
 }
 
 static void print_result(void)
@@ -1104,13 +1235,16 @@ int main(int count, char **arguments)
         dial_more(now);
         int ready = epoll_wait(epoll_fd, events, MAX_EVENTS, 5);
         if (ready < 0 && errno != EINTR) die("epoll_wait: %s", strerror(errno));
-        for (int i = 0; i < ready; i++) on_event(events[i].data.ptr, events[i].events);
+        for (int i = 0; i < ready; i++) {
+            if (events[i].data.ptr != NULL) on_event(events[i].data.ptr, events[i].events);
+            else on_stdin(now);
+        }
         now = monotonic();
-        work->on_tick(now);
+        if (work->on_tick) work->on_tick(now);
         if ((double)(now - began) / 1e9 > option.deadline)
             die("not finished after %g s: %d of %d connected, %ld of %ld answers came", option.deadline, ready_count, connection_count,
                 answered_total, sent_total);
     }
-    print_result();
+    if (!work->on_stdin) print_result();
     return 0;
 }

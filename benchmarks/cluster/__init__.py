@@ -1,0 +1,1 @@
+"""Clusters: what it costs to reach clients of other servers."""
