@@ -74,8 +74,8 @@ PEERS = {
         "Madang",
         _madang_command,
         _madang_environment,
-        python_packages("madang", "uvicorn", "uvloop", "msgspec", "redis", "asyncpg", "nats-py"),
-        need_modules("import madang.cli, uvloop, redis, asyncpg, nats"),
+        python_packages("madang", "uvicorn", "uvloop", "msgspec", "redis", "hiredis", "asyncpg", "nats-py"),
+        need_modules("import madang.cli, uvloop, redis, hiredis, asyncpg, nats"),
     ),
     "node": Peer(
         "Node.js",
