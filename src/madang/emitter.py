@@ -13,7 +13,8 @@ from typing import Any, Final, Self, overload
 
 from madang.cluster import Bus, open_bus
 from madang.cluster.guest import Guest
-from madang.cluster.membership import CLUSTER_EVENTS, Health
+from madang.cluster.membership import CLUSTER_EVENTS
+from madang.cluster.peers import Health
 from madang.config import Cluster, Config
 from madang.core.ack import Ack
 from madang.core.engine import Engine

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, ParamSpec, Self, TypeVar
 
 from madang import browser
 from madang.cluster import open_bus
-from madang.cluster.membership import GONE, Membership, Peer
+from madang.cluster.membership import GONE, Membership
+from madang.cluster.peers import Peer
 from madang.cluster.recollection import Recollection
 from madang.config import Cluster, Config, Recovery
 from madang.core.ack import Ack

@@ -12,7 +12,7 @@ import pytest
 
 from madang import AckTimeout, Cluster, ClusterError, EncodeError, LocalProtocolError, Server, Socket
 from madang.cluster.broker import Broker
-from madang.cluster.membership import Health, Peer
+from madang.cluster.peers import Health, Peer
 from madang.testing import TestClient, connect
 
 BUSES = ["memory", "local", "redis", "redis-classic", "redis-streams", "postgres", "nats", "jetstream"]

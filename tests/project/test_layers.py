@@ -136,7 +136,19 @@ def name_of(path: Path) -> str:
 
 
 #: The modules of `cluster/` that are no bus.
-CLUSTER_LOGIC = {"", "ends", "guest", "membership", "messages", "parcels", "recollection", "remote", "requests"}
+CLUSTER_LOGIC = {
+    "",
+    "ends",
+    "guest",
+    "membership",
+    "messages",
+    "parcels",
+    "peers",
+    "questions",
+    "recollection",
+    "remote",
+    "requests",
+}
 
 
 def part_of(module: str) -> str:

@@ -19,8 +19,8 @@ from typing import Any, Final, Self, TypeVar, overload
 
 from madang.client.blocking import Portal
 from madang.cluster.guest import Guest
-from madang.cluster.membership import Health
 from madang.cluster.messages import Message
+from madang.cluster.peers import Health
 from madang.config import Cluster
 from madang.core.relay import check_server_side
 from madang.core.target import RemoteHandshake, RemoteSocket, Target, check_event, check_rooms

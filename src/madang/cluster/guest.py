@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, Raw
 
-from madang.cluster.membership import Membership, Peer, Request
+from madang.cluster.membership import Membership
 from madang.cluster.messages import (
     EMITTER,
     AdapterClose,
@@ -31,6 +31,8 @@ from madang.cluster.messages import (
     body,
     is_response,
 )
+from madang.cluster.peers import Peer
+from madang.cluster.questions import Request
 from madang.core.wheel import Timed
 
 if TYPE_CHECKING:

@@ -12,9 +12,7 @@ Source: socket.io-adapter 2.5, `lib/cluster-adapter.ts`; socket.io 4.8, `lib/bro
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, overload
 
@@ -54,6 +52,8 @@ from madang.cluster.messages import (
     body,
     values_of,
 )
+from madang.cluster.peers import REMEMBERED, Health, Peer
+from madang.cluster.questions import Fetch, Forwarding, Question, Request, ServerCall
 from madang.cluster.recollection import Recollection, Visit
 from madang.cluster.remote import Heard, RemoteMember, details
 from madang.cluster.requests import Requests
@@ -63,15 +63,14 @@ from madang.core.listeners import AnyFunction
 from madang.core.relay import Peers
 from madang.core.target import Target
 from madang.core.wheel import Timed
-from madang.errors import ClusterError, EncodeError, LimitError, MadangError, Reason, RemoteProtocolError
+from madang.errors import EncodeError, LimitError, MadangError, Reason, RemoteProtocolError
 
 if TYPE_CHECKING:
     from madang.config import Cluster
     from madang.core.hub import Hub
     from madang.core.prepared import Prepared
-    from madang.core.target import RemoteSocket
 
-__all__ = ["CLUSTER_EVENTS", "GONE", "Health", "Membership", "Peer", "Request"]
+__all__ = ["CLUSTER_EVENTS", "GONE", "Membership"]
 
 #: What happens to a cluster, and what the functions that want to hear of it receive.
 CLUSTER_EVENTS: Final = {
@@ -82,256 +81,10 @@ CLUSTER_EVENTS: Final = {
     "left": ("peer", "why"),
     "malformed": ("error",),
 }
-#: How many messages of a member are remembered, to know one that is sent again.
-_REMEMBERED: Final = 2048
-#: After so much silence a member of Node.js counts as dead (its adapter's own default, in seconds).
-_PATIENCE: Final = 10.0
 #: Why a member has left that has said so.
 GONE: Final = "it has gone"
 _CUT: Final = "its connection has ended"
 _SILENT: Final = "it has been silent for too long"
-
-
-class Peer:
-    """Another member of the cluster.
-
-    Attributes:
-        uid: by which its messages are known.
-        name: what people know it by.
-        node: with what the ids of its sessions begin; None: it is none of ours.
-        seen: when it was last heard, in seconds of the engine's clock.
-        patience: after how much silence it counts as dead, in seconds.
-        namespaces: where it was heard.
-    """
-
-    __slots__ = ("name", "namespaces", "node", "patience", "seen", "sent", "uid")
-
-    def __init__(self, uid: str) -> None:
-        self.uid = uid
-        self.name = uid
-        self.node: str | None = None
-        self.seen = 0.0
-        self.patience = _PATIENCE
-        self.namespaces: set[str] = set()
-        self.sent: deque[int] = deque(maxlen=_REMEMBERED)
-
-    def introduce(self, about: Member, settings: Cluster) -> None:
-        """It tells who it is: one of ours."""
-        self.name, self.node = about.name, about.node
-        misses = settings.heartbeat_timeout_seconds / settings.heartbeat_interval_seconds
-        self.patience = max(settings.heartbeat_timeout_seconds, misses * about.interval)
-
-    def __repr__(self) -> str:
-        return f"Peer({self.name})"
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """How a cluster is, as one member sees it.
-
-    Attributes:
-        connected: whether the engine can be reached.
-        buffered_messages: how many messages wait for it.
-        buffered_bytes: how many bytes they have.
-        members: how many other members are known to live.
-        published: how many messages were said to the others.
-        received: how many were heard.
-        duplicates: how many came twice, and were left out.
-        malformed: how many could not be read, and were left out.
-        lost: how many of ours were thrown away unsent.
-        gaps: how often messages of others may have been missed.
-        timeouts: how often not all have answered in time.
-    """
-
-    connected: bool
-    buffered_messages: int
-    buffered_bytes: int
-    members: int
-    published: int
-    received: int
-    duplicates: int
-    malformed: int
-    lost: int
-    gaps: int
-    timeouts: int
-
-
-class Request(Timed):
-    """Something that was asked of the other servers.
-
-    Attributes:
-        id: its number.
-        answered: who has answered.
-        expected: how many answers there have to be; None: not known yet, or those of `waiting`.
-        waiting: the members that have to answer, where they are known one by one.
-    """
-
-    __slots__ = ("_known", "_over", "_silent", "answered", "expected", "id", "is_complete", "waiting")
-
-    def __init__(self, id_: str, known: dict[str, Peer], over: Callable[[Request], None]) -> None:
-        super().__init__()
-        self.id = id_
-        self.answered: set[str] = set()
-        self.expected: int | None = None
-        self.waiting: set[str] | None = None
-        self.is_complete = False
-        self._known = known  # those that live now
-        self._silent: list[str] = []  # the names of those that don't seem to
-        self._over = over  # is told when nothing is waited for any more
-
-    def expect(self, count: int | None, silent: list[str]) -> None:
-        """It is known how many others there are.
-
-        Args:
-            count: as many; None: those whose heartbeats are heard.
-            silent: the names of those that may be counted, but are not heard any more.
-        """
-        self._silent = silent
-        if count is None:
-            self.waiting = set(self._known) - self.answered
-        else:
-            self.expected = count
-        self._check()
-
-    def meet(self, known: dict[str, Peer]) -> None:
-        """These live too."""
-        self._known |= known
-
-    def heard(self, uid: str) -> None:
-        """A member has answered; those of Node.js with the classic adapter don't say who they are."""
-        self.answered.add(uid or f"unnamed {len(self.answered)}")
-        if self.waiting is not None:
-            self.waiting.discard(uid)
-        self._check()
-
-    def left(self, uid: str) -> None:
-        """A member will not answer any more."""
-        if uid in self.answered or self._known.pop(uid, None) is None:
-            return
-        if self.waiting is not None:
-            self.waiting.discard(uid)
-        elif self.expected is not None:
-            self.expected -= 1
-        self._check()
-
-    @property
-    def total(self) -> int | None:
-        """How many have to answer; None: that is not known yet."""
-        return self.expected if self.waiting is None else len(self.waiting) + len(self.answered)
-
-    def _check(self) -> None:
-        total = self.total
-        if total is not None and len(self.answered) >= total and not self.is_complete:
-            self.is_complete = True
-            self.completed()
-
-    def completed(self) -> None:
-        """All have answered."""
-        self.end()
-
-    @property
-    def missing(self) -> list[str]:
-        """The names of those that have not answered, as far as they are known."""
-        names = [peer.name for uid, peer in self._known.items() if uid not in self.answered]
-        more = (self.expected or 0) - len(self.answered) - len(names)
-        if self.waiting is None and more > 0:
-            silent = self._silent[:more]  # the engine still counts them
-            names += silent
-            if more > len(silent):
-                names.append(f"{more - len(silent)} whose name is not known")
-        return names
-
-    def end(self) -> None:
-        """It is over."""
-        self.due = 0.0
-        self._over(self)
-
-    def expire(self, now: float) -> None:
-        """Time is up."""
-        self.end()
-
-
-class _Question(Request):
-    """Acknowledgements of clients are asked for. It ends with them, not when all have told how many they ask."""
-
-    __slots__ = ("ack",)
-
-    def __init__(self, id_: str, known: dict[str, Peer], over: Callable[[Request], None], ack: Ack) -> None:
-        super().__init__(id_, known, over)
-        self.ack = ack
-        ack.hold()
-        ack.missing = lambda: self.missing
-
-    def completed(self) -> None:
-        self.ack.release()
-        self.end_with_ack()
-
-    def end_with_ack(self) -> None:
-        """End if there is nothing to wait for any more."""
-        if self.ack.done:
-            self.end()
-
-
-class _Fetch(Request):
-    """The clients of the others are asked for: await it."""
-
-    __slots__ = ("_future", "_seconds", "found", "is_late")
-
-    def __init__(
-        self, id_: str, known: dict[str, Peer], over: Callable[[Request], None], hub: Hub, seconds: float
-    ) -> None:
-        super().__init__(id_, known, over)
-        self._future = hub.new_future()
-        self._seconds = seconds
-        self.found: list[RemoteSocket] = []
-        self.is_late = False
-
-    def end(self) -> None:
-        super().end()
-        if not self._future.done():
-            self._future.set_result(None)
-
-    def expire(self, now: float) -> None:
-        self.is_late = True
-        self.end()
-
-    def __await__(self) -> Generator[Any, Any, list[RemoteSocket]]:
-        yield from self._future.__await__()
-        if self.is_late:
-            raise ClusterError("fetch_sockets", self._seconds, self.found, len(self.answered), self.missing)
-        return self.found
-
-
-class _ServerCall(Request):
-    """Answers of servers are asked for."""
-
-    __slots__ = ("ack",)
-
-    def __init__(self, id_: str, known: dict[str, Peer], over: Callable[[Request], None], ack: Ack) -> None:
-        super().__init__(id_, known, over)
-        self.ack = ack
-        ack.missing = lambda: self.missing
-
-    def _check(self) -> None:
-        if self.total is not None:
-            self.ack.expect_servers(self.total)
-        super()._check()
-
-
-class _Forwarding(Ack):
-    """The acknowledgements of our clients, which another server has asked for."""
-
-    __slots__ = ("_send",)
-
-    def __init__(self, hub: Hub, seconds: float, count: int, send: Callable[[Any], None]) -> None:
-        super().__init__(hub, seconds, count)
-        self._send = send
-
-    def received(self, arguments: list[Any]) -> None:
-        """A client has answered. Of its answer the cluster knows the first argument."""
-        if not self.done:
-            self._send(arguments[0] if arguments else None)
-        super().received(arguments)
 
 
 class _Heart(Timed):
@@ -552,7 +305,7 @@ class Membership(Peers, Listener):
         for request in list(self._requests.values()):
             request.left(peer.uid)
         if why == _SILENT:
-            while len(self._silent) >= _REMEMBERED:
+            while len(self._silent) >= REMEMBERED:
                 del self._silent[next(iter(self._silent))]
             self._silent[peer.uid] = peer.name
         self.events.tell("left", peer, why)
@@ -771,13 +524,13 @@ class Membership(Peers, Listener):
             options.flags.expectSingleResponse = True
         message = Broadcast(nsp=namespace, data=BroadcastData(self._packet(prepared), options, id_))
         self._say(message)
-        self._wait(_Question(id_, known, self._over, ack), namespace, seconds)
+        self._wait(Question(id_, known, self._over, ack), namespace, seconds)
 
-    def fetch(self, target: Target) -> _Fetch:  # noqa: D102
+    def fetch(self, target: Target) -> Fetch:  # noqa: D102
         namespace = target._namespace.name
         id_, known = self._asking(namespace)
         seconds = target._timeout or self.settings.request_timeout_seconds
-        fetch = _Fetch(id_, known, self._over, self._hub, seconds)
+        fetch = Fetch(id_, known, self._over, self._hub, seconds)
         self._say(FetchSockets(nsp=namespace, data=FetchData(self._options(target), id_)))
         self._wait(fetch, namespace, seconds)
         return fetch
@@ -790,7 +543,7 @@ class Membership(Peers, Listener):
         id_, known = self._asking(namespace)
         self._say(ServerSideEmit(nsp=namespace, data=ServerEventData(content, id_)))
         ack.wait()
-        self._wait(_ServerCall(id_, known, self._over, ack), namespace, ack.seconds)
+        self._wait(ServerCall(id_, known, self._over, ack), namespace, ack.seconds)
 
     # Being asked
 
@@ -843,7 +596,7 @@ class Membership(Peers, Listener):
         told = flags.timeout if flags is not None else UNSET
         seconds = told / 1000 if isinstance(told, int | float) and told > 0 else self.settings.request_timeout_seconds
         send = partial(self._tell_ack, message.uid, message.nsp, id_)
-        target._give(list(heard.packet.data), _Forwarding(self._hub, min(seconds, 1e6), len(members), send), None)
+        target._give(list(heard.packet.data), Forwarding(self._hub, min(seconds, 1e6), len(members), send), None)
 
     def _tell_ack(self, uid: str, nsp: str, id_: str, value: Any) -> None:
         self._reply(uid, nsp, id_, value, BroadcastAck)
@@ -919,26 +672,26 @@ class Membership(Peers, Listener):
     def _fetched(self, message: FetchSocketsResponse) -> None:
         request = self._requests.get(message.data.requestId)
         namespace = self._hub.namespaces.get(message.nsp)
-        if isinstance(request, _Fetch) and namespace is not None and message.uid not in request.answered:
+        if isinstance(request, Fetch) and namespace is not None and message.uid not in request.answered:
             limits = self._hub.engine.config
             request.found += [RemoteMember(namespace, one, limits) for one in message.data.sockets]
             request.heard(message.uid)
 
     def _answered(self, message: ServerSideEmitResponse) -> None:
         request = self._requests.get(message.data.requestId)
-        if isinstance(request, _ServerCall) and message.uid not in request.answered:
+        if isinstance(request, ServerCall) and message.uid not in request.answered:
             request.ack.received([values_of(message.data.packet, self._hub.engine.config)])
             request.heard(message.uid)
 
     def _counted(self, message: BroadcastClientCount) -> None:
         request = self._requests.get(message.data.requestId)
-        if isinstance(request, _Question) and message.uid not in request.answered:
+        if isinstance(request, Question) and message.uid not in request.answered:
             request.ack.expect_more(max(0, message.data.clientCount))
             request.heard(message.uid)
 
     def _acknowledged(self, message: BroadcastAck) -> None:
         request = self._requests.get(message.data.requestId)
-        if isinstance(request, _Question):
+        if isinstance(request, Question):
             packet = message.data.packet
             arguments = [] if packet is UNSET else [values_of(packet, self._hub.engine.config)]
             request.ack.received(arguments)
