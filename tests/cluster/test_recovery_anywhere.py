@@ -265,3 +265,73 @@ async def test_one_that_was_sent_away_does_not_come_back_as_what_it_was(house: H
         await client.connect()
         await house.until_back(1)
         assert house.states == [(0, False), (1, False)]
+
+
+@pytest.mark.parametrize("house", [{"recovery": Recovery(skip_middleware=False)}], indirect=True, ids=["asked"])
+async def test_one_that_goes_while_a_middleware_thinks_may_come_again(house: House) -> None:
+    asked: list[Socket] = []
+    go_on = asyncio.Event()
+    async with house.client() as client:
+        house.servers[0].emit("n", 0)
+        await house.until_heard([0])
+        id_ = client.id
+
+        @house.servers[1].use
+        async def think(socket: Socket) -> None:
+            asked.append(socket)
+            await go_on.wait()
+
+        await lose(house, 1)
+        async with asyncio.timeout(PATIENCE):
+            while not asked:
+                await asyncio.sleep(0.005)
+        house.at = 2
+        house.front.cut()
+        house.servers[0].emit("n", 1)
+        await house.until_back(1)
+        await house.until_heard([0, 1])
+        assert house.states == [(0, False), (2, True)]
+        assert client.id == id_
+        recollection = house.servers[1].cluster.recollection
+        assert recollection is not None
+        assert not recollection.waiting  # nothing more is collected for it
+
+
+async def test_a_client_that_is_sent_away_has_heard_what_was_said_before(house: House) -> None:
+    async with house.client():
+        socket = house.socket
+        for number in range(3):
+            socket.emit("n", number)
+        house.owner.to("red").emit("n", 3)
+        house.owner.to("blue").emit("n", "not in this room")
+        socket.broadcast.emit("n", "not for who says it")
+        socket.disconnect()
+        await house.until_heard([0, 1, 2, 3])
+        house.servers[1].emit("n", "too late")
+        await asyncio.sleep(0.1)
+        assert house.heard == [0, 1, 2, 3]
+
+
+async def test_rooms_count_as_they_are_when_something_is_said(house: House) -> None:
+    async with house.client():
+        io = house.owner
+        io.to("red").emit("n", 1)
+        io.except_("green").emit("n", 2)
+        io.to("blue").emit("n", "before it came into this room")
+        io.sockets_leave("red")
+        io.sockets_join("blue", "green")
+        io.to("red").emit("n", "after it left this room")
+        io.sockets_join("red")
+        io.sockets_leave("blue")
+        io.to("red").emit("n", 3)
+        await house.until_heard([1, 2, 3])
+        house.servers[1].emit("n", 4)
+        await house.until_heard([1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("pid", ["p" * 70_000, "a.>", "", "\x00", "../a b"], ids=["long", "dot", "none", "nul", "path"])
+async def test_secrets_that_are_none(house: House, pid: str) -> None:
+    async with house.client(auth={"pid": pid, "offset": "0" * 70_000}):
+        house.servers[0].emit("n", 1)
+        await house.until_heard([1])
+        assert house.states == [(0, False)]

@@ -289,6 +289,8 @@ class Keeper:
         """Keep what is known of a client."""
         records = self._records
         self.take(pid)
+        if not record:
+            return  # it is not to be found any more
         records[pid] = (self._clock() + seconds, record)
         self._record_bytes += len(pid) + len(record)
         while self._record_bytes > self.limits.bytes and len(records) > 1:

@@ -81,7 +81,7 @@ class LocalBus(LinkedBus):
         self.last = 0  # the number of the newest broadcast that was heard
         self._questions: dict[int, asyncio.Future[bytes | None]] = {}
         #: For each who asks the ledger: what the listener is told meanwhile.
-        self.asking: list[list[tuple[int, Message]]] = []
+        self.asking: dict[object, list[tuple[int, Message]]] = {}
         self._asked = 0
 
     # The link
@@ -150,7 +150,7 @@ class LocalBus(LinkedBus):
                 return
             if number:
                 self.last = number
-                for told in self.asking:
+                for told in self.asking.values():
                     told.append((number, message))
             self.listener.received(message, f"{self.epoch}.{number:x}" if number else None)
         elif kind == POST:
@@ -248,11 +248,12 @@ class LocalLedger(Ledger):
         except ValueError:
             return None
         told: list[tuple[int, Message]] = []
-        bus.asking.append(told)
+        key = object()
+        bus.asking[key] = told
         try:
             answer = await bus.ask(SINCE, namespace.encode(), b"%d,%d" % (after, most))
         finally:
-            bus.asking.remove(told)
+            del bus.asking[key]
         if answer is None:
             return None
         found: list[tuple[str, Broadcast]] = []

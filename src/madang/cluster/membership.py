@@ -575,16 +575,7 @@ class Membership(Peers, Listener):
         target._give(None, None, heard)
 
     def _heard(self, message: Broadcast, target: Target) -> Heard:
-        try:
-            content = message.data.packet.data
-            heard = Heard(content, message.nsp, target._compress, self._hub.engine.config)
-        except UnicodeDecodeError as error:
-            raise RemoteProtocolError(f"a broadcast is not UTF-8: {error}", rule="cluster messages") from None
-        if heard.text is None or not heard.text.startswith('["'):
-            values = heard.packet.data
-            if not (type(values) is list and values and isinstance(values[0], str)):
-                raise RemoteProtocolError("a broadcast has no event", rule="cluster messages")
-        return heard
+        return Heard.of(message, target._compress, self._hub.engine.config)
 
     def _ask_clients(self, message: Broadcast, id_: str, target: Target | None) -> None:
         members = list(target._members()) if target is not None else []

@@ -12,6 +12,7 @@ Source: Socket.IO, "Connection state recovery"; @socket.io/redis-streams-adapter
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,6 +37,54 @@ __all__ = ["Recollection", "Visit"]
 
 #: How long our clients wait for our broadcasts to come back from the engine (seconds).
 _PATIENCE: Final = 1.0
+#: What the secret ids of clients look like, ours and those of Node.js: nothing else is looked for.
+_PID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+#: No offset of any engine is as long.
+_LONGEST_OFFSET: Final = 64
+
+
+class _Sent:
+    """A broadcast of ours that has not come back yet.
+
+    Attributes:
+        at: when it was said.
+        target: to whom.
+        prepared: what.
+        decided: the ids of those clients whose rooms have changed since, so that it is for them no more, or would be:
+            they have it already, if they were meant.
+    """
+
+    __slots__ = ("at", "decided", "prepared", "target")
+
+    def __init__(self, at: float, target: Target, prepared: Prepared) -> None:
+        self.at = at
+        self.target = target
+        self.prepared = prepared
+        self.decided: set[str] | None = None
+
+    def give(self) -> None:
+        """Our clients get it now."""
+        target = self.target
+        if self.decided is not None:
+            target = target._copy()
+            target._except = (*target._except, *self.decided)
+        target._give(None, None, self.prepared)
+
+    def give_to(self, socket: Socket) -> None:
+        """One of them gets it now."""
+        alone = Target(socket.namespace, None, socket)
+        alone._volatile = self.target._volatile
+        alone._give(None, None, self.prepared)
+
+    def means(self, socket: Socket, rooms: set[str]) -> bool:
+        """Whether it is for a client of its namespace that is in these rooms."""
+        target = self.target
+        chosen = target._rooms
+        return (
+            (not chosen or not rooms.isdisjoint(chosen))
+            and rooms.isdisjoint(target._except)
+            and target._sender is not socket
+        )
 
 
 class Recollection(Recollecting, Timed):
@@ -114,10 +163,15 @@ class Recollection(Recollecting, Timed):
         """Forget what was under way: a new life begins."""
         self.due = 0.0
         # Our broadcasts that have not come back yet, by their numbers, and those that our clients have got already.
-        self._pending: dict[int, tuple[float, Target, Prepared]] = {}
+        self._pending: dict[int, _Sent] = {}
         self._given: set[int] = set()
         self._dirty: dict[Visit, None] = {}
         self._returning: dict[Return, None] = {}
+
+    @property
+    def waiting(self) -> int:
+        """For how many clients that are coming back what is said is collected."""
+        return len(self._returning)
 
     # Our own broadcasts
 
@@ -131,7 +185,7 @@ class Recollection(Recollecting, Timed):
             self._given.add(sequence)
             return False
         now = self.hub.engine.clock()
-        self._pending[sequence] = (now, target, prepared)
+        self._pending[sequence] = _Sent(now, target, prepared)
         if self.due == 0.0:
             self.due = now + _PATIENCE
             self.hub.engine.wheel.add(self)
@@ -149,28 +203,47 @@ class Recollection(Recollecting, Timed):
             return
         pending = self._pending.pop(sequence, None)
         if pending is not None:
-            _, target, prepared = pending
+            target, prepared = pending.target, pending.prepared
             if offset is not None:
                 self.number(prepared, target._namespace.name, offset, target._volatile, target._compress)
                 self._offer(message, prepared)
-            target._give(None, None, prepared)
+            pending.give()
 
     def release(self, before: float | None = None) -> None:
         """Give our clients what does not come back: all of it, or what was said before some time."""
-        for sequence, (at, target, prepared) in list(self._pending.items()):
-            if before is not None and at > before:
+        for sequence, sent in list(self._pending.items()):
+            if before is not None and sent.at > before:
                 break
-            del self._pending[sequence]
-            self._given.add(sequence)
-            target._give(None, None, prepared)
+            if self._pending.pop(sequence, None) is not None:  # who hears of one may have changed the others
+                self._given.add(sequence)
+                sent.give()
 
     def expire(self, now: float) -> None:
         """Look for what the engine has had for too long."""
         self.release(now - _PATIENCE)
         self.due = 0.0
         if self._pending:
-            self.due = next(iter(self._pending.values()))[0] + _PATIENCE
+            self.due = next(iter(self._pending.values())).at + _PATIENCE
             self.hub.engine.wheel.add(self)
+
+    def moves(self, socket: Socket, enters: str | None = None, leaves: str | None = None) -> None:  # noqa: D102
+        if not self._pending:
+            return
+        before = {socket.id, *(socket._rooms or ())}
+        gone = enters is None and leaves is None
+        after = before | {enters} if enters is not None else before - {leaves}
+        for sent in list(self._pending.values()):
+            if sent.target._namespace is not socket.namespace or (
+                sent.decided is not None and socket.id in sent.decided
+            ):
+                continue
+            meant = sent.means(socket, before)
+            if meant is not (not gone and sent.means(socket, after)):
+                if sent.decided is None:
+                    sent.decided = set()
+                sent.decided.add(socket.id)
+                if meant:
+                    sent.give_to(socket)
 
     # All broadcasts
 
@@ -220,19 +293,22 @@ class Recollection(Recollecting, Timed):
         self._spawn(self._claim(socket, pid, offset))
 
     async def _claim(self, socket: Socket, pid: str, offset: Any) -> None:
-        why = await self._restore(socket, pid, offset)
-        if why is not None:
-            self.failed += 1
-            self.on_failed(socket, why)
-            if socket._ended is None:
-                self.hub.admit(socket)
+        why: str | None = "what is kept of it makes no sense"
+        try:
+            why = await self._restore(socket, pid, offset)
+        finally:  # whatever happens, it is let in
+            if why is not None:
+                self.failed += 1
+                self.on_failed(socket, why)
+                if socket._ended is None:
+                    self.hub.admit(socket)
 
     async def _restore(self, socket: Socket, pid: str, offset: Any) -> str | None:
         """Let a client in that comes back; or tell why it can't have what it wants."""
         session, engine, name = socket.session, self.hub.engine, socket.namespace.name
         if session.wire is not self.wire or session.parser is not engine._parser:
             return "it has come back with another generation or parser"
-        packed = await self.ledger.take(pid)
+        packed = await self.ledger.take(pid) if _PID.fullmatch(pid) is not None else None
         if not packed:
             return "its session is not known, or not any more"
         try:
@@ -245,6 +321,8 @@ class Recollection(Recollecting, Timed):
             offset = record.offset if record.offset is not UNSET else None
         if offset is None:
             return "it has no offset"
+        if len(offset) > _LONGEST_OFFSET:
+            return "its offset is none"
         visit = Visit(self, pid, record.sid, name, {record.sid, *map(str, record.rooms)})
         visit.data = record.data if isinstance(record.data, dict) else {}
         visit.moves = 1 if record.moves is UNSET else record.moves + 1
@@ -277,8 +355,11 @@ class Recollection(Recollecting, Timed):
             flags = options.flags
             if (flags is not None and flags.volatile is True) or not concerns(options, visit.rooms):
                 continue
-            heard = Heard(message.data.packet.data, visit.namespace, True, engine.config)
-            self.number(heard, visit.namespace, offset, False, True)
+            try:
+                heard = Heard.of(message, True, engine.config)
+                self.number(heard, visit.namespace, offset, False, True)
+            except RemoteProtocolError:
+                continue  # what makes no sense, nobody has got
             encoded = heard.encoded(self.wire, engine._parser)
             size += encoded.size
             if size > self.settings.max_replay_bytes:
@@ -296,9 +377,11 @@ class Recollection(Recollecting, Timed):
         self._moved(socket.namespace.name, socket.id, ticket.visit.moves)
         self.recovered += 1
 
-    def abandoned(self, ticket: Return) -> None:
-        """A client that came back is not let in, or has gone again."""
+    def abandoned(self, ticket: Return, reason: str) -> None:
+        """A client that came back is not let in, or has gone again: then it may come back once more."""
         self._returning.pop(ticket, None)
+        if reason in RECOVERABLE:
+            ticket.visit.keep()
 
     def save_soon(self, visit: Visit) -> None:
         """Save what is known of a client at the end of this turn: it may change more than once."""
@@ -449,6 +532,9 @@ class Return(Ticket):
     @property
     def stay(self) -> Visit:
         return self.visit
+
+    def abandon(self, reason: str) -> None:
+        self.visit._recollection.abandoned(self, reason)
 
     def redeem(self, socket: Socket) -> list[Encoded] | None:
         visit = self.visit

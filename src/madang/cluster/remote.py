@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from madang.cluster.messages import RemoteDetails, body, values_of
+from madang.cluster.messages import Broadcast, RemoteDetails, body, values_of
 from madang.core.prepared import Prepared
 from madang.core.target import Target
-from madang.errors import EncodeError
+from madang.errors import EncodeError, RemoteProtocolError
 from madang.packet import EVENT, Packet
 
 if TYPE_CHECKING:
@@ -64,6 +64,23 @@ class Heard(Prepared):
     @packet.setter
     def packet(self, packet: Packet) -> None:
         """Left out: it is made of the content."""
+
+    @classmethod
+    def of(cls, message: Broadcast, compress: bool, limits: Config) -> Heard:
+        """The event of a broadcast.
+
+        Raises:
+            RemoteProtocolError: there is none.
+        """
+        try:
+            heard = cls(message.data.packet.data, message.nsp, compress, limits)
+        except UnicodeDecodeError as error:
+            raise RemoteProtocolError(f"a broadcast is not UTF-8: {error}", rule="cluster messages") from None
+        if heard.text is None or not heard.text.startswith('["'):
+            values = heard.packet.data
+            if not (type(values) is list and values and isinstance(values[0], str)):
+                raise RemoteProtocolError("a broadcast has no event", rule="cluster messages")
+        return heard
 
 
 class ToldHandshake:

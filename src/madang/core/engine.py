@@ -129,6 +129,7 @@ class Engine:
     def reset(self) -> None:
         """Forget all sessions without a word: their event loop is gone, and their connections with it."""
         self.sessions.clear()
+        self.wheel.clear()  # what outlives the loop may be put into the new one
         self.wheel = self._new_wheel()
         self._dirty = []
         self._parked = 0

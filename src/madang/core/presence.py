@@ -97,6 +97,13 @@ class Recollecting(ABC):
             offset: what came as the offset of the last event that it has seen.
         """
 
+    @abstractmethod
+    def moves(self, socket: Socket, enters: str | None = None, leaves: str | None = None) -> None:
+        """A client is about to enter or to leave a room, or to be sent away if neither is given.
+
+        For what was said until now it has to be as if it had been with the clients already.
+        """
+
 
 class Ticket(ABC):
     """Port: what a client that comes back may have, until it is let in."""
@@ -115,3 +122,7 @@ class Ticket(ABC):
         Returns:
             What the client has missed; None: it may not have it any more.
         """
+
+    @abstractmethod
+    def abandon(self, reason: str) -> None:
+        """The socket was not let in, or has gone before."""

@@ -321,6 +321,9 @@ class Claim(Ticket):
         log.memory.recovered += 1
         return [entry.encoded for entry in missed]
 
+    def abandon(self, reason: str) -> None:
+        """Nothing: the stay waits for the next one."""
+
 
 class Stay(Presence, Timed):
     """One client in one namespace, over all its connections.

@@ -304,6 +304,8 @@ class Socket(Sender, Listening):
             if room in own or room == self.id:
                 continue
             check_limit(self.id, len(own), self._hub.engine.config.max_rooms_per_socket)
+            if self._hub.recollection is not None and self.connected:
+                self._hub.recollection.moves(self, enters=room)
             own.add(room)
             if stay is not None:
                 stay.enter(room)
@@ -325,6 +327,8 @@ class Socket(Sender, Listening):
         if self._rooms:
             for room in rooms:
                 if room in self._rooms:
+                    if self._hub.recollection is not None and self.connected:
+                        self._hub.recollection.moves(self, leaves=room)
                     self._rooms.remove(room)
                     if stay is not None:
                         stay.leave(room)
@@ -479,6 +483,8 @@ class Socket(Sender, Listening):
                     socket.disconnect()
             self.session.close(Reason.SERVER_DISCONNECT)
         else:
+            if self._hub.recollection is not None and self.connected:
+                self._hub.recollection.moves(self)
             self.session.send(Packet(DISCONNECT, namespace=self.namespace.name))
             self._leave(Reason.SERVER_DISCONNECT)
 
@@ -513,6 +519,9 @@ class Socket(Sender, Listening):
         left = [(room, namespace._drop_member(room, self)) for room in rooms or ()] if self.connected else ()
         self.connected = False
         self._ended = reason
+        if self._claim is not None:
+            claim, self._claim = self._claim, None
+            claim.abandon(reason)
         self.session.left(self.namespace.name)
         if self.session.wire.impatient:
             self._hub.let_speak(self)

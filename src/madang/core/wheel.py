@@ -70,6 +70,14 @@ class Wheel:
         if self._heap[0] == bucket:
             self.wake((bucket + 1) * self._tick)
 
+    def clear(self) -> None:
+        """Let go of all: their deadlines are forgotten, and another wheel may have them."""
+        for items in self._buckets.values():
+            for item in items:
+                item.due, item._bucket = 0.0, -1
+        self._buckets.clear()
+        self._heap.clear()
+
     @property
     def next(self) -> float | None:
         """When `advance` should be called next, or None while nothing is waited for."""
