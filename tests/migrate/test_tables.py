@@ -26,7 +26,7 @@ from flask import Flask
 from starlette.staticfiles import StaticFiles
 
 import madang
-from madang import Cookie
+from madang import BlockingEmitter, Cluster, Cookie
 from madang.faces.uvicorn import serve_async
 from madang.migrate import socketio
 from madang.testing import connect
@@ -356,6 +356,9 @@ sets('server = Server(parser="msgpack")', parser="msgpack")
 sets('server = Server(transports=["websocket"], allow_upgrades=False)', transports=("websocket",), allow_upgrades=False)
 sets('server = Server(transports=["websocket"])', transports=("websocket",))
 sets("server = Server(ordered_handlers=True)", ordered_handlers=True)
+for address in ("redis://localhost:6379", "redis-classic://localhost:6379", "redis-streams://localhost:6379"):
+    sets(f'server = Server(cluster="{address}")', cluster=Cluster(address))
+sets('server = Server(cluster="postgresql://localhost/courtyard")', cluster=Cluster("postgresql://localhost/courtyard"))
 sets('server = Server(path="/live/")', path="/live/")
 sets("server = Server(websocket_compression=True)", websocket_compression=True)
 sets("server = Server(http_compression_threshold_bytes=None)", http_compression_threshold_bytes=None)
@@ -580,6 +583,13 @@ async def is_still_there(world: World) -> None:
     assert len(world.io.sockets) == 3
 
 
+@line('emitter = BlockingEmitter("redis-classic://localhost:6379")')
+async def an_emitter_is_made(world: World) -> None:
+    emitter = world.scope["emitter"]
+    assert isinstance(emitter, BlockingEmitter)
+    assert not emitter.connected
+
+
 @line('logging.getLogger("madang").setLevel(logging.DEBUG)')
 async def logs(world: World) -> None:
     log = logging.getLogger("socketio.server" if world.compatible else "madang")
@@ -670,10 +680,6 @@ PYTHON_SOCKETIO = [(left, right) for page, left, right in LINES if page == "migr
 
 @pytest.mark.parametrize(("left", "right"), PYTHON_SOCKETIO, ids=[left[:60] for left, _ in PYTHON_SOCKETIO])
 async def test_the_left_side_on_our_own(left: str, right: str) -> None:
-    if right == NOT_YET:
-        with pytest.raises(ImportError, match="cluster"):
-            eval(left, {"socketio": socketio})
-        return
     await check(left, right, compatible=True)
 
 

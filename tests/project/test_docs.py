@@ -22,6 +22,7 @@ from click.testing import CliRunner
 
 import madang
 from madang import ClientConfig, Cluster, Config, Cookie, MadangError, Reason, Recovery, WebTransport, cli, errors
+from madang.cluster.membership import Health, Peer
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -305,7 +306,9 @@ def test_every_limit_is_explained() -> None:
 
 def test_settings_that_pages_name_exist() -> None:
     known = {
-        field.name for kind in (Config, Cluster, Cookie, Recovery, WebTransport, ClientConfig) for field in fields(kind)
+        field.name
+        for kind in (Config, Cluster, Cookie, Recovery, WebTransport, ClientConfig, Health)
+        for field in fields(kind)
     }
     # Those of the engines' URLs: `test_cluster_docs`.
     known |= set(re.findall(r"^\| `(\w+)`", (DOCS / "how-to" / "cluster.md").read_text(), re.MULTILINE))
@@ -394,6 +397,36 @@ def test_the_whole_api_is_described(name: str) -> None:
         actual = list(inspect.signature(function).parameters.values())[1:]
         written = [part for part in parameters if part != "*"]
         assert written == [("*" if one.kind is one.VAR_POSITIONAL else "") + one.name for one in actual], member
+
+
+#: What buses and the library call.
+_TOLD_BY_BUSES = {"received", "posted", "gone", "malformed", "up", "down", "lost", "moved", "recollection", "requests"}
+_PEERS = {
+    "broadcast",
+    "ask",
+    "fetch",
+    "join",
+    "leave",
+    "disconnect",
+    "open",
+    "shut",
+    "open_room",
+    "shut_room",
+    "publish",
+}
+_PARTS = {"bus", "events", "on_failed", "on_answer_failed", "own_rooms", "start", "close"}
+
+
+def test_what_a_server_has_of_its_cluster_is_described() -> None:
+    rows = ROW.findall(section("api.md", "Health"))
+    names = re.findall(r"^\| (`[^|]+) \|", section("api.md", "Health"), re.MULTILINE)
+    assert len(rows) < len(names)  # some are two
+    assert re.findall(r"`(\w+)`", " ".join(names)) == [field.name for field in fields(Health)]
+    io = madang.Server(cluster="memory://docs")
+    for heading, one in (("Membership", io.cluster), ("Peer", Peer("a"))):
+        names = re.findall(r"^\| (`[^|]+) \|", section("api.md", heading), re.MULTILINE)
+        described = set(re.findall(r"`(\w+)[`(]", " ".join(names)))
+        assert described == {name for name in dir(one) if not name.startswith("_")} - _TOLD_BY_BUSES - _PEERS - _PARTS
 
 
 def signature(row: str) -> tuple[str, list[str] | None]:

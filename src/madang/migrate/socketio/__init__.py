@@ -37,7 +37,10 @@ _THREADS: Final = (
     "it serves with threads, and Madang with asyncio. Use AsyncServer and ASGIApp with `async def` handlers; "
     "a WSGI application can stand beside it: docs/how-to/migrate-flask-socketio.md"
 )
-_CLUSTER: Final = "there is no cluster yet: one process has all clients. Leave client_manager out"
+_CLUSTER: Final = (
+    'a cluster is a setting here: write AsyncServer(cluster="redis://localhost:6379") in place of client_manager; '
+    "to emit alone, use madang.Emitter"
+)
 _CLIENT: Final = "import it from python-socketio, whose clients work with this server, or use madang.Client"
 _BLOCKING: Final = "import it from python-socketio, whose clients work with this server, or use madang.BlockingClient"
 _ABSENT: Final = {

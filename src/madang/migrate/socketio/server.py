@@ -104,7 +104,7 @@ class AsyncServer:
     """A Socket.IO server with python-socketio's methods. Those that python-socketio awaits are awaited here too.
 
     Args:
-        client_manager: None or an `AsyncManager`; there is no cluster yet.
+        client_manager: None or an `AsyncManager`; a cluster is the setting `cluster`.
         logger: True to have lines about events in the log, or a `logging.Logger` for them.
         json: None, or one of the usual JSON modules, which isn't needed: Madang has its own.
         async_handlers: False to let a client's events wait until the handler of the one before has ended.
@@ -148,8 +148,8 @@ class AsyncServer:
     ) -> None:
         if client_manager is not None and not isinstance(client_manager, AsyncManager):
             raise ConfigError(
-                f"client_manager={client_manager!r:.60}: there is no cluster yet, so that one process has to have all "
-                "clients; leave it out"
+                f"client_manager={client_manager!r:.60}: a cluster is a setting here; write "
+                'AsyncServer(cluster="redis://localhost:6379") instead'
             )
         if not async_handlers:
             options.setdefault("ordered_handlers", True)
