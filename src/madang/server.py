@@ -864,10 +864,15 @@ class Server(Crowd, Listening):
             logger.error("%d messages for other servers are lost: %s", count, why)
 
     def _log_joined(self, peer: Peer) -> None:
-        logger.info("the server %s has joined the cluster", peer.name)
+        assert self._cluster is not None  # it tells  # noqa: S101
+        # Workers of one machine are started by a supervisor, which tells enough of them.
+        tell = logger.debug if self._cluster.bus.directory is not None else logger.info
+        tell("the server %s has joined the cluster", peer.name)
 
     def _log_left(self, peer: Peer, why: str) -> None:
-        tell = logger.info if why == GONE else logger.warning
+        assert self._cluster is not None  # noqa: S101
+        local = self._cluster.bus.directory is not None
+        tell = logger.debug if local else logger.info if why == GONE else logger.warning
         tell("the server %s has left the cluster: %s", peer.name, why)
 
     def _log_malformed(self, error: Exception) -> None:
