@@ -235,7 +235,7 @@ async def test_what_is_said_while_a_middleware_thinks_is_not_missed(house: House
         house.servers[2].emit("n", 1)
         await asyncio.wait_for(asked.wait(), PATIENCE)
         house.servers[2].emit("n", 2)
-        house.servers[1].to("red").emit("n", 3)
+        house.servers[2].to("red").emit("n", 3)
         house.servers[2].to("blue").emit("n", "not in this room")
         await asyncio.sleep(0.1)
         go_on.set()

@@ -38,6 +38,7 @@ __all__ = [
     "Reader",
     "choice",
     "command",
+    "passes",
     "seconds",
     "shuffled",
     "slot_of",
@@ -447,6 +448,28 @@ def command(*words: str | bytes) -> bytes:
     return b"".join(parts)
 
 
+#: With what Redis refuses whatever is said, for a while.
+_PASSING: Final = (
+    "ASK ",
+    "BUSY ",
+    "CLUSTERDOWN ",
+    "LOADING ",
+    "MASTERDOWN ",
+    "MISCONF ",
+    "MOVED ",
+    "NOAUTH ",
+    "NOREPLICAS ",
+    "OOM ",
+    "READONLY ",
+    "TRYAGAIN ",
+)
+
+
+def passes(error: ResponseError) -> bool:
+    """Whether a Redis may take later what it has refused; else it is this one command that it refuses."""
+    return str(error).startswith(_PASSING)
+
+
 class _Awaited:
     """What a link waits for, in the order of what was sent: the answers of some commands, or one subscription."""
 
@@ -637,10 +660,13 @@ class Link:
     async def _watch(self) -> None:
         """Notice that the engine says nothing any more: it, its host or the net may be gone without a word."""
         silent = 0
+        unsent = 0
         while True:
             # Steps are counted, not time: if it was we who stood still, what was said meanwhile is read in between.
             await asyncio.sleep(self._timeout / _STEPS)
-            if self._heard:
+            # Something large may be on its way for longer, and has no answer before all of it is there.
+            before, unsent = unsent, self._writer.transport.get_write_buffer_size()
+            if self._heard or unsent < before:
                 self._heard = False
                 silent = 0
                 continue

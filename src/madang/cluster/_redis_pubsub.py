@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 from redis.exceptions import RedisError, ResponseError
 
 from madang.cluster import Listener
-from madang.cluster._redis import Address, Engine, Link, command, shuffled
-from madang.cluster.link import LinkedBus, Outgoing
+from madang.cluster._redis import Address, Engine, Link, command, passes, shuffled
+from madang.cluster.link import EngineBusy, LinkedBus, Outgoing
 from madang.config import Cluster
 from madang.errors import ConfigError
 
@@ -171,17 +171,38 @@ class PubSubBus(LinkedBus):
             written = b"".join([self._written(one) for one in messages])
             asked.append(link.ask(len(messages), written, answers[-1].append))
         try:
-            await asyncio.gather(*asked)
-        except BaseException:
-            # What has its answer has arrived, and is not sent again.
-            arrived = {
-                id(one)
-                for messages, answered in zip(by_link.values(), answers, strict=True)
-                for one, answer in zip(messages, answered, strict=False)
-                if not isinstance(answer, ResponseError)
-            }
-            batch[:] = [one for one in batch if id(one) not in arrived]
-            raise
+            results = await asyncio.gather(*asked, return_exceptions=True)
+        finally:
+            busy = self._sort_out(batch, by_link.values(), answers)
+        if busy is not None:
+            raise EngineBusy(f"Redis takes nothing now: {busy}")
+        for result in results:
+            if isinstance(result, OSError):
+                raise result
+
+    def _sort_out(
+        self, batch: list[Outgoing], sent: Iterable[list[Outgoing]], answers: Iterable[list[Any]]
+    ) -> ResponseError | None:
+        """Leave in a batch what has to be sent again: what has its answer has arrived, or is refused for good.
+
+        Returns:
+            With what some of it was refused that may be taken later.
+        """
+        settled: set[int] = set()
+        refused: dict[str, list[Outgoing]] = {}
+        busy: ResponseError | None = None
+        for messages, answered in zip(sent, answers, strict=True):
+            for one, answer in zip(messages, answered, strict=False):
+                if isinstance(answer, ResponseError):
+                    if passes(answer):
+                        busy = answer
+                        continue
+                    refused.setdefault(str(answer), []).append(one)
+                settled.add(id(one))
+        batch[:] = [one for one in batch if id(one) not in settled]
+        for why, some in refused.items():
+            self.refuse(some, f"Redis refuses it: {why}")
+        return busy
 
     def _written(self, one: Outgoing) -> bytes:
         """What publishes a message: as `command` writes it, in one step."""

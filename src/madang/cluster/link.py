@@ -21,12 +21,22 @@ from madang.cluster import Bus, Listener
 from madang.config import Cluster
 from madang.errors import ConfigError
 
-__all__ = ["LinkedBus", "Outgoing"]
+__all__ = ["EngineBusy", "LinkedBus", "Outgoing"]
 
 #: How many messages are sent together at most.
 _BATCH: Final = 512
+#: A link that has stood for less has failed once more: then the pauses go on to grow (seconds).
+_STEADY_SECONDS: Final = 5.0
+#: A message with which the link has broken so often, and for so long (seconds), is thrown away. Soon it is sent alone.
+_TRIES: Final = 5
+_TRIES_IN_COMPANY: Final = 2
+_TRIES_SECONDS: Final = 3.0
 #: How long `close` may take to send what waits (seconds).
 _FAREWELL_SECONDS: Final = 1.0
+
+
+class EngineBusy(ConnectionError):
+    """The engine takes nothing now, whatever the message is, and will later."""
 
 
 class Outgoing:
@@ -74,8 +84,13 @@ class LinkedBus(Bus):
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._up_since = 0.0
         self._down_since: float | None = None
+        #: Since when the engine can't be reached, or the link breaks again soon.
+        self._troubled_since: float | None = None
         self._hold_seconds = 0.0
+        #: The message with which sending has failed last, how often, and since when.
+        self._stuck: tuple[Outgoing | None, int, float] = (None, 0, 0.0)
 
     # What each bus does in its own way
 
@@ -97,8 +112,10 @@ class LinkedBus(Bus):
         """Send messages in order. Returns when the engine has taken them all.
 
         Raises:
+            EngineBusy: it takes nothing now; what is in the batch then is sent again, as often as it takes.
             Exception: the link is broken, or the engine refuses; what is in the batch then is sent again. So one that
-                the engine surely has taken is better removed from the batch before.
+                the engine surely has taken is better removed from the batch before, and one that it never takes is
+                given to `refuse`. If nothing helps, the first one is thrown away.
         """
 
     @abstractmethod
@@ -114,6 +131,8 @@ class LinkedBus(Bus):
         self._waiting.clear()
         self._bytes = self._underway = 0
         self._drained = []
+        self._down_since = self._troubled_since = None
+        self._stuck = (None, 0, 0.0)
         tried: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._live(tried), name=f"cluster {type(self).__name__}")
         try:
@@ -154,13 +173,17 @@ class LinkedBus(Bus):
                 finally:
                     self.connected = False
                     await self.disconnect()
+                now = time.monotonic()
                 if self._down_since is None:
-                    self._down_since = time.monotonic()
+                    self._down_since = now
+                if self._troubled_since is None or (self._up_since and now - self._up_since >= _STEADY_SECONDS):
+                    self._troubled_since = now
+                self._up_since = 0.0
                 self.listener.down(error)
                 if not tried.done():
                     tried.set_result(None)
                 # All members have lost the engine at once, and are not to come back at once.
-                delay = self._pause(time.monotonic() - self._down_since)
+                delay = self._pause(now - self._troubled_since)
                 await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
         finally:
             if not tried.done():
@@ -172,6 +195,7 @@ class LinkedBus(Bus):
 
     def _came_up(self) -> None:
         self.connected = True
+        self._up_since = time.monotonic()
         self._hold_seconds = 0.0
         since, self._down_since = self._down_since, None
         self.listener.up()
@@ -212,12 +236,16 @@ class LinkedBus(Bus):
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            batch = [waiting.popleft() for _ in range(min(len(waiting), _BATCH))]
+            company = _BATCH if self._stuck[1] < _TRIES_IN_COMPANY else 1
+            batch = [waiting.popleft() for _ in range(min(len(waiting), company))]
             self._underway = len(batch)
             size = sum(len(one.data) for one in batch)
             try:
                 await self.send(batch)
-            except BaseException:
+                self._stuck = (None, 0, 0.0)
+            except BaseException as error:
+                if not isinstance(error, EngineBusy) and not self._closing:
+                    self._failed(batch)
                 for one in reversed(batch):
                     size -= len(one.data)
                     if one.again is not None:
@@ -235,6 +263,26 @@ class LinkedBus(Bus):
                 for future in drained:
                     if not future.done():
                         future.set_result(None)
+
+    def _failed(self, batch: list[Outgoing]) -> None:
+        """The link has broken while these were sent: perhaps it does so with the first one whenever that is sent."""
+        first = batch[0] if batch else None
+        stuck, times, since = self._stuck
+        now = time.monotonic()
+        if first is None or first is not stuck:
+            times, since = 0, now
+        times += 1
+        if first is not None and times >= _TRIES and now - since >= _TRIES_SECONDS:
+            del batch[0]
+            self.refuse([first], f"the link broke each of the {times} times that it was sent, {len(first.data)} bytes")
+            first, times = None, 0
+        self._stuck = (first, times, since)
+
+    def refuse(self, refused: list[Outgoing], why: str) -> None:
+        """Tell that messages were thrown away that the engine never takes. They must not be in the batch any more."""
+        for one in refused:
+            self.dropped(one)
+        self.listener.lost(len(refused), why)
 
     # What waits
 

@@ -19,11 +19,11 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 from msgspec import UNSET, Raw
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from madang.cluster import Ledger
-from madang.cluster._redis import Address, Engine, Link, command, slot_of, whole, yes_no
-from madang.cluster.link import LinkedBus, Outgoing
+from madang.cluster._redis import Address, Engine, Link, command, passes, slot_of, whole, yes_no
+from madang.cluster.link import EngineBusy, LinkedBus, Outgoing
 from madang.cluster.messages import (
     AdapterClose,
     Broadcast,
@@ -206,24 +206,25 @@ class _Piece:
 
     Attributes:
         parts: those for each server.
-        last: where among them is the last that adds to a stream.
+        owners: what each of them sends; None: a copy.
+        streams: to which streams they add.
         entries: how many add to a stream.
         size: how many bytes they have.
     """
 
-    __slots__ = ("entries", "last", "parts", "size")
+    __slots__ = ("entries", "owners", "parts", "size", "streams")
 
     def __init__(self) -> None:
         self.parts: dict[Address, list[bytes]] = {}
-        self.last: dict[str, tuple[Address, int]] = {}
+        self.owners: dict[Address, list[Outgoing | None]] = {}
+        self.streams: set[str] = set()
         self.entries = 0
         self.size = 0
 
-    def put(self, address: Address, words: bytes) -> tuple[Address, int]:
-        parts = self.parts.setdefault(address, [])
-        parts.append(words)
+    def put(self, address: Address, words: bytes, owner: Outgoing | None) -> None:
+        self.parts.setdefault(address, []).append(words)
+        self.owners.setdefault(address, []).append(owner)
         self.size += len(words)
-        return address, len(parts) - 1
 
 
 class _Stream:
@@ -747,7 +748,7 @@ class RedisStreamsBus(LinkedBus):
         self._way.update(one.then.seq for one in batch if isinstance(one.then, _Entry) and one.then.seq)
         withheld = 0
         piece = _Piece()
-        for one in batch:
+        for one in list(batch):
             then = one.then
             if isinstance(then, _Entry):
                 if then.sent and then.seq in self._seen:
@@ -755,12 +756,12 @@ class RedisStreamsBus(LinkedBus):
                 stream = self._streams.get(one.where)
                 if stream is None or not stream.placed.is_set():
                     await self._placed(one.where)
-                added = piece.put(self._address_of(one.where), self._entry(one.where, then, one.data))
-                piece.last[one.where] = added
+                piece.put(self._address_of(one.where), self._entry(one.where, then, one.data), one)
+                piece.streams.add(one.where)
                 piece.entries += 1
                 copy = self._copy_of(one.where)
                 if copy:
-                    piece.put(self._address_of(copy), self._entry(copy, then, one.data, copy=True))
+                    piece.put(self._address_of(copy), self._entry(copy, then, one.data, copy=True), None)
                 then.sent = True
             elif isinstance(then, _Said):
                 if then.namespace is not None:
@@ -770,14 +771,14 @@ class RedisStreamsBus(LinkedBus):
                         withheld += 1
                         continue
                 words = command("SPUBLISH" if self._sharded else "PUBLISH", one.where, one.data)
-                piece.put(self._address_of(one.where) if self._sharded else self._main, words)
+                piece.put(self._address_of(one.where) if self._sharded else self._main, words, one)
             else:
                 key, milliseconds = one.where, str(then.milliseconds)
-                piece.put(self._address_of(key), command("SET", key, one.data, "PX", milliseconds))
+                piece.put(self._address_of(key), command("SET", key, one.data, "PX", milliseconds), one)
             if piece.size > _PIECE or piece.entries >= self._stride:
-                await self._write(piece)
+                await self._write(piece, batch)
                 piece = _Piece()
-        await self._write(piece)
+        await self._write(piece, batch)
         self._way.clear()
         self._seen.clear()
         if withheld:
@@ -787,8 +788,9 @@ class RedisStreamsBus(LinkedBus):
                 "would crash at what we ask: give them another one",
             )
 
-    async def _write(self, piece: _Piece) -> None:
-        for name in piece.last:
+    async def _write(self, piece: _Piece, batch: list[Outgoing]) -> None:
+        """Write commands, and take out of the batch what is settled by their answers."""
+        for name in piece.streams:
             stream = self._streams.get(name)
             if stream is not None and stream.link is not None:
                 await self._keep_pace(stream)
@@ -798,9 +800,46 @@ class RedisStreamsBus(LinkedBus):
             link = await self._link_to(address)
             found = answers[address] = []
             asked.append(link.ask(len(parts), b"".join(parts), found.append))
-        await asyncio.gather(*asked)
-        for name, (address, index) in piece.last.items():
-            self._stream(name).written.append(_number(answers[address][index]))
+        try:
+            results = await asyncio.gather(*asked, return_exceptions=True)
+        finally:
+            busy = self._settle(piece, answers, batch)
+        if busy is not None:
+            raise EngineBusy(f"Redis takes nothing now: {busy}")
+        for result in results:
+            if isinstance(result, OSError):
+                raise result
+
+    def _settle(
+        self, piece: _Piece, answers: Mapping[Address, list[Any]], batch: list[Outgoing]
+    ) -> ResponseError | None:
+        settled: set[int] = set()
+        refused: dict[str, list[Outgoing]] = {}
+        busy: ResponseError | None = None
+        written: dict[str, bytes] = {}
+        for address, answered in answers.items():
+            for one, answer in zip(piece.owners[address], answered, strict=False):
+                if isinstance(answer, ResponseError):
+                    if passes(answer):
+                        busy = answer
+                    elif one is not None:
+                        settled.add(id(one))
+                        refused.setdefault(str(answer), []).append(one)
+                    else:
+                        self.listener.lost(1, f"Redis refuses it for members in Node.js: {answer}")
+                elif one is not None:
+                    settled.add(id(one))
+                    if isinstance(one.then, _Entry):
+                        written[one.where] = answer
+        for name, offset in written.items():
+            self._stream(name).written.append(_number(offset))
+        batch[:] = [one for one in batch if id(one) not in settled]
+        for why, some in refused.items():
+            for one in some:
+                if isinstance(one.then, _Entry):
+                    one.then.sent = False  # it surely is not there
+            self.refuse(some, f"Redis refuses it: {why}")
+        return busy
 
     async def _keep_pace(self, stream: _Stream) -> None:
         """Add no more than we read ourselves: else what we add would be trimmed away before we have read it."""
