@@ -1,6 +1,7 @@
 """Every example starts, shows its page and lets a client in, both ways that its header names."""
 
 import ast
+import asyncio
 import http.client
 import json
 import os
@@ -9,18 +10,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO
 
 import pytest
 
+from madang import Client
+from madang.cluster.broker import Broker
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 HELPERS = {"pages"}
-CLIENTS = {"client", "client_blocking"}  # of another example
+CLIENTS = {"client", "client_blocking", "emit_news"}  # of another example
 TESTS = {path.stem for path in EXAMPLES.glob("test_*.py")}  # run by tests/testing
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem not in HELPERS | CLIENTS | TESTS)
 BIN = Path(sys.executable).parent
@@ -64,13 +68,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(name: str, way: str) -> Running:
+def start(name: str, way: str, **more: str) -> Running:
     port = free_port()
     command = [str(BIN / "madang"), "serve", f"{name}:app", "--app-dir", "examples", "--port", str(port)]
     if way == "python":
         command = [sys.executable, "-c", DIRECT.format(name=name, port=port)]
     log = TemporaryFile()  # noqa: SIM115 (closed by the fixture)
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **more}
     process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment)
     return Running(port, process, log)
 
@@ -83,15 +87,19 @@ def servers() -> Iterator[dict[tuple[str, str], Running]]:
     try:
         yield running
     finally:
-        for server in running.values():
-            server.process.terminate()
-        for server in running.values():
-            try:
-                server.process.wait(10)
-            except subprocess.TimeoutExpired:
-                server.process.kill()
-                server.process.wait()
-            server.log.close()
+        end(running.values())
+
+
+def end(servers: Iterable[Running]) -> None:
+    for server in servers:
+        server.process.terminate()
+    for server in servers:
+        try:
+            server.process.wait(10)
+        except subprocess.TimeoutExpired:
+            server.process.kill()
+            server.process.wait()
+        server.log.close()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -142,6 +150,49 @@ def test_clients_talk_to_hello(servers: dict[tuple[str, str], Running]) -> None:
     finally:
         listening.kill()
         listening.communicate()
+
+
+async def test_several_machines_and_a_script_that_emits() -> None:
+    with TemporaryDirectory(prefix="madang-") as folder:
+        url = f"local://{folder}"
+        async with Broker(folder), asyncio.timeout(3 * START_SECONDS):
+            servers = [start("several_machines", "madang serve", CLUSTER_URL=url) for _ in range(2)]
+            try:
+                for server in servers:
+                    await asyncio.to_thread(server.wait)
+                clients = [Client(f"http://127.0.0.1:{server.port}") for server in servers]
+                async with clients[0] as one, clients[1] as two:
+                    async with asyncio.TaskGroup() as group:
+                        heard = [group.create_task(until_told(client, "hello")) for client in clients]
+                        said = await one.call("say", "hello")
+                        assert said == f"said by process {servers[0].process.pid}"
+                    assert all(task.done() for task in heard)
+                    processes = [server.process.pid for server in servers]
+                    while (found := await two.call("who"))["clients"] != {
+                        client.id: process for client, process in zip(clients, processes, strict=True)
+                    }:
+                        await asyncio.sleep(0.05)
+                    assert found["missing"] == []
+                    async with asyncio.TaskGroup() as group:
+                        for client in clients:
+                            group.create_task(until_told(client, "Courtyard opens"))
+                        script = await asyncio.create_subprocess_exec(
+                            sys.executable,
+                            str(EXAMPLES / "emit_news.py"),
+                            "Courtyard opens",
+                            env={**os.environ, "CLUSTER_URL": url},
+                            stdout=subprocess.PIPE,
+                        )
+                        told, _ = await script.communicate()
+                        assert told.decode() == "told 2 clients\n"
+            finally:
+                await asyncio.to_thread(end, servers)
+
+
+async def until_told(client: Client, news: str) -> None:
+    async for event in client.events("news"):
+        if event.args == (news,):
+            return
 
 
 @pytest.mark.parametrize("name", NAMES)
