@@ -494,6 +494,6 @@ def test_module_names_that_the_explanation_gives_exist() -> None:
     source = ROOT / "src" / "madang"
     for path in [*DOCS.rglob("*.md")]:
         for name in re.findall(
-            r"`((?:core|wire|parsers|transports|rfc|faces|client|apps)/[a-z0-9_/]+(?:\.py)?)`", path.read_text()
+            r"`((?:core|cluster|wire|parsers|transports|rfc|faces|client|apps)/[a-z0-9_/]+(?:\.py)?)`", path.read_text()
         ):
             assert (source / name).exists() or (source / f"{name}.py").exists(), f"{title(path)}: {name}"
