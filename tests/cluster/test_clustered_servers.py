@@ -1,6 +1,7 @@
 """Three servers over each bus: whatever one of them does, it does to the clients of all."""
 
 import asyncio
+import gc
 import shutil
 import tempfile
 import time
@@ -13,6 +14,7 @@ import pytest
 from madang import AckTimeout, Cluster, ClusterError, EncodeError, LocalProtocolError, Server, Socket
 from madang.cluster.broker import Broker
 from madang.cluster.peers import Health, Peer
+from madang.cluster.questions import Request
 from madang.testing import TestClient, connect
 
 BUSES = ["memory", "local", "redis", "redis-classic", "redis-streams", "postgres", "nats", "jetstream"]
@@ -435,3 +437,62 @@ def test_a_cluster_is_joined_once_and_before_the_start(prefix: str) -> None:
     linked.link(other)
     with pytest.raises(LocalProtocolError, match=r"instead of io\.link"):
         linked.join_cluster("memory://other")
+
+
+async def test_answers_over_all_namespaces_of_a_pattern(house: House) -> None:
+    one, two, _ = house.servers
+    for io in house.servers:
+        io.of("/room-{number}")
+    await house.client(one, namespace="/room-1")
+    async with connect(one, "/room-2") as near, connect(two, "/room-2") as far:
+        near.on("who", lambda: "near")
+        far.on("who", lambda: "far")
+        assert far.id is not None
+        two.of("/room-2").emit("here")
+        await near.expect("here", timeout=PATIENCE)
+        assert await one.of("/room-{number}").to(far.id).timeout(PATIENCE).call("who") == ["far"]
+
+
+async def test_nothing_stays_of_what_was_asked(house: House) -> None:
+    one = house.servers[0]
+    async with connect(one) as client:
+        client.on("who", lambda: "me")
+        for _ in range(20):
+            assert await one.timeout(3600).call("who") == ["me"]
+            assert len(await one.fetch_sockets()) == 1
+        assert one.cluster._requests == {}
+    gc.collect()
+    assert [one for one in gc.get_objects() if isinstance(one, Request)] == []
+
+
+async def test_a_namespace_that_is_shut_is_no_member_that_has_gone(house: House) -> None:
+    one, two, _ = house.servers
+    left: list[Peer] = []
+    one.cluster.on("left", lambda peer, why: left.append(peer))
+    for io in house.servers:
+        io.of("/room-{number}")
+    async with connect(one, "/room-1") as client:
+        async with connect(two, "/room-1") as other:
+            other.on("who", lambda: "other")
+            client.on("who", lambda: "client")
+            await until(lambda: "/room-1" in two.hub.namespaces)
+        await until(lambda: "/room-1" not in two.hub.namespaces)
+        async with connect(one) as here:
+            two.emit("after")  # what was said before it has come, too
+            await here.expect("after", timeout=PATIENCE)
+        assert [socket.id for socket in await one.of("/room-1").fetch_sockets()] == [client.id]
+        assert await one.of("/room-1").timeout(PATIENCE).call("who") == ["client"]
+    assert left == []
+
+
+def test_a_server_that_starts_again_in_another_loop_is_heard(prefix: str) -> None:
+    io = Server(cluster=Cluster(f"memory://{prefix}", heartbeat_interval_seconds=0.05, heartbeat_timeout_seconds=5))
+
+    async def live() -> None:
+        await io.start()
+        begin = io.cluster.health.published
+        await until(lambda: io.cluster.health.published >= begin + 3)
+        await io.close()
+
+    asyncio.run(live())
+    asyncio.run(live())

@@ -112,7 +112,7 @@ class Guest(Membership):
             super().received(message, offset)
             peer = self.peers.get(message.uid)
             if peer is not None:
-                peer.namespaces.add(message.nsp)
+                peer.namespaces[message.nsp] = peer.seen
         elif isinstance(message, AdapterClose):
             self._closes(message)
 

@@ -294,8 +294,11 @@ class Membership(Peers, Listener):
         for name in self._beating():
             self._say(Heartbeat(nsp=name, data=self._about))
         if self.connected:
-            for peer in [peer for peer in self.peers.values() if now - peer.seen > peer.patience]:
-                self._forget(peer, _SILENT)
+            for peer in list(self.peers.values()):
+                if now - peer.seen > peer.patience:
+                    self._forget(peer, _SILENT)
+                elif self.bus.heartbeats_by_namespace:
+                    peer.prune(now)
         self._rearm(now)
 
     def _forget(self, peer: Peer, why: str) -> None:
@@ -366,7 +369,7 @@ class Membership(Peers, Listener):
             about = message.data if isinstance(message, InitialHeartbeat | Heartbeat) else None
             peer = self._meet(uid, about if isinstance(about, Member) else None)
         if peer is not None:
-            peer.namespaces.add(message.nsp)
+            peer.namespaces[message.nsp] = peer.seen
         try:
             if offset is not None and isinstance(message, Broadcast):
                 self._broadcast(message, offset)
@@ -409,8 +412,15 @@ class Membership(Peers, Listener):
     def _closes(self, message: AdapterClose) -> None:
         peer = self.peers.get(message.uid)
         self._silent.pop(message.uid, None)
-        if peer is not None:
+        if peer is None:
+            return
+        peer.namespaces.pop(message.nsp, None)
+        if message.nsp == "/" or not peer.namespaces:
             self._forget(peer, GONE)
+            return
+        for request in list(self._requests.values()):  # it has only this namespace no more
+            if request.namespace == message.nsp:
+                request.left(peer.uid)
 
     # Saying
 
@@ -492,8 +502,8 @@ class Membership(Peers, Listener):
 
     def _wait(self, request: Request, namespace: str, seconds: float) -> None:
         self._requests[request.id] = request
-        request.due = self._hub.engine.clock() + seconds
-        self._hub.engine.wheel.add(request)
+        request.namespace = namespace
+        request.arm(self._hub.engine.wheel, self._hub.engine.clock() + seconds)
         self._count(request, namespace, seconds)
 
     def _count(self, request: Request, namespace: str, seconds: float) -> None:
@@ -511,7 +521,7 @@ class Membership(Peers, Listener):
         self.bus.count(namespace, counted)
 
     def _over(self, request: Request) -> None:
-        if self._requests.pop(request.id, None) is not None and request.missing:
+        if self._requests.pop(request.id, None) is not None and request.is_late and request.missing:
             self._timeouts += 1
 
     def ask(self, target: Target, prepared: Prepared, ack: Ack, seconds: float) -> None:  # noqa: D102
@@ -686,4 +696,3 @@ class Membership(Peers, Listener):
             packet = message.data.packet
             arguments = [] if packet is UNSET else [values_of(packet, self._hub.engine.config)]
             request.ack.received(arguments)
-            request.end_with_ack()

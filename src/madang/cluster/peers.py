@@ -27,7 +27,7 @@ class Peer:
         node: with what the ids of its sessions begin; None: it is none of ours.
         seen: when it was last heard, in seconds of the engine's clock.
         patience: after how much silence it counts as dead, in seconds.
-        namespaces: where it was heard.
+        namespaces: where it was heard, and when it was last.
     """
 
     __slots__ = ("name", "namespaces", "node", "patience", "seen", "sent", "uid")
@@ -38,7 +38,7 @@ class Peer:
         self.node: str | None = None
         self.seen = 0.0
         self.patience = _PATIENCE
-        self.namespaces: set[str] = set()
+        self.namespaces: dict[str, float] = {}
         self.sent: deque[int] = deque(maxlen=REMEMBERED)
 
     def introduce(self, about: Member, settings: Cluster) -> None:
@@ -46,6 +46,11 @@ class Peer:
         self.name, self.node = about.name, about.node
         misses = settings.heartbeat_timeout_seconds / settings.heartbeat_interval_seconds
         self.patience = max(settings.heartbeat_timeout_seconds, misses * about.interval)
+
+    def prune(self, now: float) -> None:
+        """Forget the namespaces in which it has been silent for too long, where it would tell that it lives."""
+        for name in [name for name, seen in self.namespaces.items() if now - seen > self.patience]:
+            del self.namespaces[name]
 
     def __repr__(self) -> str:
         return f"Peer({self.name})"

@@ -20,25 +20,56 @@ if TYPE_CHECKING:
     from madang.cluster.peers import Peer
     from madang.core.hub import Hub
     from madang.core.target import RemoteSocket
+    from madang.core.wheel import Wheel
 
 __all__ = ["Fetch", "Forwarding", "Question", "Request", "ServerCall"]
 
 
-class Request(Timed):
+class _Deadline(Timed):
+    """Wakes a request. It stays with the wheel until its time, so it lets go of one that is over before."""
+
+    __slots__ = ("request",)
+
+    def __init__(self, request: Request, due: float) -> None:
+        super().__init__()
+        self.request: Request | None = request
+        self.due = due
+
+    def expire(self, now: float) -> None:
+        if self.request is not None:
+            self.request.expire(now)
+
+
+class Request:
     """Something that was asked of the other servers.
 
     Attributes:
         id: its number.
+        namespace: the name of the namespace that it is about.
         answered: who has answered.
         expected: how many answers there have to be; None: not known yet, or those of `waiting`.
         waiting: the members that have to answer, where they are known one by one.
+        is_late: whether time was up before all had answered.
     """
 
-    __slots__ = ("_known", "_over", "_silent", "answered", "expected", "id", "is_complete", "waiting")
+    __slots__ = (
+        "_deadline",
+        "_known",
+        "_over",
+        "_silent",
+        "answered",
+        "expected",
+        "id",
+        "is_complete",
+        "is_late",
+        "namespace",
+        "waiting",
+    )
 
     def __init__(self, id_: str, known: dict[str, Peer], over: Callable[[Request], None]) -> None:
-        super().__init__()
         self.id = id_
+        self.namespace = ""
+        self.is_late = False
         self.answered: set[str] = set()
         self.expected: int | None = None
         self.waiting: set[str] | None = None
@@ -46,6 +77,12 @@ class Request(Timed):
         self._known = known  # those that live now
         self._silent: list[str] = []  # the names of those that don't seem to
         self._over = over  # is told when nothing is waited for any more
+        self._deadline: _Deadline | None = None
+
+    def arm(self, wheel: Wheel, due: float) -> None:
+        """Wait until then at most."""
+        self._deadline = _Deadline(self, due)
+        wheel.add(self._deadline)
 
     def expect(self, count: int | None, silent: list[str]) -> None:
         """It is known how many others there are.
@@ -111,11 +148,14 @@ class Request(Timed):
 
     def end(self) -> None:
         """It is over."""
-        self.due = 0.0
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None:
+            deadline.due, deadline.request = 0.0, None
         self._over(self)
 
     def expire(self, now: float) -> None:
         """Time is up."""
+        self.is_late = True
         self.end()
 
 
@@ -128,22 +168,16 @@ class Question(Request):
         super().__init__(id_, known, over)
         self.ack = ack
         ack.hold()
-        ack.missing = lambda: self.missing
+        ack.ask(self)
 
     def completed(self) -> None:  # noqa: D102
         self.ack.release()
-        self.end_with_ack()
-
-    def end_with_ack(self) -> None:
-        """End if there is nothing to wait for any more."""
-        if self.ack.done:
-            self.end()
 
 
 class Fetch(Request):
     """The clients of the others are asked for: await it."""
 
-    __slots__ = ("_future", "_seconds", "found", "is_late")
+    __slots__ = ("_future", "_seconds", "found")
 
     def __init__(
         self, id_: str, known: dict[str, Peer], over: Callable[[Request], None], hub: Hub, seconds: float
@@ -152,16 +186,11 @@ class Fetch(Request):
         self._future = hub.new_future()
         self._seconds = seconds
         self.found: list[RemoteSocket] = []
-        self.is_late = False
 
     def end(self) -> None:  # noqa: D102
         super().end()
         if not self._future.done():
             self._future.set_result(None)
-
-    def expire(self, now: float) -> None:  # noqa: D102
-        self.is_late = True
-        self.end()
 
     def __await__(self) -> Generator[Any, Any, list[RemoteSocket]]:
         yield from self._future.__await__()
@@ -178,7 +207,7 @@ class ServerCall(Request):
     def __init__(self, id_: str, known: dict[str, Peer], over: Callable[[Request], None], ack: Ack) -> None:
         super().__init__(id_, known, over)
         self.ack = ack
-        ack.missing = lambda: self.missing
+        ack.ask(self)
 
     def _check(self) -> None:
         if self.total is not None:

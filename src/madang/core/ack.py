@@ -6,8 +6,8 @@ event loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, cast
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Protocol, cast
 
 import msgspec
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from madang.core.hub import Hub
     from madang.core.socket import Socket
 
-__all__ = ["Ack", "Drain"]
+__all__ = ["Ack", "Drain", "Inquiry"]
 
 
 class _Deadline(Timed):
@@ -45,6 +45,20 @@ class _Deadline(Timed):
     def expire(self, now: float) -> None:
         if self.ack is not None:
             self.ack.expire()
+
+
+class Inquiry(Protocol):
+    """What other servers were asked for an `Ack`."""
+
+    @property
+    def missing(self) -> Sequence[str]:
+        """The names of those that have not answered."""
+
+    def end(self) -> None:
+        """Nothing is waited for any more."""
+
+    def expire(self, now: float) -> None:
+        """Time is up."""
 
 
 class Ack(Generic[Answer]):
@@ -65,11 +79,11 @@ class Ack(Generic[Answer]):
         "_holds",
         "_hub",
         "_id",
+        "_inquiries",
         "_many",
         "_returns",
         "_seconds",
         "done",
-        "missing",
     )
 
     def __init__(self, hub: Hub, seconds: float, many: int | None, returns: Checked | None = None) -> None:
@@ -86,8 +100,7 @@ class Ack(Generic[Answer]):
         self._elsewhere = 0  # how many clients of other servers were asked
         self._holds = 0  # how many may still tell that there are more answers to come
         self._asked: Sequence[Socket] = ()
-        #: Slot: the names of the servers that have not answered.
-        self.missing: Callable[[], Sequence[str]] | None = None
+        self._inquiries: list[Inquiry] | None = None  # what other servers were asked for this
         #: Whether the answer, or an error, is there.
         self.done = False
 
@@ -128,6 +141,12 @@ class Ack(Generic[Answer]):
         self._expected = -1
         self._arm()
 
+    def ask(self, inquiry: Inquiry) -> None:
+        """Other servers are asked too. That ends when this is done."""
+        if self._inquiries is None:
+            self._inquiries = []
+        self._inquiries.append(inquiry)
+
     def hold(self) -> None:
         """There may be more answers to come, which is not known yet."""
         self._holds += 1
@@ -159,7 +178,8 @@ class Ack(Generic[Answer]):
         if self.done:
             return
         self._answers.append(arguments[0] if len(arguments) == 1 else tuple(arguments) if arguments else None)
-        if len(self._answers) == self._expected and not self._holds:
+        # Of one, the answer is enough, even if not all servers have told that they know no such client.
+        if len(self._answers) == self._expected and not (self._many and self._holds):
             self._finish()
 
     def disconnected(self, reason: str) -> None:
@@ -172,7 +192,10 @@ class Ack(Generic[Answer]):
     def expire(self) -> None:
         """The time is over."""
         if not self.done:
-            missing = self.missing() if self.missing is not None else ()
+            inquiries = self._inquiries or ()
+            missing = list(dict.fromkeys([name for one in inquiries for name in one.missing]))
+            for inquiry in inquiries:
+                inquiry.expire(0.0)
             self._error = AckTimeout(self._seconds, self._answers if self._many else (), self._expected, missing)
             self._finish()
 
@@ -186,6 +209,9 @@ class Ack(Generic[Answer]):
             if socket._acks:
                 socket._acks.pop(self._id, None)
         self._asked = ()
+        inquiries, self._inquiries = self._inquiries, None
+        for inquiry in inquiries or ():
+            inquiry.end()
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
 

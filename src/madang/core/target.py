@@ -478,8 +478,12 @@ class Target(Crowd):
                     if not hub.peers.broadcast(part, prepared):
                         part._give(data, None, prepared)
                 return
+            ack.hold()  # else it would be done if the first that are asked have nobody to ask
             for part in self._parts():
                 hub.peers.ask(part, Prepared(Packet(EVENT, data, part._namespace.name)), ack, ack.seconds)
+            self._give(data, ack, prepared)
+            ack.release()
+            return
         self._give(data, ack, prepared)
 
     def _give(self, data: list[Any] | None, ack: Ack | None, prepared: Prepared | None) -> None:
