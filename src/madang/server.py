@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 import platform
@@ -119,6 +120,7 @@ class Server(Crowd, Listening):
         self._started = False
         self._starting = False  # `start` was called
         self._start_lock = asyncio.Lock()
+        self._starter: asyncio.Task[Any] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
         self._dispatcher = Dispatcher()
@@ -623,9 +625,15 @@ class Server(Crowd, Listening):
     async def start(self) -> None:
         """Start: belong to the running event loop, and run the functions of `on_start`. A second call does nothing."""
         self.bind()
+        if self._closing is not None and self._closing is not asyncio.current_task():
+            await asyncio.wait([self._closing])
         async with self._start_lock:
             if not self._started:
-                await self._start()
+                self._starter = asyncio.current_task()
+                try:
+                    await self._start()
+                finally:
+                    self._starter = None
 
     async def _start(self) -> None:
         self._closing = self._draining = None
@@ -640,15 +648,15 @@ class Server(Crowd, Listening):
         if when is not None and self._timer is None:  # deadlines of an earlier life are still in the wheel
             self._wake(when)
         self._starting = True
-        if self._cluster is not None:
-            await self._cluster.start()
-            if self.hub.memory is not None:
-                logger.warning(
-                    "recovery: %s keeps nothing, so a client gets what it has missed only if it comes back to the "
-                    "same server; redis-streams:// and nats://...?jetstream=1 do",
-                    type(self._cluster.bus).__name__,
-                )
         try:
+            if self._cluster is not None:
+                await self._cluster.start()
+                if self.hub.memory is not None:
+                    logger.warning(
+                        "recovery: %s keeps nothing, so a client gets what it has missed only if it comes back to the "
+                        "same server; redis-streams:// and nats://...?jetstream=1 do",
+                        type(self._cluster.bus).__name__,
+                    )
             for function in self._on_start:
                 result = function()
                 if isinstance(result, Awaitable):
@@ -658,6 +666,11 @@ class Server(Crowd, Listening):
                 await self._cluster.close()
             raise
         self._started = True
+        if self._was_closed():  # by one of these functions, or meanwhile
+            await self._stop()
+
+    def _was_closed(self) -> bool:
+        return self._closing is not None and self._closing.done()
 
     def disconnect_all(self) -> None:
         """Take no new clients, and disconnect all with the reason "server shutting down".
@@ -750,6 +763,10 @@ class Server(Crowd, Listening):
 
     async def _close(self, caller: asyncio.Task[Any] | None) -> None:
         self.disconnect_all()
+        if caller is None or caller is not self._starter:
+            with contextlib.suppress(TimeoutError):  # `start` sees then that it is closed
+                async with asyncio.timeout(self.config.shutdown_timeout_seconds), self._start_lock:
+                    pass
         for task in (self._spawned | self._mailbox.spawned) - {caller}:
             task.cancel()
         # A second time for those that had to wait for one that was cancelled.
@@ -760,15 +777,18 @@ class Server(Crowd, Listening):
             self._timer.cancel()
             self._timer = None
         if self._started:
-            self._started = False
-            try:
-                await self._run_all(self._on_stop)
-            finally:
-                self._mailbox.close()
-                if self._cluster is not None:
-                    await self._cluster.close()
+            await self._stop()
         else:
             self._mailbox.close()
+
+    async def _stop(self) -> None:
+        self._started = False
+        try:
+            await self._run_all(self._on_stop)
+        finally:
+            self._mailbox.close()
+            if self._cluster is not None:
+                await self._cluster.close()
 
     async def _end_handlers(self, caller: asyncio.Task[Any] | None, seconds: float) -> None:
         """Let the handlers end that wait, and those behind them; after this time, cancel them."""

@@ -1305,3 +1305,70 @@ def test_refusals_are_logged(
     assert record.levelname == level
     assert record.getMessage().startswith(f"GET '/socket.io/' from unknown: {message}")
     assert "\n" not in record.getMessage()
+
+
+async def test_a_server_that_is_closed_while_it_starts_does_not_run() -> None:
+    io = Server(cluster="memory://closed while it starts")
+    log: Log = []
+    go_on = asyncio.Event()
+
+    @io.on_start
+    async def slow() -> None:
+        log.append("starts")
+        await go_on.wait()
+        log.append("started")
+
+    io.on_stop(lambda: log.append("stopped"))
+    starting = asyncio.ensure_future(io.start())
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(io.close())
+    await asyncio.sleep(0.01)
+    go_on.set()
+    await asyncio.gather(starting, closing)
+    assert log == ["starts", "started", "stopped"]
+    assert not io.started
+    assert not io.cluster.connected
+    await io.start()
+    assert io.ready
+    assert io.cluster.connected
+    await io.close()
+
+
+async def test_a_server_that_closes_itself_when_it_starts_does_not_run() -> None:
+    io = Server(cluster="memory://closes itself")
+    io.on_start(io.close)
+    await asyncio.wait_for(io.start(), 10)
+    assert not io.started
+    assert not io.cluster.connected
+
+
+async def test_a_server_that_is_started_while_it_closes_runs() -> None:
+    io = Server(cluster="memory://started while it closes")
+    await io.start()
+    stops = asyncio.Event()
+    go_on = asyncio.Event()
+
+    @io.on_stop
+    async def slow() -> None:
+        stops.set()
+        await go_on.wait()
+
+    closing = asyncio.ensure_future(io.close())
+    await stops.wait()
+    starting = asyncio.ensure_future(io.start())
+    await asyncio.sleep(0.01)
+    go_on.set()
+    await asyncio.gather(starting, closing)
+    assert io.ready
+    assert io.cluster.connected
+    await io.close()
+
+
+async def test_a_start_that_is_given_up_leaves_no_member_behind() -> None:
+    io = Server(cluster="redis://127.0.0.1:1")
+    starting = asyncio.ensure_future(io.start())
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("cluster")] == []

@@ -157,6 +157,7 @@ class Membership(Peers, Listener):
         self._heart = _Heart(self)
         self._sequence = 0
         self._last_request = 0
+        self._last_parcel = 0  # the number of the last one of an earlier life, which the others may remember
         self._published = self._received = self._duplicates = 0
         self._malformed = self._lost = self._gaps = self._timeouts = 0
         self._leaving = False
@@ -238,7 +239,15 @@ class Membership(Peers, Listener):
         hub.relay = hub.peers = self
         settings, now = self.settings, hub.engine.clock()
         self._acquainted_at = now + 2 * settings.heartbeat_interval_seconds
-        requests = Requests(hub.engine, self.node, self.bus.post, timeout_seconds=settings.relay_timeout_seconds)
+        if self.requests is not None:
+            self._last_parcel = self.requests.last_number
+        requests = Requests(
+            hub.engine,
+            self.node,
+            self.bus.post,
+            timeout_seconds=settings.relay_timeout_seconds,
+            last_number=self._last_parcel,
+        )
         requests.knows = self._knows
         requests.on_malformed = self.malformed
         requests.on_failed = self.on_failed
@@ -260,6 +269,8 @@ class Membership(Peers, Listener):
         self._heart.due = 0.0
         for request in list(self._requests.values()):
             request.expire(0.0)
+        if self.requests is not None:
+            self._last_parcel = self.requests.last_number
         hub.engine.elsewhere = self.requests = None
         await self.bus.close()
         self.connected = False

@@ -70,6 +70,7 @@ class Requests(Elsewhere):
         node: with what the ids of our sessions begin: four characters of those that may stand in an id.
         post: sends bytes to a server: its node, the bytes. They have to arrive in order; whether they do is checked.
         timeout_seconds: how long a server may take until it shows that it has a request.
+        last_number: that of the life before, in which parcels were sent from the same node.
 
     Attributes:
         knows: slot: whether a server is there. Requests for one that isn't are refused at once.
@@ -114,7 +115,13 @@ class Requests(Elsewhere):
     )
 
     def __init__(
-        self, engine: Engine, node: str, post: Callable[[str, bytes], None], *, timeout_seconds: float = 2.0
+        self,
+        engine: Engine,
+        node: str,
+        post: Callable[[str, bytes], None],
+        *,
+        timeout_seconds: float = 2.0,
+        last_number: int = 0,
     ) -> None:
         self._engine = engine
         self._node = node
@@ -128,7 +135,7 @@ class Requests(Elsewhere):
         self._pending: dict[str, list[Any]] = {}
         self._bytes: dict[str, int] = {}
         self._numbers: dict[str, int] = {}  # of the last parcel to each server
-        self._floor = 0  # no parcel to a server that is new to us has a number below this
+        self._floor = last_number  # no parcel to a server that is new to us has a number below this
         self._heard: dict[str, int] = {}  # of the last parcel from each server
         self.knows: Callable[[str], bool] = lambda node: True
         self.on_malformed: Callable[[RemoteProtocolError], None] = lambda error: None
@@ -147,6 +154,11 @@ class Requests(Elsewhere):
     def open_elsewhere(self) -> int:
         """How many of ours are open at others."""
         return len(self._remotes)
+
+    @property
+    def last_number(self) -> int:
+        """No parcel that was sent has a higher number."""
+        return max(self._floor, *self._numbers.values(), 0)
 
     # The engine's port
 
@@ -237,6 +249,7 @@ class Requests(Elsewhere):
         self._floor = max(self._floor, self._numbers.pop(node, 0))
         self._drop(node)
         self._pending.pop(node, None)
+        self._bytes.pop(node, None)
 
     def _drop(self, node: str) -> None:
         for visit in [visit for visit in self._visits.values() if visit.node == node]:
@@ -280,6 +293,7 @@ class Requests(Elsewhere):
         messages = self._pending.pop(node, None)
         if messages is None:
             return
+        del self._bytes[node]
         number = self._numbers.get(node, self._floor) + 1
         self._numbers[node] = number
         self._post(node, write(self._node, number, messages))

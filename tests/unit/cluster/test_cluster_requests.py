@@ -625,6 +625,17 @@ def test_a_server_that_was_taken_for_dead_can_come_back(world: World) -> None:
     assert world.ask("POST", client.query, b'423["echo",9]').status == 200
 
 
+def test_a_server_that_begins_a_new_life_is_heard_by_those_who_have_not_noticed(world: World) -> None:
+    client = world.owner.polling()
+    client.join()
+    for _ in range(3):
+        assert world.ask("POST", client.query, b'421["echo",7]').status == 200
+    before = world.requests["bbbb"]
+    after = Requests(world.kits["bbbb"].engine, "bbbb", world.post, last_number=before.last_number)
+    world.requests["bbbb"] = after
+    assert world.ask("POST", client.query, b'421["echo",7]').status == 200
+
+
 @pytest.mark.parametrize(
     "data",
     [
