@@ -349,6 +349,7 @@ SHARED = "Choosing whom to talk to"
 _TOLD = {"start", "opened", "not_connected", "lost", "given_up", "receive"}
 INTERNAL = {
     "Ack": {
+        "ask",
         "disconnected",
         "due",
         "expect",
