@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cluster.support.buses import Ear, meet, member
-from cluster.support.engines import Redis
+from cluster.support.engines import Redis, RedisCluster, RedisSentinel
 from cluster.support.recorder import emit
 from madang.cluster.link import EngineBusy, LinkedBus, Outgoing
 from madang.cluster.messages import Message, to_json, values_of
@@ -155,3 +155,51 @@ async def test_what_breaks_the_link_is_found_among_the_others() -> None:
     assert 1 in bus.batches
     assert bus.buffered == (0, 0)
     await bus.close()
+
+
+@pytest.mark.parametrize("scheme", ["redis", pytest.param("redis-classic", marks=pytest.mark.exhaustive)])
+async def test_a_member_of_a_redis_cluster_that_is_gone_holds_up_nothing_else(scheme: str, prefix: str) -> None:
+    with RedisCluster() as cluster:
+        hosts = ",".join(f"{host}:{port}" for host, port in cluster.addresses)
+        where = Cluster(f"{scheme}+cluster://{hosts}", prefix=prefix, max_reconnect_delay_seconds=0.2)
+        gone = next(one for one in cluster.members if one is not cluster.owner(f"{prefix}#/#"))
+        room = next(name for name in map(str, range(1000)) if cluster.owner(f"{prefix}#/#{name}#") is gone)
+        async with member(where) as a, member(where) as b:
+            for one in (a, b):
+                one.bus.open("/")
+                one.bus.open_room("/", room)
+            await meet([a, b])
+            gone.kill()
+            await a.until(lambda: a.of("down"))
+            await b.until(lambda: b.of("down"))
+            for number in range(3):
+                a.bus.publish(emit(a.uid, "to the room", number, rooms=(room,)))
+            await a.until(lambda: len(a.of("up")) > 1)
+            await b.until(lambda: len(b.of("up")) > 1)
+            await a.say_until(lambda: emit(a.uid, "to all"), lambda: ["to all"] in heard(b))
+            if scheme == "redis":
+                assert a.bus.buffered[0] >= 3
+                assert str(gone.port) in str(a.of("lost"))
+            await asyncio.to_thread(gone.start)
+            await b.until(lambda: ["to the room", 2] in heard(b))
+            assert [one[1] for one in heard(b) if one[0] == "to the room"] == [0, 1, 2]
+            await a.drained()
+
+
+async def test_a_master_that_the_sentinels_have_given_up_is_left(prefix: str) -> None:
+    with RedisSentinel() as engines:
+        # The sentinels can't make a replica of it, as if they didn't reach it, which we do.
+        engines.master.ask("ACL", "SETUSER", "default", "-client|kill")
+        hosts = ",".join(f"{host}:{port}" for host, port in engines.addresses)
+        where = Cluster(f"redis+sentinel://{hosts}/{engines.name}", prefix=prefix, max_reconnect_delay_seconds=0.2)
+        async with member(where) as a, member(where) as b:
+            for one in (a, b):
+                one.bus.open("/")
+            await meet([a, b])
+            assert not a.of("down")
+            engines.sentinels[0].ask("SENTINEL", "FAILOVER", engines.name)
+            for one in (a, b):
+                await one.until(lambda one=one: one.of("down"))
+                assert str(engines.replica.port) in str(one.of("down")[0][1])
+            await meet([a, b])
+            assert engines.master.ask("ROLE")[0] == "master"

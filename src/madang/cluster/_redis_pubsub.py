@@ -1,7 +1,8 @@
 """What the two buses over Redis's publish/subscribe have in common: channels that are heard, and messages that pass.
 
 One link carries everything, so what is said and what is heard keep their order. In a Redis Cluster there is a link to
-each of its servers, and if one of them breaks all are made anew.
+each of its servers, and if one of them breaks all are made anew. A server that can't be reached keeps nobody from
+talking by the others; what goes by it alone waits, and from time to time it is looked whether it is back, or replaced.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from itertools import chain
+from typing import Any, ClassVar, Final
 
 from redis.exceptions import RedisError, ResponseError
 
@@ -20,6 +22,10 @@ from madang.config import Cluster
 from madang.errors import ConfigError
 
 __all__ = ["PubSubBus"]
+
+#: How often it is looked what has become of servers of a Redis Cluster that can't be reached, and whether the Sentinels
+#: name another master (seconds).
+_LOOK_SECONDS: Final = 2.0
 
 
 class PubSubBus(LinkedBus):
@@ -34,6 +40,8 @@ class PubSubBus(LinkedBus):
     SUBSCRIBE: ClassVar[str]
     PUBLISH: ClassVar[str]
     COUNT: ClassVar[str]
+    #: Whether what is said goes by one server of a Redis Cluster alone.
+    BY_SLOT: ClassVar[bool]
     OPTIONS: ClassVar[Mapping[str, Callable[[str], Any]]] = {}
 
     def __init__(self, settings: Cluster) -> None:
@@ -47,6 +55,10 @@ class PubSubBus(LinkedBus):
         self._ready = False
         self._verb = b"*3\r\n" + command(self.PUBLISH).partition(b"\r\n")[2]
         self._known: list[Address] = []
+        #: Those in charge of slots that can't be reached, and why.
+        self._absent: dict[Address, BaseException] = {}
+        self._primaries: set[Address] = set()
+        self._primary: Address = ("", 0)
 
     # What the two do in their own way
 
@@ -55,8 +67,8 @@ class PubSubBus(LinkedBus):
         """Open links with `link_to`, and find out which is for what."""
 
     @abstractmethod
-    def link_of(self, channel: str) -> Link:
-        """The link that a channel belongs to."""
+    def link_of(self, channel: str) -> Link | None:
+        """The link that a channel belongs to; None: it can't be reached."""
 
     @abstractmethod
     def heard(self, channel: str, data: bytes, pattern: str) -> None:
@@ -85,6 +97,7 @@ class PubSubBus(LinkedBus):
         self._namespaces.clear()
 
     async def connect(self) -> None:
+        self._absent.clear()
         await self.find()
         self._ready = True
         done: list[asyncio.Future[Any]] = []
@@ -114,7 +127,8 @@ class PubSubBus(LinkedBus):
             ConfigError: we are not let in.
             Exception: it can't be reached.
         """
-        link = await self.link_to(await self.engine.primary())
+        self._primary = await self.engine.primary()
+        link = await self.link_to(self._primary)
         if self.engine.kind == "sentinel" and (role := await link.call("ROLE"))[0] != b"master":
             raise ConnectionError(f"the Sentinels name a Redis that is no master but a {role[0].decode()}")
         return link
@@ -145,25 +159,101 @@ class PubSubBus(LinkedBus):
                 self._links.remove(link)
                 await link.close()
                 continue
-            # A member that knows no name of its own is the one that was asked.
             found = [
-                [first, last, *((one[0].decode() if one[0] else address[0], int(one[1])) for one in members)]
-                for first, last, *members in ranges
+                [first, last, *(self._address_of(one, address) for one in members)] for first, last, *members in ranges
             ]
             self._known = list({member: None for _, _, *members in found for member in members})
             return found, {address: link}
         raise ConnectionError(f"no member of the Redis Cluster answers: {'; '.join(errors)}")
 
+    async def primaries(self, ranges: list[list[Any]], links: dict[Address, Link]) -> dict[Address, Link]:
+        """Open links to all members of a Redis Cluster that are in charge of slots, as far as they can be reached.
+
+        Args:
+            ranges: what `members` gives.
+            links: those that are open.
+
+        Raises:
+            ConnectionError: none can be reached.
+        """
+        self._primaries = {primary for _, _, primary, *_ in ranges}
+        missing = [address for address in self._primaries if address not in links]
+        opened = await asyncio.gather(*map(self.link_to, missing), return_exceptions=True)
+        for address, link in zip(missing, opened, strict=True):
+            if isinstance(link, BaseException):
+                self._absent[address] = link
+            else:
+                links[address] = link
+        found = {address: link for address, link in links.items() if address in self._primaries}
+        if not found:
+            raise ConnectionError(f"no member of the Redis Cluster that has slots answers: {self._whom()}")
+        return found
+
+    def _whom(self) -> str:
+        return "; ".join(f"{host}:{port}: {error}" for (host, port), error in self._absent.items())
+
     async def hear(self) -> None:
-        await asyncio.wait([link.broken for link in self._links], return_when=asyncio.FIRST_COMPLETED)
-        for link in self._links:
-            if link.broken.done():
-                raise link.broken.result()
+        if self._absent and self.BY_SLOT:
+            why = f"members of the Redis Cluster can't be reached, nor what others say by them be heard: {self._whom()}"
+            self.listener.lost(None, why)
+        sentinels = self.engine.kind == "sentinel"
+        looks = _LOOK_SECONDS if self._absent or sentinels else None
+        while True:
+            links = [link.broken for link in self._links]
+            await asyncio.wait(links, timeout=looks, return_when=asyncio.FIRST_COMPLETED)
+            for broken in links:
+                if broken.done():
+                    raise broken.result()
+            await (self._look_for_master() if sentinels else self._look_for_members())
+
+    async def _look_for_members(self) -> None:
+        """See whether a Redis Cluster has changed, some of which could not be reached.
+
+        Raises:
+            ConnectionError: it has: all links are to be made anew.
+        """
+        ranges = await self._links[0].call("CLUSTER", "SLOTS")
+        named = {self._address_of(one, ("", 0)) for _, _, one, *_ in ranges}
+        if not self._absent.keys() <= named:
+            raise ConnectionError("slots of the Redis Cluster have gone to other members")
+        for address in self._absent:
+            try:
+                link = await self.engine.link(address)
+            except (OSError, RedisError, ConfigError):
+                continue
+            await link.close()
+            raise ConnectionError(f"the member {address[0]}:{address[1]} of the Redis Cluster is back")
+
+    async def _look_for_master(self) -> None:
+        """See whether the Sentinels name another master: the one that we have may live on, and be heard by nobody.
+
+        Raises:
+            ConnectionError: they do.
+        """
+        try:
+            host, port = await self.engine.primary()
+        except (OSError, RedisError, ConfigError):
+            return  # none of them answers now
+        if (host, port) != self._primary:
+            raise ConnectionError(f"the Sentinels name another master, {host}:{port}")
+
+    @staticmethod
+    def _address_of(member: list[Any], asked: Address) -> Address:
+        """The address that `CLUSTER SLOTS` gives; a member that knows no name of its own is the one that was asked."""
+        return member[0].decode() if member[0] else asked[0], int(member[1])
 
     async def send(self, batch: list[Outgoing]) -> None:
         by_link: dict[Link, list[Outgoing]] = {}
+        held: list[Outgoing] = []
         for one in batch:
-            by_link.setdefault(self.link_of(one.where), []).append(one)
+            link = self.link_of(one.where)
+            if link is None:
+                held.append(one)
+            else:
+                by_link.setdefault(link, []).append(one)
+        if held:
+            self.hold(held)
+            batch[:] = chain.from_iterable(by_link.values())
         answers: list[list[Any]] = []
         asked = []
         for link, messages in by_link.items():
@@ -255,12 +345,16 @@ class PubSubBus(LinkedBus):
                 self._ask(key[0].replace("SUBSCRIBE", "UNSUBSCRIBE"), channel)
 
     def _ask(self, how: str, channel: str) -> None:
-        self.link_of(channel).subscribe(how, (channel,))
+        link = self.link_of(channel)
+        if link is not None:
+            link.subscribe(how, (channel,))
 
     def _by_link(self, keys: Iterable[tuple[str, str]]) -> list[tuple[Link, str, list[str]]]:
         found: dict[tuple[Link, str], list[str]] = {}
         for how, channel in keys:
-            found.setdefault((self.link_of(channel), how), []).append(channel)
+            link = self.link_of(channel)
+            if link is not None:
+                found.setdefault((link, how), []).append(channel)
         return [(link, how, names) for (link, how), names in found.items()]
 
     def _pushed(self, push: list[Any]) -> None:

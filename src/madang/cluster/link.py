@@ -78,6 +78,7 @@ class LinkedBus(Bus):
         self.listener: Listener
         self.connected = False
         self._waiting: deque[Outgoing] = deque()
+        self._held: deque[Outgoing] = deque()
         self._bytes = 0
         self._underway = 0
         self._drained: list[asyncio.Future[None]] = []
@@ -129,6 +130,7 @@ class LinkedBus(Bus):
         self._wake = asyncio.Event()
         self._closing = False
         self._waiting.clear()
+        self._held.clear()
         self._bytes = self._underway = 0
         self._drained = []
         self._down_since = self._troubled_since = None
@@ -198,6 +200,8 @@ class LinkedBus(Bus):
         self._up_since = time.monotonic()
         self._hold_seconds = 0.0
         since, self._down_since = self._down_since, None
+        self._waiting.extendleft(reversed(self._held))
+        self._held.clear()
         self.listener.up()
         if since is not None and self.forgets:
             seconds = time.monotonic() - since
@@ -258,7 +262,7 @@ class LinkedBus(Bus):
             finally:
                 self._bytes -= size  # of what was sent
                 self._underway = 0
-            if not waiting and self._drained:
+            if not waiting and not self._held and self._drained:
                 drained, self._drained = self._drained, []
                 for future in drained:
                     if not future.done():
@@ -292,11 +296,12 @@ class LinkedBus(Bus):
         waiting = self._waiting
         waiting.append(outgoing)
         self._bytes += len(outgoing.data)
+        held = self._held
         dropped = 0
-        while len(waiting) > settings.max_buffered_messages or (
-            self._bytes > settings.max_buffered_bytes and len(waiting) > 1
+        while len(waiting) + len(held) > settings.max_buffered_messages or (
+            self._bytes > settings.max_buffered_bytes and len(waiting) + len(held) > 1
         ):
-            one = waiting.popleft()
+            one = (held or waiting).popleft()
             self._bytes -= len(one.data)
             self.dropped(one)
             dropped += 1
@@ -304,15 +309,23 @@ class LinkedBus(Bus):
             self.listener.lost(dropped, "more than max_buffered_messages or max_buffered_bytes waited for the engine")
         self._wake.set()
 
+    def hold(self, held: list[Outgoing]) -> None:
+        """Keep messages that can't be sent by this link until there is another one, while those behind them go on.
+
+        `send` calls it, and leaves them in its batch no more.
+        """
+        self._held.extend(held)
+        self._bytes += sum(len(one.data) for one in held)
+
     def dropped(self, outgoing: Outgoing) -> None:
         """A message was thrown away unsent."""
 
     @property
     def buffered(self) -> tuple[int, int]:  # noqa: D102
-        return (len(self._waiting) + self._underway, self._bytes)
+        return (len(self._waiting) + len(self._held) + self._underway, self._bytes)
 
     async def drain(self) -> None:  # noqa: D102
-        if self._waiting or self._underway:
+        if self._waiting or self._held or self._underway:
             drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._drained.append(drained)
             await drained

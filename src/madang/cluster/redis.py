@@ -13,7 +13,6 @@ Source: @socket.io/redis-adapter 8.3, `lib/sharded-adapter.ts`.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from typing import Final
 
@@ -67,13 +66,14 @@ class RedisBus(PubSubBus):
     SUBSCRIBE = "SSUBSCRIBE"
     PUBLISH = "SPUBLISH"
     COUNT = "SHARDNUMSUB"
+    BY_SLOT = True
     OPTIONS = {"subscription_mode": choice("dynamic", "static", "dynamic-private")}  # noqa: RUF012  # of the base
 
     def __init__(self, settings: Cluster) -> None:
         super().__init__(settings)
         self._mode: str = self.engine.options.get("subscription_mode", "dynamic")
         self.own_rooms = self._mode == "dynamic-private"
-        self._slots: list[tuple[int, int, Link]] = []
+        self._slots: list[tuple[int, int, Link | None]] = []
 
     def _channel(self, namespace: str) -> str:
         return f"{self.settings.prefix}#{namespace}#"
@@ -91,15 +91,14 @@ class RedisBus(PubSubBus):
     async def find(self) -> None:  # noqa: D102
         if self.engine.kind == "cluster":
             ranges, links = await self.members()
-            masters = list(dict.fromkeys(primary for _, _, primary, *_ in ranges))
-            missing = [address for address in masters if address not in links]
-            opened = await asyncio.gather(*map(self.link_to, missing))
-            links |= dict(zip(missing, opened, strict=True))
-            self._slots = [(first, last, links[primary]) for first, last, primary, *_ in ranges]
+            links = await self.primaries(ranges, links)
+            self._slots = [(first, last, links.get(primary)) for first, last, primary, *_ in ranges]
+            asked = next(iter(links.values()))
         else:
-            self._slots = [(0, 1 << 14, await self.primary())]
+            asked = await self.primary()
+            self._slots = [(0, 1 << 14, asked)]
         try:
-            await self._slots[0][2].call("PUBSUB", "SHARDNUMSUB")
+            await asked.call("PUBSUB", "SHARDNUMSUB")
         except ResponseError as error:
             if "unknown" not in str(error).lower():
                 raise
@@ -108,12 +107,13 @@ class RedisBus(PubSubBus):
                 f"in place of redis:// at all members: {error}"
             ) from None
 
-    def link_of(self, channel: str) -> Link:  # noqa: D102
+    def link_of(self, channel: str) -> Link | None:  # noqa: D102
         if len(self._slots) > 1:
             slot = slot_of(channel)
             for first, last, link in self._slots:
                 if first <= slot <= last:
                     return link
+            return None  # nobody has it
         return self._slots[0][2]
 
     # What is heard
@@ -155,7 +155,8 @@ class RedisBus(PubSubBus):
 
     def counted(self, namespace: str) -> tuple[str, Iterable[Link]]:  # noqa: D102
         channel = self._channel(namespace)
-        return channel, (self.link_of(channel),)
+        link = self.link_of(channel)
+        return channel, () if link is None else (link,)
 
 
 BUS = RedisBus

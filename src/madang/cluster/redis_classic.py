@@ -435,6 +435,7 @@ class RedisClassicBus(PubSubBus):
     SUBSCRIBE = "SUBSCRIBE"
     PUBLISH = "PUBLISH"
     COUNT = "NUMSUB"
+    BY_SLOT = False
     OPTIONS = {"publish_on_specific_response_channel": yes_no}  # noqa: RUF012  # of the base
 
     def __init__(self, settings: Cluster) -> None:
@@ -456,14 +457,11 @@ class RedisClassicBus(PubSubBus):
             return
         # All servers carry what is published on one of them; but listeners are counted where they are.
         ranges, links = await self.members()
-        primaries = list(dict.fromkeys(primary for _, _, primary, *_ in ranges))
-        others = {address for _, _, *members in ranges for address in members} - set(primaries) - set(links)
-        missing = [address for address in primaries if address not in links]
-        opened = await asyncio.gather(*map(self.link_to, missing))
+        primaries = await self.primaries(ranges, links)
+        others = {address for _, _, *members in ranges for address in members} - self._primaries - set(links)
         # One that is down without being in charge of anything keeps nobody from talking.
         await asyncio.gather(*map(self.link_to, others), return_exceptions=True)
-        links |= dict(zip(missing, opened, strict=True))
-        self._main = links[random.choice(primaries)]  # noqa: S311  # no secret
+        self._main = random.choice(list(primaries.values()))  # noqa: S311  # no secret
 
     def link_of(self, channel: str) -> Link:  # noqa: D102
         return self._main
