@@ -134,7 +134,9 @@ class Cluster:
     def __post_init__(self) -> None:
         _check_numbers(self, "cluster: ")
         if not isinstance(self.url, str) or "://" not in self.url:
-            raise ConfigError(f'cluster: write a URL, as "redis://localhost:6379", not {self.url!r}')
+            hidden = isinstance(self.url, str) and "@" in self.url  # its password may be in it
+            given = "" if hidden else f", not {self.url!r}"
+            raise ConfigError(f'cluster: write a URL, as "redis://localhost:6379"{given}')
         if self.heartbeat_timeout_seconds <= self.heartbeat_interval_seconds:
             raise ConfigError("cluster: heartbeat_timeout_seconds must be greater than heartbeat_interval_seconds")
 

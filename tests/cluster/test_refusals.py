@@ -8,9 +8,11 @@ import pytest
 from cluster.support.buses import Ear, meet, member
 from cluster.support.engines import Redis, RedisCluster, RedisSentinel
 from cluster.support.recorder import emit
+from madang.cluster import open_bus
 from madang.cluster.link import EngineBusy, LinkedBus, Outgoing
 from madang.cluster.messages import Message, to_json, values_of
 from madang.config import Cluster, Config
+from madang.errors import ConfigError
 
 SCHEMES = ["redis", "redis-classic", "redis-streams"]
 MEGABYTE = 1 << 20
@@ -203,3 +205,10 @@ async def test_a_master_that_the_sentinels_have_given_up_is_left(prefix: str) ->
                 assert str(engines.replica.port) in str(one.of("down")[0][1])
             await meet([a, b])
             assert engines.master.ask("ROLE")[0] == "master"
+
+
+async def test_a_database_that_redis_has_not_is_told_at_once(redis_server: Redis, prefix: str) -> None:
+    bus = open_bus(Cluster(f"{redis_server.url}/99", prefix=prefix))
+    ear = Ear(bus)
+    with pytest.raises(ConfigError, match="has no database 99"):
+        await bus.start(ear.uid, ear.node, ear)

@@ -25,6 +25,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
+from madang.cluster.link import check_login
 from madang.errors import ConfigError
 
 #: Redis's own reader in C, five times as fast as ours.
@@ -150,6 +151,7 @@ class Engine:
         self.kind = kind or "single"
         if self.kind not in ("single", "sentinel", "cluster"):
             raise ConfigError(f"cluster: {base}+{kind}:// is unknown; there are {base}+sentinel and {base}+cluster")
+        check_login(url)
         self.tls = base.startswith(("rediss", "valkeys"))
         rest, _, query = rest.partition("?")
         place, _, path = rest.partition("/")
@@ -242,6 +244,8 @@ class Engine:
                 raise ConfigError(f"cluster: {host}:{port} does not let us in: {error}") from None
             if isinstance(error, ResponseError) and "unknown command" in str(error).lower():
                 raise ConfigError(f"cluster: {host}:{port} is older than Redis 6, which is too old: {error}") from None
+            if isinstance(error, ResponseError) and "DB index" in str(error):
+                raise ConfigError(f"cluster: {host}:{port} has no database {self.database}: {error}") from None
             raise
         return connection
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 import time
 from abc import abstractmethod
 from collections import deque
@@ -21,7 +22,7 @@ from madang.cluster import Bus, Listener
 from madang.config import Cluster
 from madang.errors import ConfigError
 
-__all__ = ["EngineBusy", "LinkedBus", "Outgoing"]
+__all__ = ["EngineBusy", "LinkedBus", "Outgoing", "check_login"]
 
 #: How many messages are sent together at most.
 _BATCH: Final = 512
@@ -31,8 +32,32 @@ _STEADY_SECONDS: Final = 5.0
 _TRIES: Final = 5
 _TRIES_IN_COMPANY: Final = 2
 _TRIES_SECONDS: Final = 3.0
+#: Hosts with or without ports.
+_HOSTS: Final = re.compile(r"((\[[^\]]*\]|[^,:\[\]]*)(:[0-9]+)?(,|$))*")
 #: How long `close` may take to send what waits (seconds).
 _FAREWELL_SECONDS: Final = 1.0
+
+
+def check_login(url: str) -> None:
+    """Refuse a URL that is read otherwise than it is meant, because of a character in its password.
+
+    What is wrong with such a URL can't be told in other words of it: they would be those of the password.
+
+    Raises:
+        ConfigError: there is one.
+
+    Example:
+        >>> check_login("redis://user:a/b@localhost")
+        Traceback (most recent call last):
+        ...
+        madang.errors.ConfigError: cluster: in the URL's user or password, write %2F for "/", %3F for "?"
+    """
+    rest, _, query = url.partition("://")[2].partition("?")
+    place, _, path = rest.partition("/")
+    hosts = place.rpartition("@")[2]
+    names = [one.partition("=")[0] for one in query.split("&")]
+    if "@" in path or any("@" in name for name in names) or ("@" in query and not _HOSTS.fullmatch(hosts)):
+        raise ConfigError('cluster: in the URL\'s user or password, write %2F for "/", %3F for "?"')
 
 
 class EngineBusy(ConnectionError):

@@ -29,7 +29,7 @@ import struct
 import time
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import nats
 from msgspec import UNSET
@@ -38,7 +38,7 @@ from nats.aio.msg import Msg
 
 from madang.cluster import Ledger, Listener
 from madang.cluster._jetstream import LIMITS, Kept, NatsLedger, is_kept, read, stream_options, token
-from madang.cluster.link import LinkedBus, Outgoing
+from madang.cluster.link import LinkedBus, Outgoing, check_login
 from madang.cluster.messages import EMITTER, Message, holds_bytes, is_response, sent_again, to_json, to_msgpack
 from madang.config import Cluster
 from madang.errors import ConfigError, RemoteProtocolError
@@ -137,6 +137,7 @@ class NatsBus(LinkedBus):
         """Take the URL apart. Returns the stream's options, if there is to be one."""
         url, _, query = self.settings.url.partition("?")
         scheme, _, rest = url.partition("://")
+        check_login(f"{scheme}://?{query}")
         if scheme not in ("nats", "tls"):
             raise ConfigError(f"cluster: write nats:// or tls://, not {scheme}://")
         secret, at, hosts = rest.rstrip("/").rpartition("@")
@@ -149,6 +150,11 @@ class NatsBus(LinkedBus):
                 self._options |= {"user": unquote(user), "password": unquote(password)}
             else:
                 self._options["token"] = unquote(user)
+        try:
+            for server in self._servers:
+                _ = urlsplit(server).port
+        except ValueError as error:
+            raise ConfigError(f"cluster: {error}; write {scheme}://host:4222") from None
         given = dict(parse_qsl(query, keep_blank_values=True))
         if "creds" in given:
             self._options["user_credentials"] = given.pop("creds")

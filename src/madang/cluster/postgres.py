@@ -39,7 +39,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from madang.cluster import Listener
-from madang.cluster.link import LinkedBus, Outgoing
+from madang.cluster.link import LinkedBus, Outgoing, check_login
 from madang.cluster.messages import Message, from_json, from_msgpack, holds_bytes, sent_again, to_json, to_msgpack
 from madang.config import Cluster
 from madang.errors import ConfigError, RemoteProtocolError
@@ -155,6 +155,7 @@ class PostgresBus(LinkedBus):
         url, _, query = self.settings.url.partition("?")
         if url.partition("://")[0] not in ("postgres", "postgresql"):
             raise ConfigError(f"cluster: write postgres:// or postgresql://, not {url.partition('://')[0]}://")
+        check_login(self.settings.url)
         options = dict(parse_qsl(query, keep_blank_values=True))
         self._table = options.pop("table", "socket_io_attachments")
         if not re.fullmatch(r"[A-Za-z_][\w$]*(\.[A-Za-z_][\w$]*)?", self._table, re.ASCII):
@@ -386,7 +387,7 @@ class PostgresBus(LinkedBus):
         numbers = set(itertools.islice(found, _FETCHED))
         async with self._third:
             connection = await self._third_connection()
-            rows = await connection.fetch(_FETCH.format(table=self._table), list(numbers))
+            rows = await connection.fetch(_FETCH.format(table=self._table), list(numbers), timeout=_SEND_SECONDS)
         payloads = {row["id"]: row["payload"] for row in rows}
         while inbox and (inbox[0].kept is None or inbox[0].kept in numbers):
             arrival = inbox.popleft()
@@ -501,7 +502,7 @@ class PostgresBus(LinkedBus):
             self._fail(error)
 
     async def _clean(self, connection: asyncpg.Connection) -> None:
-        await connection.execute(_CLEAN.format(table=self._table), self._cleanup_seconds)
+        await connection.execute(_CLEAN.format(table=self._table), self._cleanup_seconds, timeout=_SEND_SECONDS)
 
 
 def _channel(prefix: str, name: str) -> str:
