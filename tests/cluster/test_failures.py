@@ -16,11 +16,14 @@ from typing import Any
 
 import pytest
 
+from cluster.support.buses import Ear
 from cluster.support.engines import Redis
 from cluster.support.soak import Allowed, Participant, Story, check, notes_in, until
 from cluster.support.soaked import Voice
 from cluster.support.workers import Workers
 from madang import Cluster, Server
+from madang.cluster import open_bus
+from madang.cluster.messages import Heartbeat, Member, ServerEventData, ServerSideEmit, body
 from madang.faces.uvicorn import serve_async
 
 SETTINGS = {"recovery": True, "ping_interval_seconds": 2.0, "ping_timeout_seconds": 3.0}
@@ -200,3 +203,35 @@ def test_what_is_wrong_is_found(numbers: Sequence[int], turns: list[tuple[float,
         assert check([story], [note, gap], Allowed()).wrong
         assert not check([story], [note, gap], Allowed(gaps=True)).wrong
         assert check([story], [note, {**gap, "at": 900.0}], Allowed(gaps=True)).wrong
+
+
+async def test_who_is_silent_for_long_is_not_heard_twice(prefix: str) -> None:
+    settings = Cluster(f"memory://{prefix}", heartbeat_interval_seconds=0.05, heartbeat_timeout_seconds=0.1)
+    io = Server(cluster=settings)
+    heard: list[Any] = []
+    left = asyncio.Event()
+    io.server_side_event("n", heard.append)
+    await io.start()
+    io.cluster.on("left", lambda peer, why: left.set())
+    bus = open_bus(settings)
+    uid = "0" * 16
+    await bus.start(uid, "node", Ear(bus))
+
+    def say(number: int, **more: Any) -> None:
+        bus.publish(ServerSideEmit(uid=uid, nsp="/", seq=number, data=ServerEventData(body(["n", number])), **more))
+
+    bus.publish(Heartbeat(uid=uid, nsp="/", seq=1, data=Member("other", "node", 0.05)))
+    say(2)
+    async with asyncio.timeout(20):
+        await left.wait()
+        say(2, again=True)
+        say(3, again=True)
+        bus.publish(Heartbeat(uid=uid, nsp="/", seq=4, data=Member("other", "node", 0.05)))
+        say(3, again=True)
+        say(5)
+        while 5 not in heard:
+            await asyncio.sleep(0.01)
+    assert heard == [2, 3, 5]
+    assert io.cluster.health.duplicates == 2
+    await bus.close()
+    await io.close()

@@ -52,7 +52,7 @@ from madang.cluster.messages import (
     body,
     values_of,
 )
-from madang.cluster.peers import REMEMBERED, Health, Peer
+from madang.cluster.peers import Health, Peer
 from madang.cluster.questions import Fetch, Forwarding, Question, Request, ServerCall
 from madang.cluster.recollection import Recollection, Visit
 from madang.cluster.remote import Heard, RemoteMember, details
@@ -84,6 +84,8 @@ CLUSTER_EVENTS: Final = {
 #: Why a member has left that has said so.
 GONE: Final = "it has gone"
 _CUT: Final = "its connection has ended"
+#: How many members are remembered that are not heard any more, with the numbers of what they have said.
+_SILENT_REMEMBERED: Final = 256
 _SILENT: Final = "it has been silent for too long"
 
 
@@ -151,7 +153,8 @@ class Membership(Peers, Listener):
         #: The requests for sessions of other servers, both ways; None while we are in no cluster.
         self.requests: Requests | None = None
         self._nodes: dict[str, Peer] = {}  # the members of ours, by what the ids of their sessions begin with
-        self._silent: dict[str, str] = {}  # the names of members that were silent for too long
+        # Members that are not heard any more. What they have said before may come yet, even a second time.
+        self._silent: dict[str, Peer] = {}
         self._acquainted_at = 0.0  # by when we know the others
         self._requests: dict[str, Request] = {}
         self._heart = _Heart(self)
@@ -318,10 +321,10 @@ class Membership(Peers, Listener):
             self.requests.lost(peer.node)
         for request in list(self._requests.values()):
             request.left(peer.uid)
-        if why == _SILENT:
-            while len(self._silent) >= REMEMBERED:
+        if why != GONE:
+            while len(self._silent) >= _SILENT_REMEMBERED:
                 del self._silent[next(iter(self._silent))]
-            self._silent[peer.uid] = peer.name
+            self._silent[peer.uid] = peer
         self.events.tell("left", peer, why)
 
     # What the bus tells
@@ -369,18 +372,18 @@ class Membership(Peers, Listener):
             return
         self._received += 1
         peer = self.peers.get(uid)
-        if peer is not None:
-            peer.seen = self._hub.engine.clock()
-            if message.seq is not UNSET:
-                if message.again is True and message.seq in peer.sent:
-                    self._duplicates += 1
-                    return
-                peer.sent.append(message.seq)
-        elif self.bus.heartbeats_by_namespace and not uid.endswith(EMITTER):
+        if peer is None and self.bus.heartbeats_by_namespace and not uid.endswith(EMITTER):
             about = message.data if isinstance(message, InitialHeartbeat | Heartbeat) else None
             peer = self._meet(uid, about if isinstance(about, Member) else None)
         if peer is not None:
+            peer.seen = self._hub.engine.clock()
             peer.namespaces[message.nsp] = peer.seen
+        said = peer if peer is not None else self._silent.get(uid)
+        if said is not None and message.seq is not UNSET:
+            if message.again is True and message.seq in said.sent:
+                self._duplicates += 1
+                return
+            said.sent.append(message.seq)
         try:
             if offset is not None and isinstance(message, Broadcast):
                 self._broadcast(message, offset)
@@ -392,11 +395,13 @@ class Membership(Peers, Listener):
             self.on_failed(error)
 
     def _meet(self, uid: str, about: Member | None) -> Peer:
-        self._silent.pop(uid, None)
-        peer = self.peers[uid] = Peer(uid)
+        peer = self.peers[uid] = self._silent.pop(uid) if uid in self._silent else Peer(uid)
+        peer.namespaces.clear()
         peer.seen = self._hub.engine.clock()
         if about is not None:
             self._introduce(peer, about)
+        elif peer.node is not None:
+            self._nodes[peer.node] = peer
         self.events.tell("joined", peer)
         return peer
 
@@ -527,7 +532,7 @@ class Membership(Peers, Listener):
             if count is not None and not self.bus.shared:
                 # All members are ours: we know who lives, and the bus how many of them hear the namespace.
                 count = min(count, len(request._known))
-            request.expect(count, list(self._silent.values()))
+            request.expect(count, [peer.name for peer in self._silent.values()])
 
         self.bus.count(namespace, counted)
 
