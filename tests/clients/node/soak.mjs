@@ -48,5 +48,6 @@ silent = true;
 await Promise.all(all.map(({ spoken }) => spoken));
 console.log(JSON.stringify(Object.fromEntries(all.map(({ story }) => [story.name, story.confirmed]))));
 await lines.next();
+const stories = JSON.stringify(all.map(({ story }) => story));
 for (const { socket } of all) socket.disconnect();
-process.stdout.write(`${JSON.stringify(all.map(({ story }) => story))}\n`, () => process.exit(0));
+process.stdout.write(`${stories}\n`, () => process.exit(0));
