@@ -33,6 +33,7 @@ class PubSubBus(LinkedBus):
 
     Attributes:
         engine: where it is.
+        box: the channel of what is posted to us alone.
     """
 
     shared = True
@@ -53,6 +54,7 @@ class PubSubBus(LinkedBus):
         self._namespaces: set[str] = set()
         self._links: list[Link] = []
         self._ready = False
+        self.box = b""
         self._verb = b"*3\r\n" + command(self.PUBLISH).partition(b"\r\n")[2]
         self._known: list[Address] = []
         #: Those in charge of slots that can't be reached, and why.
@@ -71,7 +73,7 @@ class PubSubBus(LinkedBus):
         """The link that a channel belongs to; None: it can't be reached."""
 
     @abstractmethod
-    def heard(self, channel: str, data: bytes, pattern: str) -> None:
+    def heard(self, channel: bytes, data: bytes, pattern: bytes) -> None:
         """Something was published on a channel that is heard; by a pattern, if there is one."""
 
     @abstractmethod
@@ -89,6 +91,7 @@ class PubSubBus(LinkedBus):
             self.open(namespace)
         if not self.guest:
             self.hear_channel(self._post_box(node))
+        self.box = self._post_box(node).encode(errors="surrogatepass")
         await super().start(uid, node, listener)
 
     async def close(self) -> None:
@@ -361,10 +364,10 @@ class PubSubBus(LinkedBus):
         try:
             if len(push) == 4:
                 _, pattern, channel, data = push
-                self.heard(_text(channel), data, _text(pattern))
+                self.heard(channel, data, pattern)
             else:
                 _, channel, data = push
-                self.heard(_text(channel), data, "")
+                self.heard(channel, data, b"")
         except Exception as error:
             # Whatever anybody publishes, what comes after it is read.
             self.listener.malformed(error)
@@ -390,7 +393,3 @@ class PubSubBus(LinkedBus):
 
     def post(self, node: str, data: bytes) -> None:
         self.queue(Outgoing(self._post_box(node), data))
-
-
-def _text(name: bytes) -> str:
-    return name.decode(errors="surrogatepass")

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, overload
 
-import msgspec
 from msgspec import UNSET
 
 from madang.cluster import Bus, Listener
@@ -50,6 +49,7 @@ from madang.cluster.messages import (
     SocketsJoin,
     SocketsLeave,
     body,
+    body_and_text,
     values_of,
 )
 from madang.cluster.peers import Health, Peer
@@ -450,20 +450,20 @@ class Membership(Peers, Listener):
     @staticmethod
     def _options(target: Target) -> Options:
         sender = target._sender
-        excluded = list(target._except)
+        rooms, excluded = list(target._rooms), list(target._except)
         if sender is not None:
             excluded.append(sender.id)
+        if len(rooms) > 1:
+            rooms = list(dict.fromkeys(rooms))
         flags = Flags()
         if target._volatile:
             flags.volatile = True
         if not target._compress:
             flags.compress = False
-        return Options(list(dict.fromkeys(target._rooms)), excluded, flags)
+        return Options(rooms, excluded, flags)
 
     def _packet(self, prepared: Prepared) -> EventPacket:
-        content = body(prepared.packet.data)
-        if isinstance(content, msgspec.Raw):
-            prepared.text = bytes(content).decode()
+        content, prepared.text = body_and_text(prepared.packet.data)
         return EventPacket(content)
 
     def broadcast(self, target: Target, prepared: Prepared) -> bool:  # noqa: D102

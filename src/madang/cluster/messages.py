@@ -4,6 +4,8 @@ Each is a `type`, the `uid` of who says it, the namespace `nsp`, and `data`. A f
 never null: Node.js tells "absent" and "null" apart. An event's data stays the JSON text that it came as until somebody
 needs its values; to hand it on to clients nobody does.
 
+Messages are trees that live for a moment, so the garbage collector need not look at them (`gc=False`).
+
 Source: socket.io-adapter 2.5, `lib/cluster-adapter.ts`.
 """
 
@@ -55,6 +57,7 @@ __all__ = [
     "SocketsJoin",
     "SocketsLeave",
     "body",
+    "body_and_text",
     "from_json",
     "from_msgpack",
     "holds_bytes",
@@ -80,7 +83,7 @@ else:
     Content = Raw
 
 
-class Flags(msgspec.Struct, omit_defaults=True):
+class Flags(msgspec.Struct, omit_defaults=True, gc=False):
     """How a broadcast is to be sent.
 
     Attributes:
@@ -96,7 +99,7 @@ class Flags(msgspec.Struct, omit_defaults=True):
     expectSingleResponse: bool | UnsetType = UNSET  # noqa: N815
 
 
-class Options(msgspec.Struct):
+class Options(msgspec.Struct, gc=False):
     """Whom a message is about.
 
     Attributes:
@@ -113,15 +116,15 @@ class Options(msgspec.Struct):
     @property
     def chosen(self) -> tuple[str, ...]:
         """The names of the rooms."""
-        return tuple(map(str, self.rooms or ()))
+        return tuple(map(str, self.rooms)) if self.rooms else ()
 
     @property
     def excluded(self) -> tuple[str, ...]:
         """The names of the rooms that are left out."""
-        return tuple(map(str, self.except_ or ()))
+        return tuple(map(str, self.except_)) if self.except_ else ()
 
 
-class EventPacket(msgspec.Struct):
+class EventPacket(msgspec.Struct, gc=False):
     """The packet of a broadcast.
 
     Attributes:
@@ -135,7 +138,7 @@ class EventPacket(msgspec.Struct):
     nsp: str | UnsetType = UNSET
 
 
-class BroadcastData(msgspec.Struct):
+class BroadcastData(msgspec.Struct, gc=False):
     """What is broadcast, and to whom.
 
     Attributes:
@@ -149,14 +152,14 @@ class BroadcastData(msgspec.Struct):
     requestId: str | UnsetType = UNSET  # noqa: N815
 
 
-class RoomsData(msgspec.Struct):
+class RoomsData(msgspec.Struct, gc=False):
     """Rooms to join or to leave, and who is to."""
 
     opts: Options
     rooms: list[Any]
 
 
-class DisconnectData(msgspec.Struct):
+class DisconnectData(msgspec.Struct, gc=False):
     """Who is to leave, and whether with the whole connection.
 
     Attributes:
@@ -169,14 +172,14 @@ class DisconnectData(msgspec.Struct):
     moved: int | UnsetType = UNSET
 
 
-class FetchData(msgspec.Struct):
+class FetchData(msgspec.Struct, gc=False):
     """Whose details are asked for."""
 
     opts: Options
     requestId: str  # noqa: N815
 
 
-class RemoteDetails(msgspec.Struct):
+class RemoteDetails(msgspec.Struct, gc=False):
     """What one member tells of a client of its own.
 
     Attributes:
@@ -192,35 +195,35 @@ class RemoteDetails(msgspec.Struct):
     data: Content = Raw(b"{}")
 
 
-class SocketsData(msgspec.Struct):
+class SocketsData(msgspec.Struct, gc=False):
     """The clients that were asked for."""
 
     requestId: str  # noqa: N815
     sockets: list[RemoteDetails]
 
 
-class ServerEventData(msgspec.Struct):
+class ServerEventData(msgspec.Struct, gc=False):
     """An event between servers: `[event, *arguments]`."""
 
     packet: Content
     requestId: str | UnsetType = UNSET  # noqa: N815
 
 
-class AnswerData(msgspec.Struct):
+class AnswerData(msgspec.Struct, gc=False):
     """One answer, of a server or a client; unset: nothing."""
 
     requestId: str  # noqa: N815
     packet: Content = UNSET
 
 
-class CountData(msgspec.Struct):
+class CountData(msgspec.Struct, gc=False):
     """How many clients were asked."""
 
     requestId: str  # noqa: N815
     clientCount: int  # noqa: N815
 
 
-class Member(msgspec.Struct):
+class Member(msgspec.Struct, gc=False):
     """What a member of ours tells of itself, which Node.js does not look at.
 
     Attributes:
@@ -234,7 +237,7 @@ class Member(msgspec.Struct):
     interval: float
 
 
-class Message(msgspec.Struct, tag_field="type", kw_only=True):
+class Message(msgspec.Struct, tag_field="type", kw_only=True, gc=False):
     """What all messages have.
 
     Attributes:
@@ -361,12 +364,17 @@ def body(value: Any) -> Any:
         >>> body(["photo", b"png"])
         ['photo', b'png']
     """
+    return body_and_text(value)[0]
+
+
+def body_and_text(value: Any) -> tuple[Any, str | None]:
+    """The same as `body`, and the JSON text, if it is that."""
     found: list[bytes] = []
     text = dump(value, found.append)
     if not found:
-        return Raw(text.encode())
+        return Raw(text.encode()), text
     try:
-        return simple(value, _leaf)
+        return simple(value, _leaf), None
     except RecursionError:
         raise EncodeError(TOO_DEEP) from None
 
@@ -399,6 +407,8 @@ def values_of(content: Any, limits: Config) -> Any:
 
 def holds_bytes(message: Message) -> bool:
     """Whether a message can't be JSON."""
+    if type(message) is Broadcast:  # as most are
+        return type(message.data.packet.data) is not Raw
     found: list[Any] = []
 
     def look(content: Any) -> Any:

@@ -131,8 +131,8 @@ class RedisBus(PubSubBus):
         if self._has_channel(room):
             self.leave_channel(f"{self._channel(namespace)}{room}#")
 
-    def heard(self, channel: str, data: bytes, pattern: str) -> None:  # noqa: D102
-        if channel == self._post_box(self.node):
+    def heard(self, channel: bytes, data: bytes, pattern: bytes) -> None:  # noqa: D102
+        if channel == self.box:
             self.listener.posted(data)
             return
         message = decode(data)

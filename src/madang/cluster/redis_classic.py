@@ -493,16 +493,16 @@ class RedisClassicBus(PubSubBus):
     def shut_room(self, namespace: str, room: str) -> None:  # noqa: D102
         self._rooms.discard((namespace, room))
 
-    def heard(self, channel: str, data: bytes, pattern: str) -> None:  # noqa: D102
-        if channel == self._post_box(self.node):
+    def heard(self, channel: bytes, data: bytes, pattern: bytes) -> None:  # noqa: D102
+        if channel == self.box:
             self.listener.posted(data)
             return
-        way = self._ways.get(pattern or channel)
+        way = self._ways.get((pattern or channel).decode(errors="surrogatepass"))
         if way is None:
             return  # it was on its way while we left
         namespace, read = way
         if pattern:
-            room = channel[len(self._channel(namespace)) : -1]
+            room = channel.decode(errors="surrogatepass")[len(self._channel(namespace)) : -1]
             # A client's own room is none that we are told of.
             if room and len(room) != _ID_LENGTH and (namespace, room) not in self._rooms:
                 return

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["Heard", "RemoteMember", "ToldHandshake", "details"]
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_NOTHING_KEPT: Final = msgspec.Raw(b"{}")
+#: In place of a packet that nobody has asked for yet.
+_UNREAD: Final = Packet(EVENT)
 
 
 class Heard(Prepared):
@@ -42,8 +45,8 @@ class Heard(Prepared):
         self._namespace = namespace
         self._limits = limits
         self._read: Packet | None = None
-        super().__init__(Packet(EVENT), compress)
-        if isinstance(content, msgspec.Raw):
+        super().__init__(_UNREAD, compress)
+        if type(content) is msgspec.Raw:
             self.text = bytes(content).decode()
 
     @property
@@ -100,7 +103,7 @@ class ToldHandshake:
     __slots__ = ("address", "auth", "cross_domain", "headers", "query", "secure", "time", "url")
 
     def __init__(self, told: Any) -> None:
-        told = told if isinstance(told, Mapping) else {}
+        told = _dict(told)
         self.auth: dict[str, Any] = _dict(told.get("auth"))
         self.query: dict[str, str] = _dict(told.get("query"))
         self.headers: dict[str, str] = _dict(told.get("headers"))
@@ -121,20 +124,32 @@ class RemoteMember:
 
     Attributes:
         id: its id.
-        handshake: how it came.
         rooms: the rooms that it was in.
         data: a copy of what its server keeps with it.
     """
 
-    __slots__ = ("_target", "data", "handshake", "id", "rooms")
+    __slots__ = ("_handshake", "_limits", "_target", "data", "id", "rooms")
 
     def __init__(self, namespace: Namespace, told: RemoteDetails, limits: Config) -> None:
-        self._target = Target(namespace).to(told.id)
+        self._target = Target(namespace)._narrowed((told.id,))
         self._target._single = True
         self.id = told.id
-        self.handshake = ToldHandshake(values_of(told.handshake, limits))
+        self._handshake: Any = told.handshake  # as it was told, until it is read
+        self._limits = limits
         self.rooms = frozenset(map(str, told.rooms))
-        self.data: dict[str, Any] = _dict(values_of(told.data, limits))
+        self.data: dict[str, Any] = {} if told.data == _NOTHING_KEPT else _dict(values_of(told.data, limits))
+
+    @property
+    def handshake(self) -> ToldHandshake:
+        """How it came. It is read when somebody asks for it: of a thousand clients, mostly nobody does.
+
+        Raises:
+            RemoteProtocolError: what its server tells of it is nested deeper than `max_json_depth`.
+        """
+        found = self._handshake
+        if type(found) is not ToldHandshake:
+            found = self._handshake = ToldHandshake(values_of(found, self._limits))
+        return found
 
     def emit(self, event: str, *args: Any) -> None:
         """Send it an event."""
@@ -164,6 +179,13 @@ class RemoteMember:
         return f"RemoteMember({self.id})"
 
 
+@lru_cache(maxsize=1024)
+def _javascript_time(seconds: int) -> str:
+    """A time as JavaScript's `Date` shows it. Many clients come in the same second."""
+    came = _EPOCH + datetime.timedelta(seconds=seconds)
+    return f"{came:%a %b %d %Y %H:%M:%S} GMT+0000 (Coordinated Universal Time)"
+
+
 def details(socket: Socket) -> RemoteDetails:
     """What other servers are told of a client of ours.
 
@@ -171,10 +193,9 @@ def details(socket: Socket) -> RemoteDetails:
         EncodeError: what the program keeps with it can't be sent.
     """
     handshake = socket.handshake
-    came = _EPOCH + datetime.timedelta(seconds=handshake.time)
     told = {
         "headers": handshake.headers,
-        "time": f"{came:%a %b %d %Y %H:%M:%S} GMT+0000 (Coordinated Universal Time)",
+        "time": _javascript_time(int(handshake.time)),
         "address": handshake.address,
         "xdomain": handshake.cross_domain,
         "secure": handshake.secure,
@@ -184,7 +205,7 @@ def details(socket: Socket) -> RemoteDetails:
         "auth": handshake.auth,
     }
     try:
-        data = body(socket.data)
+        data = body(socket.data) if socket.data else _NOTHING_KEPT
     except EncodeError as error:
         raise EncodeError(f"the data of {socket} can't be told to other servers: {error}") from error
     return RemoteDetails(socket.id, body(told), sorted(socket.rooms), data)

@@ -47,11 +47,11 @@ class Sender:
         Raises:
             LocalProtocolError: there is no room, or its name is no string.
         """
-        return self._target().to(*rooms)
+        return self._target()._narrowed(rooms)
 
     def in_(self, *rooms: str) -> Target:
         """The same as `to`."""
-        return self._target().to(*rooms)
+        return self._target()._narrowed(rooms)
 
     def except_(self, *rooms: str) -> Target:
         """Leave out who is in one of these rooms."""
@@ -324,16 +324,21 @@ class Target(Crowd):
         return copy
 
     def to(self, *rooms: str) -> Target:  # noqa: D102
+        return self._copy()._narrowed(rooms)
+
+    in_ = to
+
+    def _narrowed(self, rooms: tuple[str, ...]) -> Self:
+        """Change this one, which is nobody else's yet, to what `to` means."""
         if not rooms:
             raise LocalProtocolError(
                 "to() without a room would mean everyone; leave it out to reach everyone, or check the list of rooms"
             )
         check_rooms(rooms)
-        copy = self._widened()
-        copy._rooms += rooms
-        return copy
-
-    in_ = to
+        if self._only is not None:
+            self._sender, self._only = self._only, None
+        self._rooms += rooms
+        return self
 
     def except_(self, *rooms: str) -> Target:  # noqa: D102
         check_rooms(rooms)
