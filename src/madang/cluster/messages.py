@@ -604,8 +604,8 @@ def _extension(code: int, data: memoryview) -> Any:
     if content == b"\x00":
         return None
     if len(content) == 8:
-        moment = datetime.timedelta(milliseconds=int.from_bytes(content, "big", signed=True))
         try:
+            moment = datetime.timedelta(milliseconds=int.from_bytes(content, "big", signed=True))
             return _javascript_date(datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC) + moment)
         except OverflowError:
             return None  # as JSON has it for a date that there isn't

@@ -473,6 +473,7 @@ class Visit(Presence, Timed):
             self.keep()
         else:
             self.dismiss(False)
+        self.data = None  # the wheel holds on to this for some time
 
     def keep(self) -> None:
         """Save it for as long as it may be away."""

@@ -94,3 +94,15 @@ def test_a_message_stays_as_it_is_when_it_is_packed() -> None:
     assert not holds_bytes(message)
     assert bytes(message.data.packet.data) == b'["hi",1]'
     assert from_msgpack(packed) == Broadcast(uid="a", nsp="/", data=BroadcastData(EventPacket(["hi", 1])))
+
+
+@pytest.mark.parametrize("moment", [b"\x7f" * 8, b"\x80" + bytes(7), b"\xff" * 8], ids=["late", "early", "1969"])
+def test_dates_that_there_are_not_are_null(moment: bytes) -> None:
+    values = ["at", msgspec.msgpack.Ext(0, moment)]
+    packed = msgspec.msgpack.encode({"type": 3, "uid": "a", "nsp": "/", "data": {"packet": {"data": values}}})
+
+    message = from_msgpack(packed)
+
+    assert isinstance(message, Broadcast)
+    wanted = "1969-12-31T23:59:59.999Z" if moment == b"\xff" * 8 else None
+    assert message.data.packet.data == ["at", wanted]
