@@ -259,3 +259,38 @@ def test_a_port_that_is_taken_is_not_shared(shared: bool):
 def test_objects_can_not_be_given_to_workers():
     with pytest.raises(madang.ConfigError, match="give its name"):
         madang.serve(madang.Server(), workers=2)
+
+
+async def test_workers_that_are_replaced_while_they_start_do_not_stay(tmp_path: Path):
+    async with Workers(tmp_path, "--workers", "2") as server:
+        await server.said("Started server process")
+        server.signal(signal.SIGHUP)
+        await server.listening()
+        await server.said("all workers are replaced")
+        await until(lambda: len(server.pids()) >= 4 and len(alive(server.pids())) == 2)
+        server.signal(signal.SIGTERM)
+        assert await server.ended() == 0
+        assert not alive(server.pids())
+
+
+async def test_a_worker_that_hangs_as_it_starts_is_given_up_for_another_one(tmp_path: Path):
+    app = """
+        import pathlib, sys, time
+        from madang import Server
+
+        io = Server()
+        while pathlib.Path("hang").exists():
+            print("it hangs", file=sys.stderr, flush=True)
+            time.sleep(1000)
+    """
+    async with Workers(tmp_path, "--workers", "2", app=app) as server:
+        await server.listening()
+        (tmp_path / "hang").touch()
+        server.signal(signal.SIGHUP)
+        await server.said("it hangs")
+        (tmp_path / "hang").unlink()
+        while "all workers are replaced" not in server.log:
+            server.signal(signal.SIGHUP)  # it takes some seconds until it counts as stuck
+            await asyncio.sleep(0.5)
+        assert "it is killed" in server.log
+        await until(lambda: len(alive(server.pids())) == 2)

@@ -39,6 +39,9 @@ logger = logging.getLogger("madang")
 _ROLLING_DRAIN_SECONDS: Final = 5.0
 #: How long a worker may take to end, beyond the time in which it sends its clients away.
 _END_SECONDS: Final = 30.0
+#: After how long it is told that a worker is still starting; and when SIGHUP ends it, to try another one (seconds).
+_SLOW_SECONDS: Final = 30.0
+_STUCK_SECONDS: Final = 4.0
 #: A worker that has lived for less has failed, and the next one is not started at once.
 _LIFE_SECONDS: Final = 5.0
 #: How long it takes until it is: at first, each time twice as long, and at most.
@@ -219,6 +222,8 @@ class Supervisor:
         self._directory = ""
         self._slots: list[Slot] = []
         self._processes: set[Process] = set()
+        #: Those that are to take a place, and have not started yet.
+        self._starting: set[Process] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._attending: set[asyncio.Task[Any]] = set()
         self._over: asyncio.Future[int]
@@ -280,18 +285,21 @@ class Supervisor:
         """Start all workers, and let them listen together, so that each gets its share of who comes."""
         for _ in range(self._workers):
             self._add_slot()
-        # The first one alone: what is wrong with the application is then told once.
-        first, *others = self._slots
-        processes = [await self._spawn(first)]
-        if not await processes[0].ready:
-            self._give_up(processes[0])
-            return
-        processes += await asyncio.gather(*[self._spawn(slot) for slot in others])
-        for process in processes:
-            if await process.ready:
-                process.listen()
-        for process in processes:
-            await self._settle(process)
+        async with contextlib.AsyncExitStack() as locks:
+            for slot in self._slots:  # who wants to replace a worker waits until there is one
+                await locks.enter_async_context(slot.lock)
+            # The first one alone: what is wrong with the application is then told once.
+            first, *others = self._slots
+            processes = [await self._spawn(first)]
+            if not await self._ready(processes[0]):
+                self._give_up(processes[0])
+                return
+            processes += await asyncio.gather(*[self._spawn(slot) for slot in others])
+            for process in processes:
+                if await self._ready(process):
+                    process.listen()
+            for process in processes:
+                await self._settle(process)
         if not self._stopping:
             count = len(self._slots)
             logger.info("Listening at %s with %d workers (Press CTRL+C to quit)", self._listeners.url, count)
@@ -320,15 +328,19 @@ class Supervisor:
             data = write_job(job)
         except Exception as error:
             raise ConfigError(f"workers: a setting can't be handed over to other processes: {error}") from None
-        with theirs:
-            child = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "madang.faces.worker",
-                str(theirs.fileno()),
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=[theirs.fileno(), *descriptors],
-            )
+        try:
+            with theirs:
+                child = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    "madang.faces.worker",
+                    str(theirs.fileno()),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno(), *descriptors],
+                )
+        except BaseException:
+            ours.close()  # if it has been started all the same, it ends
+            raise
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         process = Process(child, slot, writer)
         self._processes.add(process)
@@ -353,6 +365,17 @@ class Supervisor:
         slot.failures = slot.failures + 1 if time.monotonic() - process.began < _LIFE_SECONDS else 0
         self._start_task(self._revive(slot))
 
+    async def _ready(self, process: Process) -> bool:
+        """Wait until a worker has started; returns whether it has."""
+        while not process.ready.done():
+            _, waits = await asyncio.wait([process.ready], timeout=_SLOW_SECONDS)
+            if waits:
+                seconds = time.monotonic() - process.began
+                logger.warning(
+                    "worker %d (process %d) is still starting, for %.0f s", process.slot.number, process.pid, seconds
+                )
+        return process.ready.result()
+
     async def _settle(self, process: Process) -> bool:
         """Wait until a worker listens, and give it its slot; returns whether it does."""
         slot = process.slot
@@ -373,16 +396,24 @@ class Supervisor:
         return True
 
     async def _replace(self, slot: Slot) -> bool:
-        """Start a worker in a slot; once it listens, the one before it is asked to end. Returns whether it does."""
-        before = slot.process
-        process = await self._spawn(slot)
-        if await process.ready:
-            process.listen()
-        if not await self._settle(process):
+        """Start a worker in a slot, whose lock is held. Returns whether it listens, in the place of any before it."""
+        try:
+            process = await self._spawn(slot)
+        except OSError as error:  # as when there are too many processes: the others go on
+            logger.error("worker %d can't be started: %s", slot.number, error)
+            slot.failures += 1
+            if slot.process is None:
+                self._start_task(self._revive(slot))
             return False
+        self._starting.add(process)
+        try:
+            if await self._ready(process):
+                process.listen()
+            if not await self._settle(process):
+                return False
+        finally:
+            self._starting.discard(process)
         logger.info("worker %d is process %d now", slot.number, process.pid)
-        if before is not None and not before.ended.done():
-            await self._stop(before)
         return True
 
     async def _revive(self, slot: Slot) -> None:
@@ -422,6 +453,11 @@ class Supervisor:
     def _roll_soon(self) -> None:
         if self._stopping:
             return
+        now = time.monotonic()
+        for process in self._starting:
+            if now - process.began > _STUCK_SECONDS:
+                logger.error("process %d doesn't start: it is killed", process.pid)
+                process.kill()
         if self._is_rolling:
             self._roll_again = True  # what is new since then is in those that were replaced already
         else:
@@ -434,13 +470,21 @@ class Supervisor:
             while True:
                 self._roll_again = False
                 logger.info("replacing %d workers, one after the other", len(self._slots))
+                failed = False
                 for slot in list(self._slots):
                     async with slot.lock:
                         if slot not in self._slots:
                             continue
-                        if not await self._replace(slot):
-                            logger.error("the new worker doesn't start: the others stay as they are")
-                            return
+                        before = slot.process
+                        failed = not await self._replace(slot) and slot in self._slots
+                    if failed:
+                        break
+                    # Without the lock: if the new one dies meanwhile, its place must not wait for this.
+                    if before is not None and before is not slot.process and not before.ended.done():
+                        await self._stop(before)
+                if failed and not self._roll_again:
+                    logger.error("the new worker doesn't start: the others stay as they are")
+                    return
                 if not self._roll_again:
                     logger.info("all workers are replaced")
                     return
