@@ -62,6 +62,11 @@ STREAMS = Way(
     lambda engine: engine.url.replace("redis", "redis-streams", 1),
     keeps=True,
 )
+FORGETFUL = Way(
+    "redis-streams in memory",
+    lambda host: Redis(host=host),
+    lambda engine: engine.url.replace("redis", "redis-streams", 1),
+)
 NATS = Way("nats", lambda host: Nats(host=host), lambda engine: engine.url)
 JETSTREAM = Way(
     "jetstream", lambda host: Nats(host=host, jetstream=True), lambda engine: f"{engine.url}?jetstream=1", keeps=True
@@ -231,7 +236,7 @@ async def test_workers_are_killed(way: Way, tmp_path: Path, node: str) -> None:
                 )
 
 
-@pytest.mark.parametrize("way", WAYS, ids=str)
+@pytest.mark.parametrize("way", [*WAYS, FORGETFUL], ids=str)
 async def test_the_engine_is_killed(way: Way, tmp_path: Path, node: str) -> None:
     """It comes back after two seconds."""
     async with soaking(way, tmp_path, node) as soak:
