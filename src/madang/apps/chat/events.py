@@ -23,7 +23,7 @@ ask                    answer; what others hear
 
 import functools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar, get_type_hints
 
 import msgspec
@@ -238,8 +238,8 @@ class Chat(Namespace):
         except AckTimeout as late:
             answers = late.received
         for server, table in answers:
-            for person, nick, rooms in table:
-                self.people.told(server, Elsewhere(person, nick, frozenset(rooms)))
+            there = [Elsewhere(person, nick, frozenset(rooms)) for person, nick, rooms in table]
+            self._say_gone(self.people.told_all(server, there))  # of those whose going was not heard
 
     def _announce(self, person: Person) -> None:
         self.server_side_emit("person", self.server, person.id, person.nick, sorted(person.rooms))
@@ -251,7 +251,10 @@ class Chat(Namespace):
             self.people.told(server, Elsewhere(person, nick, frozenset(rooms)))
 
     def _server_gone(self, server: str) -> None:
-        for one in self.people.server_gone(server):
+        self._say_gone(self.people.server_gone(server))
+
+    def _say_gone(self, people: Iterable[Elsewhere]) -> None:
+        for one in people:
             for room in one.rooms:  # each server tells its own clients
                 news = {"room": room, "who": p.Who(one.id, one.nick)}
                 self.local.to(channel(room)).emit("departed", _plain(news))

@@ -3,7 +3,7 @@
 With several servers, each keeps its own people, and a copy of what the others tell of theirs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -100,6 +100,13 @@ class People:
     def told(self, server: str, person: Elsewhere) -> None:
         """Another server has somebody, who may have changed."""
         self._elsewhere.setdefault(server, {})[person.id] = person
+
+    def told_all(self, server: str, people: Iterable[Elsewhere]) -> list[Elsewhere]:
+        """Another server has these, and nobody else; return who was there before, and is nowhere any more."""
+        before = self._elsewhere.get(server, {})
+        now = self._elsewhere[server] = {one.id: one for one in people}
+        lost = [one for id_, one in before.items() if id_ not in now]
+        return [one for one in lost if one.id not in self._by_id and not self.is_elsewhere(one.id)]
 
     def told_gone(self, server: str, person: str) -> None:
         """Another server has somebody no more."""
