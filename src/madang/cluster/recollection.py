@@ -41,6 +41,8 @@ _PATIENCE: Final = 1.0
 _PID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 #: No offset of any engine is as long.
 _LONGEST_OFFSET: Final = 64
+#: How many of our broadcasts, which our clients have already, are remembered until they come back.
+_MOST_GIVEN: Final = 200_000
 
 
 class _Sent:
@@ -75,6 +77,10 @@ class _Sent:
         alone = Target(socket.namespace, None, socket)
         alone._volatile = self.target._volatile
         alone._give(None, None, self.prepared)
+
+    def names(self, room: str) -> bool:
+        """Whether it matters who is in a room."""
+        return room in self.target._rooms or room in self.target._except
 
     def means(self, socket: Socket, rooms: set[str]) -> bool:
         """Whether it is for a client of its namespace that is in these rooms."""
@@ -111,6 +117,7 @@ class Recollection(Recollecting, Timed):
     """
 
     __slots__ = (
+        "_concerned",
         "_dirty",
         "_given",
         "_moved",
@@ -164,7 +171,9 @@ class Recollection(Recollecting, Timed):
         self.due = 0.0
         # Our broadcasts that have not come back yet, by their numbers, and those that our clients have got already.
         self._pending: dict[int, _Sent] = {}
-        self._given: set[int] = set()
+        self._given: dict[int, None] = {}
+        # Those of them that a change of one room may concern, until there are others: many clients change at a time.
+        self._concerned: tuple[str | None, list[_Sent]] | None = None
         self._dirty: dict[Visit, None] = {}
         self._returning: dict[Return, None] = {}
 
@@ -182,10 +191,11 @@ class Recollection(Recollecting, Timed):
             Whether it comes back; else our clients are to get it now.
         """
         if not connected:
-            self._given.add(sequence)
+            self._give_early(sequence)
             return False
         now = self.hub.engine.clock()
         self._pending[sequence] = _Sent(now, target, prepared)
+        self._concerned = None
         if self.due == 0.0:
             self.due = now + _PATIENCE
             self.hub.engine.wheel.add(self)
@@ -197,11 +207,12 @@ class Recollection(Recollecting, Timed):
         if sequence is UNSET:
             return
         if sequence in self._given:
-            self._given.discard(sequence)
+            del self._given[sequence]
             if offset is not None:
                 self._offer_heard(message, offset)
             return
         pending = self._pending.pop(sequence, None)
+        self._concerned = None
         if pending is not None:
             target, prepared = pending.target, pending.prepared
             if offset is not None:
@@ -215,8 +226,15 @@ class Recollection(Recollecting, Timed):
             if before is not None and sent.at > before:
                 break
             if self._pending.pop(sequence, None) is not None:  # who hears of one may have changed the others
-                self._given.add(sequence)
+                self._concerned = None
+                self._give_early(sequence)
                 sent.give()
+
+    def _give_early(self, sequence: int) -> None:
+        """Our clients get it without its number. An engine that dies may have lost it: then it never comes back."""
+        self._given[sequence] = None
+        if len(self._given) > _MOST_GIVEN:
+            del self._given[next(iter(self._given))]
 
     def expire(self, now: float) -> None:
         """Look for what the engine has had for too long."""
@@ -229,16 +247,20 @@ class Recollection(Recollecting, Timed):
     def moves(self, socket: Socket, enters: str | None = None, leaves: str | None = None) -> None:  # noqa: D102
         if not self._pending:
             return
+        room = enters if enters is not None else leaves
+        if self._concerned is None or self._concerned[0] != room:
+            found = [sent for sent in self._pending.values() if room is None or sent.names(room)]
+            self._concerned = (room, found)
+        concerned = [sent for sent in self._concerned[1] if sent.target._namespace is socket.namespace]
+        if not concerned:
+            return
         before = {socket.id, *(socket._rooms or ())}
-        gone = enters is None and leaves is None
         after = before | {enters} if enters is not None else before - {leaves}
-        for sent in list(self._pending.values()):
-            if sent.target._namespace is not socket.namespace or (
-                sent.decided is not None and socket.id in sent.decided
-            ):
+        for sent in concerned:
+            if sent.decided is not None and socket.id in sent.decided:
                 continue
             meant = sent.means(socket, before)
-            if meant is not (not gone and sent.means(socket, after)):
+            if meant is not (room is not None and sent.means(socket, after)):
                 if sent.decided is None:
                     sent.decided = set()
                 sent.decided.add(socket.id)
