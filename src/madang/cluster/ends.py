@@ -249,6 +249,8 @@ class RemoteExchange(Exchange):
         if self._requests.over(self._node, self._number):
             answer = Answer(self._number, response.status, list(response.headers), response.body)
             self._requests.say(self._node, answer, len(response.body))
+            if self.request.method == "GET" and response.status == 200:
+                self._requests.answered(self._node, self._number, self.request)
 
     def stream(self, response: Response, streamer: Streamer) -> None:
         """Begin a response that stays open."""

@@ -23,6 +23,7 @@ __all__ = [
     "End",
     "Failed",
     "Frames",
+    "Given",
     "Gone",
     "Head",
     "Heard",
@@ -201,6 +202,12 @@ class Lost(msgspec.Struct, array_like=True, tag=17):
     """Something is missing: all that is under way between the two is given up."""
 
 
+class Given(msgspec.Struct, array_like=True, tag=18):
+    """These answers have reached the connections of their clients."""
+
+    numbers: list[int]
+
+
 _Any = (
     Ask
     | Open
@@ -219,6 +226,7 @@ _Any = (
     | Close
     | Heard
     | Lost
+    | Given
 )
 
 

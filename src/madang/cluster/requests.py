@@ -8,6 +8,7 @@ some more for a stream or a link, which both ends keep until it is over::
     Ask, Open     a request, a link  -> Taken, at once; then Answer, or Begin, Part..., End, or Frames..., Close
     Said          a client's frames  ->
     Read          so much was read  <-> Heard: so much was taken. Who is too far ahead of this waits.
+    Given         answers were sent  ->  later, with what else is said: else they may be lost with the entrance
     Gone, Failed  the client left    ->
     Abort         a POST got lost    ->
     Release       the entrance goes  -> the poll is answered, so that the client comes by another way
@@ -36,6 +37,7 @@ from madang.cluster.parcels import (
     End,
     Failed,
     Frames,
+    Given,
     Gone,
     Head,
     Heard,
@@ -51,6 +53,7 @@ from madang.cluster.parcels import (
 )
 from madang.core.elsewhere import Elsewhere
 from madang.core.engine import Engine
+from madang.core.wheel import Timed
 from madang.errors import BAD_REQUEST, UNKNOWN_SID, Reason, RemoteProtocolError, RequestRefused
 from madang.packet import Encoded, Frame
 from madang.transports import Duplex, Exchange, Request, Response
@@ -60,6 +63,21 @@ __all__ = ["Requests"]
 #: After how much a parcel goes before the turn of the event loop is over.
 _PARCEL_BYTES: Final = 262_144
 _WAY: Final = "it can't be handed over"
+#: How long a server waits at most until it is told that an answer was given.
+_GIVEN_SECONDS: Final = 0.2
+
+
+class _Teller(Timed):
+    """Tells something later."""
+
+    __slots__ = ("_tell",)
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def expire(self, now: float) -> None:
+        self._tell()
 
 
 class Requests(Elsewhere):
@@ -94,6 +112,7 @@ class Requests(Elsewhere):
         "_bytes",
         "_engine",
         "_floor",
+        "_given",
         "_heard",
         "_last",
         "_leaving",
@@ -104,6 +123,8 @@ class Requests(Elsewhere):
         "_post",
         "_remotes",
         "_seconds",
+        "_teller",
+        "_unconfirmed",
         "_visits",
         "handed_over",
         "knows",
@@ -137,6 +158,9 @@ class Requests(Elsewhere):
         self._numbers: dict[str, int] = {}  # of the last parcel to each server
         self._floor = last_number  # no parcel to a server that is new to us has a number below this
         self._heard: dict[str, int] = {}  # of the last parcel from each server
+        self._given: dict[str, list[int]] = {}  # answers that were given to clients, which is to be told
+        self._unconfirmed: dict[str, dict[int, str]] = {}  # whose answers may not have been given to them yet
+        self._teller = _Teller(self._say_given)
         self.knows: Callable[[str], bool] = lambda node: True
         self.on_malformed: Callable[[RemoteProtocolError], None] = lambda error: None
         self.on_failed: Callable[[Exception], None] = lambda error: None
@@ -210,6 +234,7 @@ class Requests(Elsewhere):
         if self._leaving:
             return
         self._leaving = True
+        self._say_given()
         for visit in list(self._visits.values()):
             visit.release()
 
@@ -252,6 +277,12 @@ class Requests(Elsewhere):
         self._bytes.pop(node, None)
 
     def _drop(self, node: str) -> None:
+        # What it has not given to its clients for sure may be lost, though they come by another way and don't notice,
+        # as behind a proxy that asks again: they have to begin anew, or to recover.
+        for sid in self._unconfirmed.pop(node, {}).values():
+            session = self._engine.sessions.get(sid)
+            if session is not None:
+                session.close(Reason.TRANSPORT_CLOSE, discard=True)
         for visit in [visit for visit in self._visits.values() if visit.node == node]:
             visit.refuse(f"the server {node!r} is gone, or something of what it said")
         for remote in [remote for (whose, _), remote in self._remotes.items() if whose == node]:
@@ -293,6 +324,9 @@ class Requests(Elsewhere):
         messages = self._pending.pop(node, None)
         if messages is None:
             return
+        given = self._given.pop(node, None)
+        if given is not None:
+            messages.append(Given(given))
         del self._bytes[node]
         number = self._numbers.get(node, self._floor) + 1
         self._numbers[node] = number
@@ -349,6 +383,22 @@ class Requests(Elsewhere):
         visit = self._http(node, message.number)
         if visit is not None and self.forget(visit):
             visit.exchange.respond(Response(message.status, message.headers, message.body))
+            if visit.request.method == "GET" and message.status == 200:
+                self._tell_given(node, message.number)
+
+    def _tell_given(self, node: str, number: int) -> None:
+        """An answer was given to its client: its server is told with what else it is told, and soon in any case."""
+        self._given.setdefault(node, []).append(number)
+        if self._leaving:
+            self._say_given()
+        elif self._teller.due == 0.0:
+            self._teller.due = self._engine.clock() + _GIVEN_SECONDS
+            self._engine.wheel.add(self._teller)
+
+    def _say_given(self) -> None:
+        self._teller.due = 0.0
+        for node in list(self._given):
+            self.say(node, Given(self._given.pop(node)))
 
     def _on_begin(self, node: str, message: Begin) -> None:
         visit = self._http(node, message.number)
@@ -455,6 +505,18 @@ class Requests(Elsewhere):
             )
             remote.fail(error, message.reason)
 
+    def answered(self, node: str, number: int, request: Request) -> None:
+        """A poll that came from elsewhere is answered. Whether the client gets that, its entrance tells."""
+        sid = self._engine.routes.sid(request)
+        if sid is not None:
+            self._unconfirmed.setdefault(node, {})[number] = sid
+
+    def _on_given(self, node: str, message: Given) -> None:
+        unconfirmed = self._unconfirmed.get(node)
+        if unconfirmed is not None:
+            for number in message.numbers:
+                unconfirmed.pop(number, None)
+
     def _on_release(self, node: str, message: Release) -> None:
         remote = self._remotes.get((node, message.number))
         if isinstance(remote, RemoteExchange):
@@ -486,6 +548,7 @@ _HANDLERS: Final[dict[type, Callable[[Requests, str, Any], None]]] = {
     Close: Requests._on_close,
     Heard: Requests._on_heard,
     Lost: Requests._on_lost,
+    Given: Requests._on_given,
 }
 
 

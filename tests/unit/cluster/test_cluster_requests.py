@@ -261,6 +261,52 @@ def test_a_post_is_taken_through_another_entrance_than_the_poll(world: World) ->
     assert poll.text == "431[7]"
 
 
+def test_an_answer_that_may_have_died_with_its_entrance_ends_the_session(world: World) -> None:
+    reasons: list[str] = []
+    world.owner.io.on("disconnect", lambda socket, reason: reasons.append(reason))
+    client, other = world.owner.polling(), world.owner.polling()
+    client.join()
+    other.join()
+    world.ask("GET", client.query)
+    world.ask("GET", other.query)
+    world.advance(1)
+    world.gone.add("bbbb")  # it has died, which its servers don't know yet
+    world.owner.io.to(client.session.sockets["/"].id).emit("news", 1)  # type: ignore[union-attr]
+    world.settle()
+    again = world.third.http("GET", client.query)  # by a proxy, of which the client knows nothing
+    world.settle()
+    assert again.waits
+    world.requests["aaaa"].lost("bbbb")
+    world.settle()
+    assert client.session.ended == Reason.TRANSPORT_CLOSE
+    assert not again.waits
+    assert reasons[0] == Reason.TRANSPORT_CLOSE
+
+
+def test_an_answer_that_was_given_ends_nothing(world: World) -> None:
+    client = world.owner.polling()
+    client.join()
+    poll = world.ask("GET", client.query)
+    world.owner.io.emit("news", 1)
+    world.settle()
+    assert not poll.waits
+    said = len(world.parcels)
+    world.advance(1)  # nothing else is said, so it is told alone
+    assert len(world.parcels) == said + 1
+    world.requests["aaaa"].lost("bbbb")
+    assert client.session.ended is None
+    # With a poll that follows at once it is told without a parcel of its own
+    world.ask("GET", client.query)
+    world.owner.io.emit("news", 2)
+    world.settle()
+    said = len(world.parcels)
+    world.ask("GET", client.query)
+    assert len(world.parcels) == said + 2  # the poll, with what was given; that it is taken
+    world.advance(1)
+    assert len(world.parcels) == said + 2
+    assert world.requests["aaaa"]._unconfirmed["bbbb"] == {}
+
+
 def test_a_client_that_leaves_during_its_poll_is_gone(world: World) -> None:
     reasons: list[str] = []
     world.owner.io.on("disconnect", lambda socket, reason: reasons.append(reason))
