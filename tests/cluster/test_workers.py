@@ -75,7 +75,7 @@ class Counter:
                 await asyncio.sleep(0.02)
                 continue
             self.count += 1
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.03)
 
     async def goes_on(self, everyone: list[Talker]) -> None:
         """Wait until all hear what is said from now on."""
@@ -193,7 +193,7 @@ async def test_at_the_end_who_asks_is_told_until_the_clients_are_gone(tmp_path: 
     ids=["no application", "start"],
 )
 async def test_an_application_that_does_not_start_ends_all(tmp_path: Path, app: str, why: str, code: int):
-    async with Workers(tmp_path, "--workers", "2", app=app) as server:
+    async with Workers(tmp_path, "--workers", "2", "--drain-seconds", "0", app=app) as server:
         assert await server.ended() == code
         assert server.log.count(why) == 1
         assert "the application doesn't start: " in server.log
@@ -213,7 +213,7 @@ async def test_workers_that_die_again_and_again_are_given_up(tmp_path: Path):
         if pathlib.Path("broken").exists():
             os._exit(8)
     """
-    async with Workers(tmp_path, "--workers", "2", app=app) as server:
+    async with Workers(tmp_path, "--workers", "2", "--drain-seconds", "0", app=app) as server:
         url = await server.listening()
         while server.code is None and "the workers don't live: giving up" not in server.log:
             with contextlib.suppress(OSError, madang.MadangError, asyncio.TimeoutError):
@@ -283,7 +283,7 @@ async def test_a_worker_that_hangs_as_it_starts_is_given_up_for_another_one(tmp_
             print("it hangs", file=sys.stderr, flush=True)
             time.sleep(1000)
     """
-    async with Workers(tmp_path, "--workers", "2", app=app) as server:
+    async with Workers(tmp_path, "--workers", "2", "--drain-seconds", "0", app=app) as server:
         await server.listening()
         (tmp_path / "hang").touch()
         server.signal(signal.SIGHUP)
