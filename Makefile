@@ -12,7 +12,7 @@ PORT ?= 8000
 # The tests mostly wait for each other's sockets, so more of them than cores can run at once.
 PARALLEL ?= -n 4 --dist worksteal
 # What a version of Python can break; all else is run on one.
-VERSIONED := tests/unit tests/transcripts tests/faces tests/client
+VERSIONED := tests/unit tests/transcripts tests/faces tests/client tests/cluster/test_clustered_servers.py
 # The oldest of several: what runs on it and on the newest, runs on those between them.
 OLDEST := $(filter-out $(PYTHON),$(firstword $(PYTHONS)))
 OLDEST_VENV := .venv-$(if $(OLDEST),$(shell $(OLDEST) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
