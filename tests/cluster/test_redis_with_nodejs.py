@@ -342,7 +342,11 @@ async def test_members_over_a_redis_cluster(redis_cluster: RedisCluster, host: N
             ear.bus.open_room("/", "blue")
             await node.settled(2)
             assert await ear.count("/") == 1
-            say(ear, event("hi", 1, options=Options(["red"])), namespace="/")
+            # The channels of rooms are subscribed to behind the join, at both.
+            async with asyncio.timeout(DEADLINE):
+                while not anna.heard:
+                    say(ear, event("hi", 1, options=Options(["red"])), namespace="/")
+                    await asyncio.sleep(0.05)
             assert await anna.next("hi") == (1,)
             await node.emit("ho", 2, to=["blue"])
             [found] = await heard(ear, Broadcast)
