@@ -21,7 +21,7 @@ OLDEST_VENV := .venv-$(if $(OLDEST),$(shell $(OLDEST) -c 'import sys; print("%d.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := test
-.PHONY: compatibility all setup assets npm browser chat test lint types unit exhaustive pythons fix bench bench-quick bench-cluster fuzz wheel clean help
+.PHONY: compatibility compiled test-compiled test-unoptimised all setup assets npm browser chat test lint types unit exhaustive pythons fix bench bench-quick bench-scaling bench-profile bench-cluster fuzz wheel clean help
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -108,11 +108,21 @@ fix: setup ## mend style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## Madang beside its peers, in one run
-	$(BIN)/python -m benchmarks $(BENCH)
+$(VENV)/.bench-ready: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --group bench
+	touch $@
 
-bench-quick: setup ## the same in about a minute
+bench: $(VENV)/.bench-ready ## Madang beside its peers, in one run; tables and plots go to docs/
+	$(BIN)/python -m benchmarks --write docs/benchmarks.md $(BENCH)
+
+bench-quick: setup ## some of it in about a minute
 	$(BIN)/python -m benchmarks --quick $(BENCH)
+
+bench-scaling: $(VENV)/.bench-ready ## how costs grow with connections and with the size of messages
+	$(BIN)/python -m benchmarks.scaling --write docs/benchmarks.md $(BENCH)
+
+bench-profile: $(VENV)/.bench-ready ## where the time goes in a server under the main works
+	$(BIN)/python -m benchmarks.profile echo-50 fanout connect polling-echo --write docs/explanation/performance.md $(BENCH)
 
 bench-cluster: setup ## clusters of Madang beside those of Node.js, in one run of five minutes
 	$(BIN)/python -m benchmarks.cluster $(BENCH)
@@ -123,6 +133,29 @@ fuzz: setup ## a minute for each decoder
 wheel: setup assets ## dist/madang-*.whl, with the pages in it
 	$(BIN)/python -m build --no-isolation --wheel
 
+compiled: build/compiled/.ready ## dist/madang-*.whl for this platform, with the hot modules compiled
+
+COMPILER := scripts/compiled.py pyproject.toml $(shell find src -name '*.py')
+build/compiled/.ready: $(COMPILER) $(VENV)/.ready | assets
+	HATCH_BUILD_HOOK_ENABLE_CUSTOM=true $(BIN)/python -m build --no-isolation --wheel
+	touch $@
+
+# Without optimisation it is made in two thirds of the time.
+UNOPTIMISED := build/unoptimised/.ready
+$(UNOPTIMISED): $(COMPILER) $(VENV)/.ready | assets
+	$(BIN)/python scripts/compiled.py $(@D) 0
+	touch $@
+
+COMPILED ?= tests
+test-compiled: build/compiled/.ready assets npm browser ## all tests on the compiled build; some of them by COMPILED="tests/unit"
+	PYTHONPATH=$(CURDIR)/build/compiled $(BIN)/python -m pytest -q $(PARALLEL) $(COMPILED)
+
+# Where a mistake of the compiler's, or one that only it minds, shows first.
+TELLING := tests/unit --ignore=tests/unit/benchmarks --ignore=tests/unit/client tests/transcripts tests/project/test_compiled.py \
+    $(addprefix tests/faces/test_,polling.py pipelining.py websocket.py upgrade.py streams.py close.py)
+test-unoptimised: $(UNOPTIMISED) ## on a compiled build that is quickly made, the tests that tell most
+	PYTHONPATH=$(CURDIR)/$(dir $(UNOPTIMISED)) MADANG_TEST_FACES=uvicorn-fast $(BIN)/python -m pytest -q $(PARALLEL) -m "not node and not browser and not slow and not exhaustive" $(TELLING)
+
 clean: ## all that was made
 	rm -rf $(VENV) .venv-3.* dist build src/madang/apps/*/static src/madang/browser/static .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	rm -rf browser/*/node_modules $(TRANSPORTS)/dist $(TRANSPORTS)/build tests/clients/node/node_modules tests/cluster/node/node_modules benchmarks/node/node_modules benchmarks/.build
+	rm -rf browser/*/node_modules $(TRANSPORTS)/dist $(TRANSPORTS)/build tests/clients/node/node_modules tests/cluster/node/node_modules benchmarks/node/node_modules benchmarks/node/*/node_modules benchmarks/.build

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from . import report, runner
+from . import machine, plots, report, runner
+from .bars import verdicts
 from .compile import NotBuiltError, built
-from .peers import DEFAULT_PEERS, HERE, OURS, PEERS, UnavailableError
+from .document import Document, merged
+from .figures import DISTURBED
+from .nodejs import UnavailableError
+from .pages import put_into
+from .peers import BUILDS, DEFAULT_PEERS, HERE, OURS, PEERS, QUICK_PEERS
 from .works import FULL, QUICK, WORKS
+
+LATEST = HERE / "results" / "latest.json"
 
 
 def names(text: str) -> list[str]:
@@ -22,21 +28,30 @@ def names(text: str) -> list[str]:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="short runs, once; under a minute")
+    parser.add_argument("--quick", action="store_true", help="a few works and peers, short runs, once; under a minute")
     parser.add_argument("--repeat", type=int, metavar="N", help="repetitions (default 3, quick 1)")
     parser.add_argument(
         "--retry",
         type=int,
         metavar="N",
-        help=f"run a step again, up to N times, when other processes took more than {report.DISTURBED:.0%}% "
+        help=f"run a step again, up to N times, when other processes took more than {DISTURBED:.0%}% "
         "of the server's core; the least disturbed run counts (default 2, quick 0)",
     )
-    parser.add_argument("--only", type=names, metavar="WORKS", help=f"some of: {', '.join(WORKS)}")
+    parser.add_argument("--works", "--only", type=names, metavar="WORKS", help=f"some of: {', '.join(WORKS)}")
     parser.add_argument("--peers", type=names, metavar="PEERS", help=f"some of: {', '.join(PEERS)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", default=LATEST, help="all results (default: %(default)s)")
+    parser.add_argument("--resume", action="store_true", help="keep what that file has, and run what it lacks")
+    parser.add_argument(
+        "--merge",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="run nothing: put the works of these files into one report; the last one that has a work counts",
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown too")
-    parser.add_argument("--json", type=Path, metavar="FILE", default=HERE / "results" / "latest.json")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put tables and plots into this page")
     options = parser.parse_args()
-    for given, known in ((options.only, WORKS), (options.peers, PEERS)):
+    for given, known in ((options.works, WORKS), (options.peers, PEERS)):
         for name in given or ():
             if name not in known:
                 parser.error(f"{name!r} is none of: {', '.join(known)}")
@@ -45,13 +60,15 @@ def parse() -> argparse.Namespace:
         options.retry = 0 if options.quick else 2
     if options.repeat < 1 or options.retry < 0:
         parser.error("--repeat must be at least 1, --retry at least 0")
+    if options.write and not plots.available():
+        parser.error("--write makes plots, which need matplotlib: pip install --group bench")
     return options
 
 
-def usable_peers(asked: list[str] | None) -> tuple[list[str], list[str]]:
+def usable_peers(asked: list[str]) -> tuple[list[str], list[str]]:
     """Those that can run, and why the others cannot."""
     usable, problems = [], []
-    for name in asked or DEFAULT_PEERS:
+    for name in asked:
         try:
             PEERS[name].prepare()
             usable.append(name)
@@ -98,7 +115,7 @@ def least_disturbed(peer: str, work: str, options: argparse.Namespace) -> dict[s
         if not best or result["strangers_share"] < best["strangers_share"]:
             best = result
         best["attempts"] = attempt
-        if WORKS[work].kind == "idle" or best["strangers_share"] <= report.DISTURBED:
+        if WORKS[work].kind == "idle" or best["strangers_share"] <= DISTURBED:
             break
     return best
 
@@ -107,11 +124,26 @@ def interrupt(number: int, _frame: object) -> None:
     raise KeyboardInterrupt(f"signal {number}")
 
 
-def main() -> int:
-    options = parse()
-    signal.signal(signal.SIGTERM, interrupt)  # so that servers are stopped on the way out
-    peers, problems = usable_peers(options.peers)
-    works = [name for name in WORKS if options.only is None or name in options.only]
+def started(options: argparse.Namespace, about: dict[str, Any]) -> Document:
+    """The document that the run adds to: a new one, or what a run that was cut has left.
+
+    Raises:
+        ValueError: what is there is of another source of Madang, or of runs of another length.
+    """
+    document = Document()
+    if options.resume and options.json.exists():
+        document = Document.load(options.json)
+        if any(run[what] != about[what] for run in document.runs for what in ("source", "quick")):
+            raise ValueError(f"{options.json} is of another source, or of runs of another length; see --merge")
+    document.runs.append(about)
+    return document
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs what is asked for and not there yet. Returns the exit status."""
+    wanted = options.peers or (QUICK_PEERS if options.quick else DEFAULT_PEERS)
+    peers, problems = usable_peers(list(wanted))
+    works = options.works or [name for name, work in WORKS.items() if work.is_due(quick=options.quick)]
     try:
         built(runner.LOAD_SOURCE)
     except NotBuiltError as error:
@@ -119,59 +151,84 @@ def main() -> int:
         return 1
     for problem in problems:
         print(problem, file=sys.stderr)
-    if not peers:
-        return 1
-    steps = [(work, peer) for work in works for peer in peers if work not in PEERS[peer].lacks]
-    if not steps:
-        print("nothing to run: these peers can do none of these works", file=sys.stderr)
+    if not any(work not in PEERS[peer].lacks for work in works for peer in peers):
+        print("nothing to run: there are no such peers, or they can do none of these works", file=sys.stderr)
         return 1
     if runner.cores()[0] == runner.cores()[1]:
         problems.append("only one core: server and load generator share it; the figures mean little")
-    meta = report.about(peers, repeat=options.repeat, quick=options.quick)
-    results: report.Results = {}
-    failures: list[str] = []
-    progress = Progress(options.repeat * len(steps))
-    interrupted = False
+    about = machine.about(peers, repeat=options.repeat, quick=options.quick) | {"problems": problems}
     try:
-        for repetition in range(1, options.repeat + 1):
-            for work, peer in steps:  # A B C, A B C: a slow moment of the machine hits all alike
-                label = f"{work} {peer}" + (f" #{repetition}" if options.repeat > 1 else "")
-                progress.step(label)
-                try:
-                    result = least_disturbed(peer, work, options)
-                except runner.StepFailedError as error:
-                    failures.append(f"{label} FAILED: {error}")
-                    progress.finished(label, f"FAILED: {error}")
-                    continue
-                results.setdefault(work, {}).setdefault(peer, []).append(result)
-                progress.finished(label, brief(result))
+        document = started(options, about)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    steps = [
+        (repetition, work, peer)
+        for repetition in range(1, options.repeat + 1)
+        for work in works  # A B C, A B C: a slow moment of the machine hits all alike
+        for peer in peers
+        if work not in PEERS[peer].lacks and not document.has(work, peer, repetition)
+    ]
+    failures: list[str] = []
+    interrupted = False
+    progress = Progress(len(steps))
+    try:
+        for repetition, work, peer in steps:
+            label = f"{work} {peer}" + (f" #{repetition}" if options.repeat > 1 else "")
+            progress.step(label)
+            try:
+                result = least_disturbed(peer, work, options)
+            except runner.StepFailedError as error:
+                failures.append(f"{label} FAILED: {error}")
+                progress.finished(label, f"FAILED: {error}")
+                continue
+            document.add(work, peer, repetition, result)
+            document.save(options.json)
+            progress.finished(label, brief(result))
     except KeyboardInterrupt:
         interrupted = True
-        problems.append("INTERRUPTED: not all steps ran")
-
-    if OURS in peers and report.fingerprint() != meta["source"]:
+        problems.append("INTERRUPTED: not all steps ran; --resume goes on")
+    if OURS in peers and machine.fingerprint() != about["source"]:
         problems.append("Madang's source CHANGED while this ran: its figures are a mixture")
-    problems += report.warnings(results)
-    if results:
-        write(options, results, meta, problems + failures)
-    for problem in problems + failures:
-        print(f"\n{problem}")
+    problems += report.warnings(document.results) + failures
+    write(options, document)
     if interrupted:
         return 130
-    wanted = options.peers or [OURS]
-    return 1 if failures or any(peer not in peers for peer in wanted) else 0
+    return 1 if failures or OURS not in peers or any(peer not in peers for peer in options.peers or ()) else 0
 
 
-def write(options: argparse.Namespace, results: report.Results, meta: dict[str, Any], problems: list[str]) -> None:
-    print(report.text_report(results, meta))
-    document = {"about": meta, "results": results, "ratios": report.ratios(results), "problems": problems}
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+def write(options: argparse.Namespace, document: Document) -> None:
+    """All forms of the report that are asked for."""
+    if not any(document.results.values()):
+        return
+    found = {
+        "ratios": [row for ours in BUILDS for row in report.ratios(document.results, ours)],
+        "verdicts": [verdict.to_json() for verdict in verdicts(document.results)],
+        "problems": document.problems,
+    }
+    document.save(options.json, found)
     if options.markdown:
-        text = report.markdown_report(results, meta)
-        if problems:
-            text += "\n" + "\n".join(f"- {problem}" for problem in problems) + "\n"
-        options.markdown.write_text(text)
+        options.markdown.write_text(report.markdown_report(document))
+    if options.write:
+        pictures = plots.write(document.results, options.write.parent)
+        put_into(options.write, "bench", report.markdown_report(document, pictures))
+    print(report.text_report(document))
+    for problem in document.problems:
+        print(f"\n{problem}")
+
+
+def main() -> int:
+    options = parse()
+    signal.signal(signal.SIGTERM, interrupt)  # so that servers are stopped on the way out
+    if not options.merge:
+        return run(options)
+    try:
+        document = merged(map(Document.load, options.merge))
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    write(options, document)
+    return 0
 
 
 if __name__ == "__main__":

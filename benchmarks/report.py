@@ -1,106 +1,57 @@
-"""Medians, ratios and tables."""
+"""Tables, and what they ran on."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import platform
-import shlex
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from .peers import HERE, OURS, PEERS
+from .bars import Verdict, compared_metrics, places, verdicts
+from .document import Document
+from .figures import (
+    BUSY,
+    BUSY_LOAD,
+    CPU,
+    DISTURBED,
+    GROWTH,
+    LATENCIES,
+    MEMORY,
+    P99,
+    RATE,
+    STRANGERS,
+    Metric,
+    Results,
+    Spread,
+    Step,
+    is_equal,
+    ranged,
+    ratio,
+    spread,
+)
+from .peers import BUILDS, OURS, PEERS
 from .works import WORKS
 
-EQUAL_WITHIN = 0.10  # neighbours closer than this are called equal
-DISTURBED = 0.05  # a run in which strangers took more of the server's core than this is worth repeating
-BUSY_LOAD = 0.90  # a load generator busier than this may have been the limit itself
+#: The columns of tables, as far as a work has such figures.
+COLUMNS = (CPU, RATE, *LATENCIES, MEMORY, GROWTH, BUSY, STRANGERS)
 
 
-@dataclass(frozen=True)
-class Metric:
-    """One figure out of a step's result."""
-
-    name: str
-    path: tuple[str, ...]
-    unit: str
-    scale: float = 1.0
-    higher_is_better: bool = False
-    decimals: int | None = None
-
-    def of(self, result: Mapping[str, Any]) -> float | None:
-        value: Any = result
-        for key in self.path:
-            if not isinstance(value, Mapping) or key not in value:
-                return None
-            value = value[key]
-        return float(value) * self.scale
+def metrics_of(work: str, results: Iterable[Step]) -> list[Metric]:
+    """The columns of a work's table."""
+    if WORKS[work].kind == "idle":
+        return [MEMORY]
+    paced = WORKS[work].options.get("rate", 0)
+    known = list(results)
+    return [
+        metric
+        for metric in COLUMNS
+        if any(metric.of(step) is not None for step in known) and not (paced and metric is RATE)
+    ]
 
 
-CPU = Metric("CPU per operation", ("cpu_us_per_operation",), "µs")
-RATE = Metric("Throughput", ("per_second",), "/s", higher_is_better=True, decimals=0)
-MEMORY = Metric("Memory per client", ("bytes_per_client",), "KiB", scale=1 / 1024)
-LATENCIES = tuple(Metric(name, ("latency_us", name), "ms", scale=1 / 1000) for name in ("p50", "p95", "p99", "max"))
-BUSY = Metric("Server busy", ("server_share",), "%", scale=100, decimals=0)
-STRANGERS = Metric("Strangers", ("strangers_share",), "%", scale=100, decimals=0)
+def cell(metric: Metric, results: Sequence[Step]) -> str:
+    return ranged(spread(metric, results), metric.decimals)
 
 
-def metrics_of(work: str) -> tuple[Metric, ...]:
-    return (MEMORY,) if WORKS[work].kind == "idle" else (CPU, RATE, *LATENCIES, BUSY, STRANGERS)
-
-
-def compared_metrics(work: str) -> tuple[Metric, ...]:
-    return (MEMORY,) if WORKS[work].kind == "idle" else (CPU, RATE)
-
-
-@dataclass(frozen=True)
-class Spread:
-    median: float
-    low: float
-    high: float
-
-
-Results = dict[str, dict[str, list[dict[str, Any]]]]  # work -> peer -> one result per repetition
-
-
-def spread(metric: Metric, results: Iterable[Mapping[str, Any]]) -> Spread | None:
-    values = [value for value in map(metric.of, results) if value is not None]
-    return Spread(statistics.median(values), min(values), max(values)) if values else None
-
-
-def number(value: float, decimals: int | None = None) -> str:
-    if decimals is None:
-        decimals = 2 if abs(value) < 10 else 1 if abs(value) < 1000 else 0
-    return f"{value:,.{decimals}f}"
-
-
-def cell(metric: Metric, results: Sequence[Mapping[str, Any]]) -> str:
-    found = spread(metric, results)
-    if found is None:
-        return "-"
-    text = number(found.median, metric.decimals)
-    if len(results) > 1:
-        text += f" ({number(found.low, metric.decimals)}-{number(found.high, metric.decimals)})"
-    return text
-
-
-def verdict(metric: Metric, ours: Spread, theirs: Spread) -> tuple[float, str]:
-    """How many times better we are (below 1: worse), and in words."""
-    if ours.median <= 0 or theirs.median <= 0:
-        return 0.0, "no ratio (a median is not above zero)"
-    ratio = ours.median / theirs.median if metric.higher_is_better else theirs.median / ours.median
-    if 1 / (1 + EQUAL_WITHIN) <= ratio <= 1 + EQUAL_WITHIN:
-        return ratio, f"equal ({ratio:.2f}x)"
-    return ratio, f"{ratio:.2f}x BETTER" if ratio > 1 else f"{1 / ratio:.2f}x WORSE"
-
-
-def disturbed(work: str, results: Sequence[Mapping[str, Any]]) -> bool:
+def disturbed(work: str, results: Sequence[Step]) -> bool:
     """Other processes took so much of the server's core that its figures are not its own."""
     if WORKS[work].kind == "idle":
         return False  # memory does not depend on it
@@ -108,120 +59,140 @@ def disturbed(work: str, results: Sequence[Mapping[str, Any]]) -> bool:
     return found is not None and found.median > DISTURBED * 100
 
 
-def ratios(results: Results) -> list[dict[str, Any]]:
+def ratios(results: Results, ours: str = OURS) -> list[dict[str, Any]]:
+    """How one build of Madang stands to each peer, in each figure that is compared."""
     rows = []
     for work, by_peer in results.items():
-        for peer in by_peer:
-            if peer == OURS or OURS not in by_peer:
-                continue
+        if ours not in by_peer:
+            continue
+        for peer in (name for name in by_peer if name != ours):
             for metric in compared_metrics(work):
-                ours, theirs = spread(metric, by_peer[OURS]), spread(metric, by_peer[peer])
-                if ours is None or theirs is None:
+                found = ratio(metric, by_peer[ours], by_peer[peer])
+                if found is None:
                     continue
-                ratio, words = verdict(metric, ours, theirs)
-                doubtful = disturbed(work, by_peer[OURS]) or disturbed(work, by_peer[peer])
+                doubtful = disturbed(work, by_peer[ours]) or disturbed(work, by_peer[peer])
                 rows.append(
                     {
                         "work": work,
+                        "ours": ours,
                         "peer": peer,
                         "metric": metric.name,
-                        "times_better": ratio,
+                        "times_better": found.median,
+                        "lowest": found.low,
+                        "highest": found.high,
                         "disturbed": doubtful,
-                        "words": words + (" ?" if doubtful else ""),
+                        "told": times(found, doubtful=doubtful),
                     }
                 )
     return rows
 
 
-# ---------------------------------------------------------------- what it ran on
-
-
-def machine() -> dict[str, Any]:
-    model = "unknown"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.split(":", 1)[1].strip()
-            break
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return {
-        "kernel": f"{platform.system()} {platform.release()}",
-        "processor": model,
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(pages / 2**30, 1),
-        "load_average": list(os.getloadavg()),
-    }
-
-
-def commit() -> str:
-    """The commit of the working tree; with a plus sign when src/ has changes that are not committed."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(HERE.parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-
-    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--", "src") else "")
-
-
-def fingerprint() -> str:
-    """Of Madang's source: it must be the same at the end of a run as at its beginning."""
-    digest = hashlib.sha256()
-    for path in sorted((HERE.parent / "src").rglob("*.py")):
-        digest.update(str(path).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def about(peers: Iterable[str], *, repeat: int, quick: bool) -> dict[str, Any]:
-    return {
-        "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
-        "commit": commit(),
-        "source": fingerprint(),
-        "quick": quick,
-        "repetitions": repeat,
-        "machine": machine(),
-        "versions": {peer: PEERS[peer].versions() for peer in peers},
-    }
-
-
 # ---------------------------------------------------------------- tables
 
 
-def titles(work: str) -> list[str]:
+def titles(work: str, metrics: Iterable[Metric]) -> list[str]:
     special = {
         CPU: f"CPU µs per {singular(work)}",
         RATE: f"{WORKS[work].operation}/s",
         BUSY: "busy %",
         STRANGERS: "strangers %",
     }
-    return [special.get(metric, f"{metric.name} {metric.unit}") for metric in metrics_of(work)]
+    return [special.get(metric, f"{metric.name} {metric.unit}") for metric in metrics]
 
 
 def singular(work: str) -> str:
     return {"deliveries": "delivery"}.get(WORKS[work].operation, WORKS[work].operation.removesuffix("s"))
 
 
+def times(found: Spread, *, doubtful: bool = False) -> str:
+    """How many times better, with the lowest and the highest of the pairs."""
+    word = "equal " if is_equal(found.median) else "worse " if found.median < 1 else ""
+    return word + ranged(found, 2) + (" ?" if doubtful else "")
+
+
+def summaries(results: Results) -> Iterable[tuple[str, list[str], list[list[str]]]]:
+    """For each build of Madang: how it stands to all others, in one figure for each work."""
+    for ours in (name for name in BUILDS if any(name in by_peer for by_peer in results.values())):
+        rows = ratios(results, ours)
+        others = list(dict.fromkeys(row["peer"] for row in rows))
+        if not others:
+            continue
+        lines = []
+        for work in results:
+            metric = MEMORY if WORKS[work].kind == "idle" else CPU
+            told = {row["peer"]: row["told"] for row in rows if (row["work"], row["metric"]) == (work, metric.name)}
+            if told:
+                lines.append([work, metric.name, *(told.get(peer, "-") for peer in others)])
+        head = ["work", "figure", *(f"than {PEERS[peer].title}" for peer in others)]
+        yield f"How many times better {PEERS[ours].title} is", head, lines
+
+
+def bar_tables(results: Results) -> Iterable[tuple[str, list[str], list[list[str]]]]:
+    """For each peer that Madang is to be better than: all figures that are compared, and which bars are reached."""
+    known = verdicts(results)
+    for peer in dict.fromkeys(verdict.peer for verdict in known):
+        lines = []
+        columns = [metric for metric in (CPU, RATE, P99, MEMORY) if any(v.metric == metric.name for v in known)]
+        for work, by_peer in results.items():
+            for ours in (name for name in BUILDS if name in by_peer and peer in by_peer):
+                told = {
+                    row["metric"]: row["told"]
+                    for row in ratios({work: {ours: by_peer[ours], peer: by_peer[peer]}}, ours)
+                }
+                mine = [v for v in known if (v.work, v.peer, v.ours) == (work, peer, ours)]
+                cells = [told.get(metric.name, "-") for metric in columns]
+                lines.append([work, PEERS[ours].title, *cells, outcomes(mine)])
+        head = ["work", "", *(metric.name for metric in columns), "bars"]
+        yield f"Beside {PEERS[peer].title}: {bars_of(peer, known)}", head, lines
+
+
+def bars_of(peer: str, known: Iterable[Verdict]) -> str:
+    """The bars beside one peer in words."""
+    least: dict[str, float] = {}
+    for verdict in known:
+        if verdict.peer == peer:
+            least[verdict.metric] = verdict.least
+    return "at least " + ", ".join(f"{value:.2g} times in {metric}" for metric, value in least.items())
+
+
+def outcomes(found: Sequence[Verdict]) -> str:
+    if not found:
+        return "-"
+    missed = [verdict for verdict in found if verdict.outcome == "missed"]
+    if not missed:
+        return "reached"
+    return "; ".join(f"{verdict.metric} {verdict.short_by:.0%} short of {verdict.least:.2g}" for verdict in missed)
+
+
+def in_short(results: Results) -> list[str]:
+    """How many bars each build reaches, and where it is the last of all."""
+    lines = []
+    for ours in BUILDS:
+        known = [verdict for verdict in verdicts(results) if verdict.ours == ours and not verdict.is_aim]
+        if not known:
+            continue
+        counts = {word: sum(v.outcome == word for v in known) for word in ("reached", "equal", "missed")}
+        last = [
+            f"{work} ({metric})"
+            for work, build, metric, place, of in places(results)
+            if build == ours and place == of and of > 2
+        ]
+        lines.append(
+            f"{PEERS[ours].title}: of {len(known)} bars {counts['reached']} reached, {counts['equal']} equal, "
+            f"{counts['missed']} missed; the last of all peers in " + (", ".join(last) or "no work")
+        )
+    return lines
+
+
 def tables(results: Results) -> Iterable[tuple[str, list[str], list[list[str]]]]:
     """Each table: its title, its head, its rows."""
+    yield from summaries(results)
+    yield from bar_tables(results)
     for work, by_peer in results.items():
-        rows = [
-            [PEERS[peer].title, *(cell(metric, found) for metric in metrics_of(work))]
-            for peer, found in by_peer.items()
-        ]
+        metrics = metrics_of(work, [step for steps in by_peer.values() for step in steps])
+        rows = [[PEERS[peer].title, *(cell(metric, found) for metric in metrics)] for peer, found in by_peer.items()]
         note = f"; latency: {WORKS[work].latency}" if WORKS[work].latency else ""
-        yield f"{WORKS[work].title} [{work}]{note}", ["", *titles(work)], rows
-    compared = ratios(results)
-    if not compared:
-        return
-    others = list(dict.fromkeys(row["peer"] for row in compared))
-    rows = []
-    for work in results:
-        for metric in compared_metrics(work):
-            wanted = (work, metric.name)
-            words = {row["peer"]: row["words"] for row in compared if (row["work"], row["metric"]) == wanted}
-            if words:
-                rows.append([work, metric.name, *(words.get(peer, "-") for peer in others)])
-    head = ["work", "figure", *(f"than {PEERS[peer].title}" for peer in others)]
-    yield f"Madang is (closer than {EQUAL_WITHIN:.0%}: equal; ?: disturbed, see strangers)", head, rows
+        yield f"{WORKS[work].title} [{work}]{note}", ["", *titles(work, metrics)], rows
 
 
 def as_text(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -240,20 +211,42 @@ def as_markdown(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) 
     return "\n".join([f"**{title}**", "", line(head), line(["---"] * len(head)), *map(line, rows)])
 
 
-def circumstances(meta: Mapping[str, Any]) -> list[str]:
-    host, repetitions = meta["machine"], meta["repetitions"]
+def circumstances(document: Document) -> list[str]:
+    """What each run ran on, and its command; what several have in common is told once."""
+    lines: list[str] = []
+    for index, run in enumerate(document.runs):
+        lines += one_run(run, works_of(document, index) if len(document.runs) > 1 else [])
+    repetitions = {len(steps) for by_peer in document.results.values() for steps in by_peer.values()}
+    often = "-".join(map(str, sorted({min(repetitions), max(repetitions)}))) if repetitions else "0"
+    lines.append(
+        "one run each"
+        if often == "1"
+        else f"medians of {often} repetitions (lowest-highest); ratios: of the medians, "
+        "with the lowest and the highest of two steps that were taken one after the other"
+    )
+    return list(dict.fromkeys(lines))
+
+
+def works_of(document: Document, run: int) -> list[str]:
+    return [
+        work
+        for work, by_peer in document.results.items()
+        if any(step["run"] == run for steps in by_peer.values() for step in steps)
+    ]
+
+
+def one_run(run: Mapping[str, Any], works: Sequence[str]) -> list[str]:
+    host = run["machine"]
     load = " ".join(f"{value:.2f}" for value in host["load_average"])
     lines = [
-        f"{meta['date']}, commit {meta['commit']}, "
-        + (f"medians of {repetitions} runs (lowest-highest)" if repetitions > 1 else "one run each"),
-        f"{host['kernel']}, {host['cores']} cores, {host['processor']}, {host['memory_gib']} GiB, "
-        f"load average at the start {load}",
-        f"command: {meta['command']}",
+        f"{run['date']}, commit {run['commit']}, load average {load}" + (f": {', '.join(works)}" if works else ""),
+        f"{host['kernel']}, {host['system']}, {host['cores']} cores, {host['processor']}, {host['memory_gib']} GiB; "
+        f"{host['python']}",
+        f"command: `{run['command']}`",
     ]
-    for peer, found in meta["versions"].items():
-        versions = ", ".join(f"{name} {version}" for name, version in found.items())
-        lines.append(f"{PEERS[peer].title}: {versions}")
-    if meta["quick"]:
+    for peer, found in run["versions"].items():
+        lines.append(f"{PEERS[peer].title}: " + ", ".join(f"{name} {version}" for name, version in found.items()))
+    if run["quick"]:
         lines.append("QUICK: short runs; good for a look, not for a claim")
     return lines
 
@@ -279,11 +272,23 @@ def warnings(results: Results) -> list[str]:
     return [f"{text}: {', '.join(where)}" for text, where in lines.items() if where]
 
 
-def text_report(results: Results, meta: Mapping[str, Any]) -> str:
-    parts = ["\n".join(circumstances(meta)), *(as_text(*table) for table in tables(results))]
-    return "\n\n".join(parts)
+def text_report(document: Document) -> str:
+    parts = ["\n".join(circumstances(document)), *(as_text(*table) for table in tables(document.results))]
+    return "\n\n".join([*parts, *in_short(document.results)])
 
 
-def markdown_report(results: Results, meta: Mapping[str, Any]) -> str:
-    lines = "\n".join(f"- {line}" for line in circumstances(meta))
-    return "\n\n".join([lines, *(as_markdown(*table) for table in tables(results))]) + "\n"
+def markdown_report(document: Document, plots: Sequence[str] = ()) -> str:
+    """All of it. `plots` are lines of Markdown with pictures, which come after the summaries."""
+
+    def listed(lines: Iterable[str]) -> str:
+        return "\n".join(f"- {line}" for line in lines)
+
+    heads = list(summaries(document.results))
+    parts = [listed(circumstances(document))]
+    if short := in_short(document.results):
+        parts.append(listed(short))
+    parts += [*(as_markdown(*table) for table in heads), *plots]
+    parts += [as_markdown(*table) for table in list(tables(document.results))[len(heads) :]]
+    if document.problems:
+        parts.append(listed(document.problems))
+    return "\n\n".join(parts) + "\n"

@@ -12,17 +12,21 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from .compile import built
 from .peers import HERE, SERVERS, Peer
 from .works import Pace, Work
 
-LOAD_SOURCE = HERE / "load" / "load.c"
+LOAD_SOURCE = HERE / "load"
+DESCRIPTORS = 120_000
 START_SECONDS = 15.0
 STOP_SECONDS = 0.5  # the figures are taken; a parked poll may keep a server from stopping in grace
+
+NONE: Mapping[str, str] = MappingProxyType({})
 
 _libc = ctypes.CDLL(None)
 
@@ -37,13 +41,22 @@ def cores() -> tuple[int, int]:
     return usable[-1], usable[0]
 
 
+def descriptors() -> int:
+    """How many files, and so connections, a process may have; more than before if we may raise the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < DESCRIPTORS:
+        with contextlib.suppress(ValueError, OSError):  # only some may
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, DESCRIPTORS))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+
 def in_child(core: int) -> Callable[[], None]:
     """What a child does before it becomes the program: pinned, many descriptors, ends with its parent."""
+    limit = descriptors()
 
     def prepare() -> None:
         os.sched_setaffinity(0, {core})
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
         _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
     return prepare
@@ -65,15 +78,25 @@ def process_tree(pid: int) -> list[int]:
     return found
 
 
+def python_path(peer: Peer) -> str:
+    """The peer's own folders first: else it could be another Madang that is measured."""
+    return os.pathsep.join([str(SERVERS), *map(str, peer.path), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 @contextlib.contextmanager
-def running(peer: Peer) -> Iterator[tuple[int, list[int], Path]]:
-    """A server of this peer: its port, the processes it consists of, and the file with what it says."""
+def running(peer: Peer, environment: Mapping[str, str] = NONE) -> Iterator[tuple[int, list[int], Path]]:
+    """A server of this peer: its port, the processes it consists of, and the file with what it says.
+
+    Args:
+        peer: whose server.
+        environment: what is added to the server's for this time.
+    """
     port = free_port()
     with tempfile.NamedTemporaryFile("w", prefix="bench-", suffix=".log") as log:
         process = subprocess.Popen(
             peer.command(port),
             cwd=SERVERS,
-            env=os.environ | {"PYTHONPATH": str(SERVERS)} | dict(peer.environment),
+            env=os.environ | {"PYTHONPATH": python_path(peer)} | dict(peer.environment) | dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -119,36 +142,40 @@ def tail(log: Path, lines: int = 15) -> str:
 
 def run_step(peer: Peer, work: Work, pace: Pace, *, quick: bool) -> dict[str, Any]:
     """One work on one freshly started server. Returns the load generator's figures."""
-    program = built(LOAD_SOURCE)
-    with running(peer) as (port, pids, log):
+    with running(peer, work.environment) as (port, pids, log):
         options: dict[str, float] = {
-            "port": port,
-            "core": cores()[0],
             "warmup": pace.warmup * peer.warmup,
             "seconds": pace.seconds,
             "settle": pace.settle,
             "deadline": pace.deadline,
         }
-        command = [str(program), work.kind]
-        for name, value in (options | work.arguments(quick=quick)).items():
-            command += [f"--{name}", f"{value:g}"]
-        for pid in pids:
-            command += ["--pid", str(pid)]
-        load = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=in_child(cores()[1])
-        )
-        try:
-            output, errors = load.communicate(timeout=pace.deadline + 10)
-        except subprocess.TimeoutExpired:
-            raise StepFailedError("the load generator did not end in time") from None
-        finally:
-            if load.poll() is None:
-                load.kill()
-                load.wait()
-        said = tail(log)
-        if load.returncode != 0:
-            message = errors.decode(errors="replace").strip() or f"load ended with status {load.returncode}"
-            raise StepFailedError(message + (f"\n  the server said:\n{said}" if said else ""))
+        return generate(work.kind, options | work.arguments(quick=quick), port, pids, log)
+
+
+def generate(kind: str, options: Mapping[str, float], port: int, pids: Sequence[int], log: Path) -> dict[str, Any]:
+    """Sets the load generator on a server that runs. Returns its figures.
+
+    Raises:
+        StepFailedError: it found something wrong, or did not end in time.
+    """
+    command = [str(built(LOAD_SOURCE)), kind, "--port", str(port), "--core", str(cores()[0])]
+    for name, value in options.items():
+        command += [f"--{name}", f"{value:g}"]
+    for pid in pids:
+        command += ["--pid", str(pid)]
+    load = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=in_child(cores()[1]))
+    try:
+        output, errors = load.communicate(timeout=options["deadline"] + 10)
+    except subprocess.TimeoutExpired:
+        raise StepFailedError("the load generator did not end in time") from None
+    finally:
+        if load.poll() is None:
+            load.kill()
+            load.wait()
+    said = tail(log)
+    if load.returncode != 0:
+        message = errors.decode(errors="replace").strip() or f"load ended with status {load.returncode}"
+        raise StepFailedError(message + (f"\n  the server said:\n{said}" if said else ""))
     result: dict[str, Any] = json.loads(output)
     if said:
         result["server_said"] = said

@@ -4,6 +4,9 @@ import gc
 
 from hypothesis import settings
 
+from support.ends import pytest_runtest_teardown as pytest_runtest_teardown
+from support.ends import pytest_timeout_set_timer as pytest_timeout_set_timer
+
 # Time is measured by benchmarks: a machine may be busy.
 settings.register_profile("madang", deadline=None)
 settings.load_profile("madang")

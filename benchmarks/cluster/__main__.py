@@ -15,8 +15,10 @@ from benchmarks.cluster.measure import session
 from benchmarks.cluster.nodes import PEERS, cores
 from benchmarks.cluster.works import BACKENDS, WARMUP_TIMES, WORKS, Pace
 from benchmarks.compile import NotBuiltError, built
-from benchmarks.peers import HERE, UnavailableError
-from benchmarks.report import fingerprint
+from benchmarks.machine import fingerprint
+from benchmarks.nodejs import UnavailableError
+from benchmarks.pages import put_into
+from benchmarks.peers import HERE
 from benchmarks.runner import LOAD_SOURCE, StepFailedError
 
 #: A running cluster: engine, how many nodes, peer; and what is done with it.
@@ -160,7 +162,7 @@ def write(options: argparse.Namespace, results: report.Results, meta: dict[str, 
     options.markdown.parent.mkdir(parents=True, exist_ok=True)
     options.markdown.write_text(markdown)
     if options.write:
-        report.put_into(options.write, markdown)
+        put_into(options.write, "cluster", markdown)
 
 
 if __name__ == "__main__":

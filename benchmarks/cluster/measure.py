@@ -12,9 +12,11 @@ from typing import Any
 
 from benchmarks.cluster.engines import Engine
 from benchmarks.cluster.figures import Window, fetching, idling, publishing
-from benchmarks.cluster.nodes import Control, Listeners, Nodes, Peer, cores, reading, resident_bytes, running
+from benchmarks.cluster.nodes import Control, Nodes, Peer, cores, reading, running
 from benchmarks.cluster.works import FETCHED, IDLE_SECONDS, PASSING, POLLING, WORKS, Backend, Pace, Work
 from benchmarks.compile import built
+from benchmarks.counters import resident_bytes
+from benchmarks.listeners import Listeners
 from benchmarks.runner import LOAD_SOURCE, StepFailedError, in_child
 
 __all__ = ["Session", "session"]

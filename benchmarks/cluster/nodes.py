@@ -20,10 +20,10 @@ from websockets.sync.client import connect
 from benchmarks.cluster.engines import Engine
 from benchmarks.cluster.figures import Reading
 from benchmarks.cluster.works import Backend
-from benchmarks.compile import built
-from benchmarks.peers import SERVERS, need_modules, node_packages, node_prepare, python_packages
+from benchmarks.counters import cpu_seconds
+from benchmarks.nodejs import node, node_packages, prepare_ws
+from benchmarks.peers import SERVERS, SOURCE, need_modules, python_packages
 from benchmarks.runner import (
-    LOAD_SOURCE,
     StepFailedError,
     free_port,
     in_child,
@@ -32,15 +32,14 @@ from benchmarks.runner import (
     wait_until_listening,
 )
 
-#: Madang's own path stays, where it isn't the installed one that is measured.
-_PATH = os.pathsep.join(filter(None, (str(SERVERS), os.environ.get("PYTHONPATH"))))
+_PATH = os.pathsep.join(filter(None, (str(SERVERS), str(SOURCE), os.environ.get("PYTHONPATH"))))
 STOP_SECONDS = 2.0
 
 
 def _madang_command(port: int, backend: Backend, engine: Engine, nodes: int) -> list[str]:
     listen = ("--host", "127.0.0.1", "--port", str(port), "--log-level", "warning")
     more = ("--workers", str(nodes)) if backend.is_local else ()
-    return [str(Path(sys.executable).with_name("madang")), "serve", "madang_cluster:io", *listen, *more]
+    return [sys.executable, "-m", "madang", "serve", "madang_cluster:io", *listen, *more]
 
 
 def _madang_environment(backend: Backend, engine: Engine) -> dict[str, str]:
@@ -51,7 +50,7 @@ def _madang_environment(backend: Backend, engine: Engine) -> dict[str, str]:
 
 def _node_command(port: int, backend: Backend, engine: Engine, nodes: int) -> list[str]:
     where = str(nodes) if backend.is_local else engine.url
-    return ["node", str(SERVERS / "node_cluster.js"), str(port), str(backend.adapter), where]
+    return [node(), str(SERVERS / "node_cluster.js"), str(port), str(backend.adapter), where]
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ PEERS = {
         _node_command,
         lambda backend, engine: {"NODE_ENV": "production"},
         node_packages(*NODE_PACKAGES),
-        node_prepare,
+        prepare_ws,
     ),
 }
 
@@ -183,58 +182,6 @@ class Control:
 
     def close(self) -> None:
         self._connection.close()
-
-
-class Listeners:
-    """The load generator as clients that only listen."""
-
-    def __init__(self, ports: Sequence[int], clients: int, rooms: int) -> None:
-        command = [str(built(LOAD_SOURCE)), "listen", "--clients", str(clients), "--rooms", str(rooms)]
-        command += ["--deadline", "600"]
-        for port in ports:
-            command += ["--port", str(port)]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=in_child(cores()[0]),
-        )
-        self.pid = self._process.pid
-        self._line()  # all have joined
-
-    def _line(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise StepFailedError(self._process.stderr.read().strip() or "the load generator has ended")
-        told: dict[str, Any] = json.loads(line)
-        return told
-
-    def mark(self) -> dict[str, Any]:
-        """What they have heard since the last mark."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # what it died of is read below
-            self._process.stdin.write("mark\n")
-            self._process.stdin.flush()
-        return self._line()
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-
-def cpu_seconds(pids: Sequence[int]) -> float:
-    """The processor time of processes: Linux has a clock for each."""
-    return sum(time.clock_gettime((~pid << 3) | 2) for pid in pids)
-
-
-def resident_bytes(pids: Sequence[int]) -> int:
-    """The memory of processes."""
-    lines = (line for pid in pids for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines())
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Rss:"))
 
 
 def idle_seconds() -> float:

@@ -6,13 +6,13 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from benchmarks import report
 from benchmarks.cluster.nodes import PEERS
 from benchmarks.cluster.works import BACKENDS, WORKS
-from benchmarks.report import BUSY_LOAD, DISTURBED, EQUAL_WITHIN, Metric, as_markdown, as_text, spread, verdict
+from benchmarks.figures import BUSY_LOAD, DISTURBED, EQUAL_WITHIN, Metric, ranged, spread, verdict
+from benchmarks.machine import commit, fingerprint, machine
+from benchmarks.report import as_markdown, as_text
 
 OURS = "madang"
 #: engine -> nodes -> work -> peer -> one result per repetition
@@ -73,13 +73,7 @@ COMPARED: dict[str, tuple[Metric, ...]] = {
 
 
 def cell(metric: Metric, results: Sequence[Mapping[str, Any]]) -> str:
-    found = spread(metric, results)
-    if found is None:
-        return "-"
-    text = report.number(found.median, metric.decimals)
-    if len(results) > 1:
-        text += f" ({report.number(found.low, metric.decimals)}-{report.number(found.high, metric.decimals)})"
-    return text
+    return ranged(spread(metric, results), metric.decimals)
 
 
 def disturbed(results: Sequence[Mapping[str, Any]]) -> bool:
@@ -146,11 +140,11 @@ def about(peers: Iterable[str], *, repeat: int, seconds: float) -> dict[str, Any
     return {
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "command": shlex.join(["python", "-m", "benchmarks.cluster", *sys.argv[1:]]),
-        "commit": report.commit(),
-        "source": report.fingerprint(),
+        "commit": commit(),
+        "source": fingerprint(),
         "repetitions": repeat,
         "seconds": seconds,
-        "machine": report.machine(),
+        "machine": machine(),
         "versions": {PEERS[peer].title: PEERS[peer].versions() for peer in peers},
     }
 
@@ -204,20 +198,3 @@ def markdown_report(results: Results, meta: Mapping[str, Any], problems: Sequenc
     if problems:
         parts.append("\n".join(f"- {problem}" for problem in problems))
     return "\n\n".join(parts) + "\n"
-
-
-BEGIN, END = "<!-- cluster: begin -->", "<!-- cluster: end -->"
-
-
-def put_into(page: Path, markdown: str) -> None:
-    """Put the report between the two marks of a page.
-
-    Raises:
-        ValueError: it doesn't have them.
-    """
-    text = page.read_text()
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{page} has no place for it: {BEGIN} ... {END}")
-    page.write_text(f"{before}{BEGIN}\n\n{markdown}\n{END}{after}")

@@ -1,15 +1,20 @@
 """Madang itself, served by ``madang serve``: uvicorn, uvloop and Madang's own WebSocket protocol class.
 
-Settings: all defaults; per-message deflate is off by default, access log is switched off by the harness.
+Settings: all defaults; per-message deflate is off by default, access log is switched off by the harness. Some works
+change two of them, for every server alike: BENCH_PING_INTERVAL_MS and BENCH_EIO3.
 """
 
+import os
 from typing import Any
 
 from msgspec import Struct
 
 from madang import Server, Socket
 
-io = Server()
+io = Server(
+    ping_interval_seconds=int(os.environ.get("BENCH_PING_INTERVAL_MS", "25000")) / 1000,
+    generations=("eio4", "eio3") if "BENCH_EIO3" in os.environ else ("eio4",),
+)
 
 
 class Said(Struct):
@@ -32,6 +37,11 @@ def typed(socket: Socket, said: Said) -> str:
 
 @io.event
 def echo(socket: Socket, value: str) -> str:
+    return value
+
+
+@io.event
+def binary(socket: Socket, value: bytes) -> bytes:
     return value
 
 

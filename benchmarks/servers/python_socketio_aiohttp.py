@@ -1,6 +1,6 @@
 """Peer: python-socketio's AsyncServer on aiohttp. Port as the argument.
 
-Settings, and why: those of ``python_socketio_app.py``; aiohttp runs on uvloop, access log off, and compresses
+Settings, and why: those of ``python_socketio_handlers.py``; aiohttp runs on uvloop, access log off, and compresses
 WebSocket messages only for clients that offer it, which the load generator does not.
 """
 
@@ -9,32 +9,11 @@ import sys
 import socketio
 import uvloop
 from aiohttp import web
-
-sio = socketio.AsyncServer(async_mode="aiohttp", http_compression=False)
-
-
-@sio.event
-async def echo(sid: str, value: str) -> str:
-    return value
-
-
-@sio.event
-async def join(sid: str, room: str) -> None:
-    await sio.enter_room(sid, room)
-
-
-@sio.event
-async def leave(sid: str, room: str) -> None:
-    await sio.leave_room(sid, room)
-
-
-@sio.event
-async def broadcast(sid: str, room: str, payload: str, count: int) -> None:
-    for index in range(count):
-        await sio.emit("broadcast", (index, payload), room=room)
-
+from python_socketio_handlers import SETTINGS, attach
 
 if __name__ == "__main__":
+    sio = socketio.AsyncServer(async_mode="aiohttp", **SETTINGS)
+    attach(sio)
     app = web.Application()
     sio.attach(app)
     loop = uvloop.new_event_loop()

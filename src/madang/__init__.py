@@ -29,13 +29,15 @@ if TYPE_CHECKING:
     from madang.client.config import ClientConfig
     from madang.client.emitter import BlockingEmitter
     from madang.client.socket import ClientSocket, Event
+    from madang.compiling import is_compiled
     from madang.config import Cluster, Config, Cookie, Recovery
     from madang.core.ack import Ack
+    from madang.core.crowd import RemoteSocket
     from madang.core.events import ResponseHeaders
     from madang.core.namespace import Namespace
     from madang.core.outgoing import Outgoing
     from madang.core.socket import Handshake, Socket
-    from madang.core.target import RemoteSocket, Target
+    from madang.core.target import Target
     from madang.emitter import Emitter
     from madang.errors import (
         AckTimeout,
@@ -109,6 +111,7 @@ __all__ = [
     "WebTransport",
     "WrongThreadError",
     "__version__",
+    "is_compiled",
     "serve",
 ]
 
@@ -129,7 +132,7 @@ _HOMES = {
     "Namespace": "core.namespace",
     "Outgoing": "core.outgoing",
     "Recovery": "config",
-    "RemoteSocket": "core.target",
+    "RemoteSocket": "core.crowd",
     "Request": "transports",
     "ResponseHeaders": "core.events",
     "Server": "server",
@@ -139,6 +142,7 @@ _HOMES = {
     "ThreadsafeSocket": "threadsafe",
     "ThreadsafeTarget": "threadsafe",
     "WebTransport": "faces.webtransport",
+    "is_compiled": "compiling",
     "serve": "faces.uvicorn",
 }
 

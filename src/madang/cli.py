@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import socket
 import sys
 from collections.abc import Callable
@@ -29,13 +28,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 #: Addresses that stand for all of a machine's.
 _ALL = ("0.0.0.0", "::")  # noqa: S104
 
-# Read by glibc when a process starts: without them it gives the top of the heap back after each large message, and
-# asks for it again with the next one. At 16 kB messages that is most of the cost.
-_MALLOC = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_TOP_PAD_": "67108864"}
+#: What `--version` prints.
+_VERSION = f"%(prog)s, version %(version)s ({'compiled' if madang.is_compiled() else 'pure Python'})"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(madang.__version__, prog_name="madang")
+@click.version_option(madang.__version__, prog_name="madang", message=_VERSION)
 def main() -> None:
     """Real-time data between a server and all its clients."""
 
@@ -72,6 +70,7 @@ def _options(default_port: int) -> Callable[[Function], Function]:
 @click.option("--health-path", help="A path at which load balancers ask whether clients are taken, as /health.")
 @click.option("--webtransport", is_flag=True, help="Listen for WebTransport too, at the UDP port of the same number.")
 @click.option("--access-log", is_flag=True, help="Log each HTTP request.")
+@click.option("--no-tune", is_flag=True, help="Leave the settings of allocator and garbage collector as they are.")
 @click.option(
     "--flash-policy-port",
     type=click.IntRange(0, 65_535),
@@ -89,6 +88,7 @@ def serve(
     health_path: str | None,
     webtransport: bool,
     flash_policy_port: int | None,
+    no_tune: bool,
     **options: Any,
 ) -> None:
     """Serve MODULE:APP, where APP is a Server, io.asgi(...), or any ASGI application.
@@ -96,7 +96,6 @@ def serve(
     \b
     Example: madang serve chat:io --port 8000
     """  # noqa: D301  # click's sign for a line that is not to be wrapped
-    _tune_memory()
     sys.path.insert(0, str(Path(app_dir).resolve()))
     _check_target(target)
     # Workers import it themselves.
@@ -114,6 +113,7 @@ def serve(
             health_path=health_path,
             webtransport=webtransport,
             flash_policy_port=flash_policy_port,
+            tune=not no_tune,
             log_level=log_level,
             **options,
         )
@@ -156,7 +156,6 @@ def chat(
     cluster: str | None,
 ) -> None:
     """Run the chat: open the address that it shows in a browser."""
-    _tune_memory()
     from madang.apps.chat import create_app
 
     arguments: dict[str, Any] = {"data_dir": str(data), "cluster": cluster}
@@ -165,7 +164,9 @@ def chat(
         # Each worker makes its own, which must not be the first to find a mistake.
         app = create_app(**arguments) if workers == 1 else ("madang.apps.chat:create_app", arguments)
         _announce("courtyard", host, port)
-        madang.serve(app, host=host, port=port, workers=workers, drain_seconds=drain_seconds, log_level=log_level)
+        madang.serve(
+            app, host=host, port=port, workers=workers, drain_seconds=drain_seconds, tune=True, log_level=log_level
+        )
     except (ConfigError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
@@ -438,9 +439,3 @@ def _check_target(target: str) -> None:
     name, separator, _ = target.partition(":")
     if not separator:
         raise click.UsageError(f"write MODULE:APP, as in {name}:io")
-
-
-def _tune_memory() -> None:
-    """Start this process anew with glibc's settings, which only a new process reads. The command line stays."""
-    if sys.platform == "linux" and not any(name in os.environ for name in _MALLOC):
-        os.execve(sys.executable, [sys.executable, "-m", "madang", *sys.argv[1:]], {**os.environ, **_MALLOC})  # noqa: S606

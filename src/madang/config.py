@@ -218,6 +218,8 @@ class Config:
         max_handlers_per_client: how many handlers of one connection may wait, or wait for their turn. Beyond that the
             client isn't read until half of them have ended.
         max_rooms_per_socket: how many rooms one socket may be in.
+        max_clients_per_turn: to how many clients is written before others get their turn. A broadcast to more goes out
+            in several turns of the event loop.
         max_buffered_bytes: how much may wait for a client that reads slowly; then it is disconnected with
             the reason "slow consumer".
         max_connections: how many clients this process takes; the next ones get HTTP 503.
@@ -286,6 +288,7 @@ class Config:
     max_worker_threads: int = 32
     max_threadsafe_calls: int = 100_000
     max_rooms_per_socket: int = 10_000
+    max_clients_per_turn: int = 500
     max_buffered_bytes: int = 8_000_000
     max_connections: int = 100_000
     max_unanswered_polls: int = 50_000

@@ -30,6 +30,9 @@ __all__ = ["ClientLog", "Dispatcher", "ErrorHandler", "InvalidHandler", "logger"
 ErrorHandler = Callable[[BaseException, Socket, str, list[Any]], Any]
 InvalidHandler = Callable[[InvalidArguments, Socket, str, list[Any]], Any]
 
+#: The name of an event: a string. The protocol allows numbers too, which catch-all listeners hear.
+Event = Any
+
 logger = logging.getLogger("madang")
 
 #: How many lines a second the log takes about what clients do wrong; it tells how many it left out.
@@ -71,7 +74,7 @@ class Dispatcher:
         """An event came: find its handler, and run it."""
         data = packet.data
         id_ = packet.id
-        listeners = socket.namespace.listeners
+        listeners = socket.namespace._listeners
         own = socket._listeners
         event = data[0]
         if own is not None and own.middleware:
@@ -95,7 +98,7 @@ class Dispatcher:
         else:
             self._run(handler, socket, event, data, id_)
 
-    def _check(self, handler: Handler, socket: Socket, event: str, data: Sequence[Any], id_: int | None) -> None:
+    def _check(self, handler: Handler, socket: Socket, event: Event, data: Sequence[Any], id_: int | None) -> None:
         """Run a handler with arguments that have not been checked yet."""
         checked = data
         try:
@@ -111,7 +114,7 @@ class Dispatcher:
             else:
                 self._run(handler, socket, event, checked, id_)
 
-    def _arrange(self, handler: Handler, socket: Socket, event: str, data: Sequence[Any], id_: int | None) -> None:
+    def _arrange(self, handler: Handler, socket: Socket, event: Event, data: Sequence[Any], id_: int | None) -> None:
         """Run a handler that is ordered, or for a thread, when its time has come."""
         if not handler.ordered:
             self._start(handler, socket, event, data, id_)
@@ -135,7 +138,7 @@ class Dispatcher:
                 return
         socket._line = None
 
-    def _start(self, handler: Handler, socket: Socket, event: str, data: Sequence[Any], id_: int | None) -> bool:
+    def _start(self, handler: Handler, socket: Socket, event: Event, data: Sequence[Any], id_: int | None) -> bool:
         """Run a handler where it is to run. Gives whether it goes on."""
         if handler.thread:
             return self._launch(self._run_in_thread(handler, socket, data), socket, event, data, id_, handler)
@@ -157,13 +160,17 @@ class Dispatcher:
             raise LocalProtocolError(f"{handler.name} gave a coroutine; thread=True is for a `def` that blocks")
         return result
 
-    def _run(self, handler: Handler, socket: Socket, event: str, data: Sequence[Any], id_: int | None) -> bool:
+    def _run(self, handler: Handler, socket: Socket, event: Event, data: Sequence[Any], id_: int | None) -> bool:
         """Call a handler. Gives whether it goes on."""
         try:
-            args = data[1:]
-            if not handler.required <= len(args) <= handler.accepted:
-                args = handler.fit(event, args)
-            result = handler.function(socket, *args)
+            count = len(data) - 1
+            if not handler.required <= count <= handler.accepted:
+                args = handler.fit(event, data[1:])
+                result = handler.function(socket, *args)
+            elif count == 1:  # as most often: a call that needs no tuple
+                result = handler.function(socket, data[1])
+            else:
+                result = handler.function(socket, *data[1:])
             if result.__class__ is CoroutineType:
                 return self._launch(result, socket, event, data, id_, handler)
             if id_ is not None:
@@ -176,7 +183,7 @@ class Dispatcher:
         self,
         coroutine: Coroutine[Any, Any, Any],
         socket: Socket,
-        event: str,
+        event: Event,
         data: Sequence[Any],
         id_: int | None,
         handler: Handler | None = None,
@@ -202,7 +209,7 @@ class Dispatcher:
         return True
 
     def _settle(
-        self, task: asyncio.Task[Any], socket: Socket, event: str, data: Sequence[Any], id_: int | None
+        self, task: asyncio.Task[Any], socket: Socket, event: Event, data: Sequence[Any], id_: int | None
     ) -> None:
         try:
             result = task.result()
@@ -238,7 +245,7 @@ class Dispatcher:
         if found is not None:
             self._check(found, socket, data[0], data, id_)
 
-    def _failed(self, error: BaseException, socket: Socket, event: str, data: Sequence[Any], id_: int | None) -> None:
+    def _failed(self, error: BaseException, socket: Socket, event: Event, data: Sequence[Any], id_: int | None) -> None:
         """A handler has failed: never silent, and never the end of anything else."""
         if isinstance(error, InvalidArguments):
             self._invalid(error, socket, event, data, id_)
@@ -256,7 +263,7 @@ class Dispatcher:
                 logger.exception("the on_error handler failed")
         self._log(error, socket, event)
 
-    def _log(self, error: BaseException, socket: Socket, event: str) -> None:
+    def _log(self, error: BaseException, socket: Socket, event: Event) -> None:
         if isinstance(error, RemoteProtocolError):
             # The client's fault, which it could repeat a thousand times a second: a line, not a traceback.
             self.clients.warn("%.200r of %s: %s", event, socket, error)
@@ -266,7 +273,7 @@ class Dispatcher:
             logger.error("the handler of %.200r for %s failed", event, socket, exc_info=error)
 
     def _invalid(
-        self, error: InvalidArguments, socket: Socket, event: str, data: Sequence[Any], id_: int | None
+        self, error: InvalidArguments, socket: Socket, event: Event, data: Sequence[Any], id_: int | None
     ) -> None:
         """A client has sent what the handler doesn't take: a line in the log, and an answer that tells what it was."""
         cause = error.__cause__.__cause__ if error.__cause__ is not None else None
@@ -288,7 +295,7 @@ class Dispatcher:
     # A client may make as many of these wait as of its handlers, and no more.
 
     async def _answer_error(
-        self, coroutine: Coroutine[Any, Any, Any], error: BaseException, socket: Socket, event: str, id_: int | None
+        self, coroutine: Coroutine[Any, Any, Any], error: BaseException, socket: Socket, event: Event, id_: int | None
     ) -> None:
         try:
             answer = await coroutine
@@ -320,16 +327,20 @@ class Dispatcher:
         for handler in handlers:
             self._run(handler, socket, data[0], [None, *data], None)
 
-    def housed(self, socket: Socket, handlers: list[Handler], event: str, room: str) -> None:
+    def housed(self, socket: Socket, handlers: list[Handler], event: Event, room: str) -> None:
         """Run the handlers of what happens to a room."""
         for handler in handlers:
             self._run(handler, socket, f"room {event}", [event, room], None)
 
-    def live(self, socket: Socket, event: str, args: tuple[Any, ...]) -> None:
+    def live(self, socket: Socket, event: Event, args: tuple[Any, ...]) -> None:
         """Run the handlers of a client's life."""
-        handlers = list(socket.namespace.listeners.life.get(event, ()))
-        if socket._listeners is not None:
-            handlers += socket._listeners.life.get(event, ())
+        found = socket.namespace._listeners.life.get(event, ())
+        own = socket._listeners
+        if own is None and not found:
+            return
+        handlers = list(found)
+        if own is not None:
+            handlers += own.life.get(event, ())
         for handler in handlers:
             if handler.special:
                 self._arrange(handler, socket, event, [event, *args], None)
@@ -434,7 +445,7 @@ class Dispatcher:
             socket.accept()
 
 
-def _is_thrown_out(socket: Socket, event: str) -> bool:
+def _is_thrown_out(socket: Socket, event: Event) -> bool:
     """Whether the server has disconnected a client, whose event is left out then."""
     if socket._ended is None or socket._ended in _CLIENTS_OWN_ENDS:
         return False

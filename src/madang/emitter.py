@@ -17,13 +17,14 @@ from madang.cluster.membership import CLUSTER_EVENTS
 from madang.cluster.peers import Health
 from madang.config import Cluster, Config
 from madang.core.ack import Ack
+from madang.core.crowd import Crowd
 from madang.core.engine import Engine
 from madang.core.events import Events
 from madang.core.hub import Hub
 from madang.core.listeners import AnyFunction
 from madang.core.namespace import Namespace
 from madang.core.patterns import is_pattern
-from madang.core.target import Crowd, Target
+from madang.core.target import Target
 from madang.errors import ConfigError, ConnectError, LocalProtocolError, NotSent, WrongThreadError
 
 __all__ = ["Emitter", "EmitterNamespace", "EmitterTarget"]

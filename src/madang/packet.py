@@ -9,8 +9,9 @@ Source: Socket.IO protocol 5 (packet types), Engine.IO protocol 4 (packet types)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, Final, TypeVar
 
+from madang.compiling import mypyc_attr
 from madang.errors import RemoteProtocolError
 
 __all__ = [
@@ -79,6 +80,7 @@ class _Nothing:
 NOTHING: Final = _Nothing()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Packet:
     """One packet of Socket.IO or Engine.IO.
 
@@ -89,12 +91,10 @@ class Packet:
             a dict, `NOTHING` where there is none.
         id: the number under which an acknowledgement is asked for or given.
         missing: how many binary attachments are still to come in frames of their own.
+        shape: what its arguments were decoded as, None for plain values. A parser that decodes them has a class for it.
     """
 
-    __slots__ = ("data", "id", "kind", "missing", "namespace")
-
-    #: What its arguments were decoded as, None for plain values. A parser that decodes them has a class for it.
-    shape: ClassVar[object] = None
+    __slots__ = ("data", "id", "kind", "missing", "namespace", "shape")
 
     def __init__(
         self,
@@ -109,6 +109,7 @@ class Packet:
         self.namespace = namespace
         self.id = id
         self.missing = missing
+        self.shape: object = None
 
     def plain(self) -> Sequence[Any]:
         """The data of an event in plain values, as it came, whatever it was decoded as.

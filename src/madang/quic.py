@@ -300,7 +300,7 @@ class Link(Duplex):
         self,
         quic: Connection,
         loop: asyncio.AbstractEventLoop,
-        cork: Cork,
+        cork: Cork[Any],
         send: Callable[[bytes, Any], None],
         max_payload_bytes: int,
     ) -> None:

@@ -1,4 +1,8 @@
-"""The server: what a program is written with. Registration, middleware, the running of handlers, life and death."""
+"""The server: what a program is written with. Registration, middleware, the running of handlers, life and death.
+
+It is one long module because it is one class, and most of it docstrings: a method hands on to those who do the work,
+`Dispatcher`, `Hub`, `Engine`, `Membership`.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +26,19 @@ from madang.cluster.peers import Peer
 from madang.cluster.recollection import Recollection
 from madang.config import Cluster, Config, Recovery
 from madang.core.ack import Ack
+from madang.core.crowd import Crowd
 from madang.core.engine import Engine
 from madang.core.hub import Hub
-from madang.core.listeners import AnyFunction, Listeners, Listening
+from madang.core.ids import Ids
+from madang.core.listeners import AnyFunction, Listeners
+from madang.core.listening import Listening
 from madang.core.namespace import Namespace
 from madang.core.outgoing import Outgoing
 from madang.core.patterns import Predicate
 from madang.core.recovery import Memory
 from madang.core.session import Session
 from madang.core.socket import Socket
-from madang.core.target import Crowd, Target
+from madang.core.target import Target
 from madang.dispatch import Dispatcher, logger
 from madang.errors import (
     FORBIDDEN,
@@ -127,6 +134,7 @@ class Server(Crowd, Listening):
         self._mailbox = Mailbox(self.config.max_threadsafe_calls)
         self._threadsafe = ThreadsafeServer(self.hub, self._mailbox)
         self._cluster: Membership | None = None
+        self._ids = Ids(secrets.token_bytes)
         self._fill_slots()
         if isinstance(self.config.cluster, Cluster):
             self.join_cluster(self.config.cluster)
@@ -147,7 +155,7 @@ class Server(Crowd, Listening):
         hub.answer = dispatcher.answer
         hub.guard = self._guard
         hub.shield = asyncio.shield
-        engine.new_id = lambda: secrets.token_urlsafe(15)
+        engine.new_id = self._ids.make
         engine.on_violation = self._log_violation
         engine.on_refused = self._log_refusal
         engine.events.on_failure = self._log_engine_failure
@@ -558,6 +566,7 @@ class Server(Crowd, Listening):
             self._closing = self._draining = None
         self._loop = loop
         self._thread = threading.get_ident()
+        self._ids.renew()
         self._dispatcher.loop = loop
         self._dispatcher.tasks = {}
         self._dispatcher.workers = Workers(self.config.max_worker_threads, self._mailbox.put)

@@ -16,11 +16,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
+from madang.core.checks import check_event, check_rooms
+from madang.core.crowd import RemoteSocket
 from madang.core.hub import Hub
 from madang.core.namespace import Namespace
 from madang.core.prepared import Prepared
 from madang.core.socket import Handshake, Socket
-from madang.core.target import RemoteSocket, Target, check_event, check_rooms
+from madang.core.target import Target
 from madang.errors import LimitError, LocalProtocolError, WrongThreadError
 from madang.packet import EVENT, Packet
 from madang.tasks import start

@@ -211,6 +211,7 @@ def test_a_server_that_comes_later() -> None:
     try:
         client.connect(retry=True)
         assert client.call("echo", 1) == 1
+        starting.join()  # it may not have seen yet that the server listens
         lost = threading.Event()
         client.on("disconnect", lambda: lost.set())
         server.kill()

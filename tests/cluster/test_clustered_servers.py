@@ -86,6 +86,16 @@ async def until(done: Callable[[], bool]) -> None:
         await asyncio.sleep(0.002)
 
 
+async def reached(clients: list[TestClient], target: Any) -> None:
+    """Wait until what is emitted there reaches these clients: servers subscribe to channels behind what needs them."""
+    for client in clients:
+        end = time.monotonic() + PATIENCE
+        while ("reached?",) not in client.received:
+            assert time.monotonic() < end, "nothing reaches a client"
+            target.emit("reached?")
+            await asyncio.sleep(0.02)
+
+
 async def flushed(house: House, clients: list[TestClient]) -> None:
     """Wait until all that was emitted before has arrived."""
     for io in house.servers:  # each has an order of its own
@@ -97,7 +107,7 @@ async def flushed(house: House, clients: list[TestClient]) -> None:
 
 def events(client: TestClient) -> list[tuple[Any, ...]]:
     """What a client has got, without what the tests say for themselves."""
-    return [event for event in client.received if event[0] != "flush"]
+    return [event for event in client.received if event[0] not in ("flush", "reached?")]
 
 
 async def test_everyone_hears_a_broadcast_once(house: House) -> None:
@@ -128,6 +138,8 @@ async def test_rooms(house: House) -> None:
         await house.client(two, "red", "blue"),
         await house.client(three, "blue"),
     ]
+    await reached([a, b], one.to("red"))
+    await reached([c], one.to("blue"))
     one.to("red").emit("e", "red")
     one.to("red", "blue").emit("e", "both")
     one.to("red").except_("blue").emit("e", "red only")
@@ -151,6 +163,7 @@ async def test_a_socket_does_not_hear_its_own_broadcast_nor_local_ones_the_other
         one.local.emit("local", text)
 
     a, b, c = [await house.client(one, "red"), await house.client(one), await house.client(two, "red")]
+    await reached([c], one.to("red"))
     a.emit("say", "hello")
     await b.expect("said", "hello")
     await flushed(house, [a, b, c])
@@ -166,6 +179,8 @@ async def test_namespaces_stay_apart_and_those_of_patterns_are_shared(house: Hou
     chat = [await house.client(io, namespace="/chat") for io in house.servers[:2]]
     rooms = [await house.client(io, namespace="/room-7") for io in house.servers[:2]]
     main = [await house.client(io) for io in house.servers[:2]]
+    await reached(chat, house.servers[2].of("/chat"))
+    await reached(rooms, house.servers[0].of("/room-7"))
     house.servers[2].of("/chat").emit("e", "chat")
     house.servers[0].of("/room-7").emit("e", "room")
     house.servers[0].of("/room-{id:int}").emit("e", "all rooms")
@@ -240,6 +255,21 @@ async def test_clients_of_other_servers_are_fetched_and_managed(house: House) ->
     one.disconnect_sockets(close=True)
     await until(lambda: a.disconnects == ["io server disconnect"])
     assert events(a) == []
+
+
+async def test_what_is_told_again_of_how_a_client_came_is_what_its_program_has_now(house: House) -> None:
+    one, two, _ = house.servers
+    client = await house.client(two, "red")
+    assert client.id is not None
+    auth = two.sockets[client.id].handshake.auth
+    told = []
+    for value in ("first", b"bytes", {"then": ["text"]}):
+        auth["value"] = value
+        [remote] = await one.fetch_sockets()
+        assert remote.handshake.auth == {"rooms": ["red"], "value": value}
+        told.append((remote.handshake.headers, remote.handshake.url, remote.handshake.query, remote.handshake.time))
+    assert told[0] == told[1] == told[2]
+    assert told[0][2]["EIO"] == "4"
 
 
 async def test_a_client_that_is_gone_answers_at_once_that_nobody_is_there(house: House) -> None:
@@ -462,7 +492,7 @@ async def test_nothing_stays_of_what_was_asked(house: House) -> None:
             assert len(await one.fetch_sockets()) == 1
         assert one.cluster._requests == {}
     gc.collect()
-    assert [one for one in gc.get_objects() if isinstance(one, Request)] == []
+    assert [one for one in gc.get_objects() if issubclass(type(one), Request)] == []  # lazy objects would be woken
 
 
 async def test_a_namespace_that_is_shut_is_no_member_that_has_gone(house: House) -> None:

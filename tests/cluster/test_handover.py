@@ -74,7 +74,9 @@ async def two(**settings: Any) -> AsyncIterator[Two]:
         owner, entrance = servers
         ports = [await stack.enter_async_context(serve_async(io)) for io in servers]
         await until(lambda: len(owner.cluster.peers) == len(entrance.cluster.peers) == 1)
-        http = await stack.enter_async_context(httpx.AsyncClient(verify=False))
+        # A connection that is kept may be ended just as it is used again.
+        single = httpx.Limits(max_keepalive_connections=0)
+        http = await stack.enter_async_context(httpx.AsyncClient(verify=False, limits=single))
         # Who never was asked for anything listens for no connections.
         await asyncio.gather(*[http.get(f"http://127.0.0.1:{port}/socket.io/") for port in ports])
         yield Two(folder, http, owner, entrance, ports)

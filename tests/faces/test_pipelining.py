@@ -1,65 +1,19 @@
 """The fast face: requests that don't wait for the response before them, and clients that don't read any."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 
 import pytest
-from uvicorn.server import ServerState
 
 import madang
 from faces.support.http import Connection
-from madang.faces.connection import HttpProtocol
-from madang.faces.uvicorn import make_config, serve_async
+from faces.support.wire import connect, turns
+from madang.faces.uvicorn import serve_async
 from madang.transports import Request
 
 HOST = b"Host: x\r\n"
 HANDSHAKE = b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\n" + HOST + b"\r\n"
 UNKNOWN = b"GET /socket.io/?EIO=4&transport=%d HTTP/1.1\r\n" + HOST + b"\r\n"
-
-
-class Wire(asyncio.Transport):
-    """A client's connection, which it reads when the test says so."""
-
-    def __init__(self, protocol: HttpProtocol) -> None:
-        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
-        self.protocol = protocol
-        self.written = bytearray()
-        self.reading = True
-        self.closed = False
-        protocol.connection_made(self)
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written += data
-
-    def close(self) -> None:
-        self.closed = True
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
-
-    @property
-    def responses(self) -> int:
-        return self.written.count(b"HTTP/1.1 ")
-
-
-def connect(io: madang.Server) -> Wire:
-    config = make_config(io, log_config=None)
-    config.load()
-    protocol_class = config.http_protocol_class
-    assert issubclass(protocol_class, HttpProtocol)
-    return Wire(protocol_class(config, ServerState(), {}))
-
-
-async def turns(count: int) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -217,3 +171,86 @@ def test_the_url_of_a_request_is_one_printable_line() -> None:
     assert url("/socket.io/", "EIO=4&transport=polling&x=%0a") == "/socket.io/?EIO=4&transport=polling&x=%0a"
     assert url("/a-b_c.d~e/f:g@h/(i)") == "/a-b_c.d~e/f:g@h/(i)"
     assert url("/a\r\nforged?\x1b%", "x\ny") == "/a%0D%0Aforged%3F%1B%25?x%0Ay"
+
+
+@pytest.mark.parametrize(
+    "fields", [b"Content-Length: 41\r\n", b"Transfer-Encoding: chunked\r\n"], ids=["length", "chunks"]
+)
+@pytest.mark.parametrize("path", [b"/", b"/socket.io/?EIO=4&transport=polling&sid=x"], ids=["elsewhere", "ours"])
+@pytest.mark.parametrize("apart", [True, False], ids=["apart", "together"])
+async def test_the_body_of_a_request_for_an_unknown_protocol_is_no_request(
+    path: bytes, fields: bytes, apart: bool
+) -> None:
+    """The parser doesn't read it. A proxy that does would take the second response for that to another client."""
+    io = madang.Server()
+    head = b"POST %b HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n%b\r\n" % (path, fields)
+    body = b"GET /smuggled HTTP/1.1\r\nHost: xxxxxxxx\r\n\r\n"
+    async with serve_async(io, log_config=None) as port, Connection(port) as connection:
+        connection.write(head if apart else head + body)
+        assert (await connection.reply()).status in (400, 404)
+        if apart:
+            connection.write(body)
+        assert await connection.ended() == b""
+
+
+async def test_a_request_for_an_unknown_protocol_without_a_body_leaves_the_connection_open() -> None:
+    async with serve_async(madang.Server(), log_config=None) as port, Connection(port) as connection:
+        for _ in range(2):
+            headers = {"Connection": "Upgrade", "Upgrade": "h2c"}
+            target = "/socket.io/?EIO=4&transport=polling"
+            assert (await connection.ask("GET", target, headers=headers)).status == 200
+
+
+async def test_what_comes_with_a_request_for_an_unknown_protocol_is_not_half_a_request() -> None:
+    """uvicorn drops it: the rest would be read from its middle on."""
+    wanted = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    async with serve_async(madang.Server(), log_config=None) as port, Connection(port) as connection:
+        connection.write(wanted + b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 18\r\n\r\n")
+        assert (await connection.reply()).status == 404
+        connection.write(b"GET / HTTP/1.1\r\n\r\n")
+        assert await connection.ended() == b""
+
+
+def session_of(io: madang.Server) -> bytes:
+    """The id of the only session."""
+    (sid,) = io.engine.sessions
+    return sid.encode()
+
+
+POST_WITH_EXPECT = (
+    b"POST /socket.io/?EIO=4&transport=%b&sid=%b HTTP/1.1\r\nHost: x\r\n"
+    b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+)
+
+
+async def test_who_expects_to_be_told_so_sends_the_body_then(io: madang.Server) -> None:
+    wire = connect(io)
+    wire.protocol.data_received(HANDSHAKE)
+    wire.written.clear()
+    wire.protocol.data_received(POST_WITH_EXPECT % (b"polling", session_of(io)))
+    assert wire.written == b"HTTP/1.1 100 Continue\r\n\r\n"
+    wire.written.clear()
+    wire.protocol.data_received(b"40")
+    await turns(1)
+    assert wire.written.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_who_has_sent_the_body_needs_not_be_told(io: madang.Server) -> None:
+    wire = connect(io)
+    wire.protocol.data_received(HANDSHAKE)
+    poll = b"GET /socket.io/?EIO=4&transport=polling&sid=%b HTTP/1.1\r\n\r\n" % session_of(io)
+    wire.protocol.data_received(poll + POST_WITH_EXPECT % (b"polling", session_of(io)) + b"40")
+    io.engine.sessions[session_of(io).decode()].close("over")
+    await turns(3)
+    assert b"100 Continue" not in wire.written
+
+
+async def test_nobody_is_told_to_send_a_body_in_the_middle_of_another_response() -> None:
+    io = madang.Server(transports=["sse"])
+    async with io:
+        wire = connect(io)
+        wire.protocol.data_received(b"GET /socket.io/?EIO=4&transport=sse HTTP/1.1\r\n\r\n")
+        assert wire.responses == 1
+        wire.protocol.data_received(POST_WITH_EXPECT % (b"sse", session_of(io)))
+        await turns(2)
+        assert wire.responses == 1

@@ -57,6 +57,18 @@ async def test_with_clients_of_each_kind(number: signal.Signals) -> None:
         assert reasons(server) == dict.fromkeys([ws.id, waiting.id, between.id], "server shutting down")
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+async def test_who_is_between_two_polls_finds_the_farewell_with_the_next(number: signal.Signals) -> None:
+    async with serving() as server, PollingClient(server.port) as client, WebSocketClient(server.port) as other:
+        await client.join()
+        await other.join()
+        ended = asyncio.create_task(stop(server, number))
+        assert await other.closed() == 1000  # the server sends its clients away now
+        client.begin_poll()
+        assert unpack((await client.end_poll()).text) == ["1"]
+        assert await ended < SECONDS
+
+
 async def test_with_a_websocket_that_never_answers_the_close() -> None:
     async with serving() as server, WebSocketClient(server.port) as client:
         await client.join()

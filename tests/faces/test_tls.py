@@ -15,7 +15,12 @@ from faces.support.flash import FlashClient
 from faces.support.inside import SERVING
 from faces.test_mounting import make
 from madang import Server
+from madang.faces.link import Volley, WebSocketLink
 from madang.faces.uvicorn import serve_async
+from madang.packet import Encoded
+from madang.rfc import ws
+from madang.testing import EngineKit
+from support.native import native
 
 
 @pytest.fixture(scope="session")
@@ -157,3 +162,39 @@ async def test_a_chain_of_proxies(serving: Any) -> None:
                 await client.join()
                 # the first address could be anyone's invention
                 assert (await client.call("who"))["address"] == "203.0.113.7"
+
+
+async def test_what_is_sent_past_transports_is_never_sent_past_tls(
+    certificate: tuple[Path, Path], trusting: ssl.SSLContext
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate[1], certificate[0])
+    loop = asyncio.get_running_loop()
+    ends: list[Any] = []
+    volley = Volley(lambda end: ends.append(end), None, native().send_many)
+    accepted: asyncio.Queue[asyncio.Transport] = asyncio.Queue()
+
+    class Accepting(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            accepted.put_nowait(transport)
+
+    server = await loop.create_server(Accepting, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    engine = EngineKit().engine
+    links, clients = [], []
+    for _ in range(2):
+        clients.append(await asyncio.open_connection("127.0.0.1", port, ssl=trusting))
+        transport = await asyncio.wait_for(accepted.get(), 10)
+        links.append(WebSocketLink(transport, loop, volley, engine, None, set(), lambda: None))
+        transport.set_protocol(links[-1])
+    packet = Encoded(("secret",))
+    for link in links:
+        link.write(packet)
+    ends.pop()()
+    for reader, writer in clients:
+        assert await asyncio.wait_for(reader.readexactly(8), 10) == ws.text_frame("secret")
+        writer.close()
+    server.close()
+    for link in links:
+        link._transport.abort()
+    await asyncio.sleep(0.01)

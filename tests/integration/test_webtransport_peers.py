@@ -42,6 +42,13 @@ async def until(test: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
+class Nowhere(asyncio.DatagramTransport):
+    """Where what is sent is lost."""
+
+    def sendto(self, data: object, addr: object = None) -> None:
+        return
+
+
 class Peer(QuicConnectionProtocol):
     """A client that does as it is told."""
 
@@ -120,9 +127,9 @@ class Peer(QuicConnectionProtocol):
         await until(lambda: self.terminated)
 
     def vanish(self) -> None:
-        """Neither send nor receive anything from now on."""
+        """Neither send nor receive anything from now on; its own timers go on, and end it."""
         self._transport.abort()
-        self.transmit = lambda: None
+        self._transport = Nowhere()
 
 
 class House:
@@ -147,9 +154,15 @@ class House:
             server_name="localhost",
             **more,
         )
-        async with connect("127.0.0.1", self.port, configuration=settings, create_protocol=Peer) as peer:
-            assert isinstance(peer, Peer)
-            yield peer
+        way = connect("127.0.0.1", self.port, configuration=settings, create_protocol=Peer)
+        # To come and to go have a limit each: aioquic awaits both for as long as they take.
+        async with asyncio.timeout(SECONDS) as limit, way as peer:
+            limit.reschedule(None)
+            try:
+                assert isinstance(peer, Peer)
+                yield peer
+            finally:
+                limit.reschedule(asyncio.get_running_loop().time() + SECONDS)
 
     async def until_empty(self) -> None:
         await until(lambda: not self.beside.connections_count)

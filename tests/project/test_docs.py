@@ -480,7 +480,7 @@ def test_every_dependency_has_its_reason() -> None:
     named = dict(ROW.findall(text))
     wanted = [
         *project["project"]["dependencies"],
-        *project["dependency-groups"]["dev"],
+        *itertools.chain(*project["dependency-groups"].values()),
         *project["build-system"]["requires"],
         *itertools.chain(*project["project"]["optional-dependencies"].values()),
     ]

@@ -43,12 +43,15 @@ def installed(tmp_path: Path) -> object:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: carrier\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
         "[madang.transports]\npigeon = carrier_pigeon:TRANSPORT\n"
-        "rock = carrier_pigeon:ROCK\npolling = carrier_pigeon:ROCK\n"
+        "letters = carrier_pigeon:LETTERS\nrock = carrier_pigeon:ROCK\npolling = carrier_pigeon:ROCK\n"
     )
     (tmp_path / "carrier_pigeon.py").write_text(
         "from madang.transports import LinkTransport\n"
         "class Pigeon(LinkTransport):\n    name = 'pigeon'\n"
         "TRANSPORT = Pigeon()\nROCK = 'a rock'\n"
+        "from dataclasses import dataclass\nfrom madang.transports.polling import Polling\n"
+        "@dataclass\nclass Letters(Polling):\n    name = 'letters'\n    stamp: str = 'heron'\n"
+        "LETTERS = Letters()\n"
     )
     sys.path.insert(0, str(tmp_path))
     importlib.invalidate_caches()
@@ -68,6 +71,15 @@ def test_entry_point_of_something_else() -> None:
     with pytest.raises(ConfigError) as caught:
         transports.load("rock")
     assert str(caught.value) == "transports: 'rock' exports 'a rock', which is no Transport"
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_transport_may_be_of_a_dataclass() -> None:
+    kit = EngineKit(transports=["letters", "pigeon", "websocket"])
+    client = kit.polling(transport="letters")
+    client.join()
+    kit.io.emit("back", 1)
+    assert client.heard() == ['42["back",1]']
 
 
 class Mine(parsers.Parser):

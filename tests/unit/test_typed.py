@@ -14,8 +14,8 @@ import pytest
 from madang.core.namespace import Namespace
 from madang.core.shapes import Arguments
 from madang.core.socket import Socket
-from madang.errors import InvalidArguments, LocalProtocolError
-from madang.packet import EVENT, Packet
+from madang.errors import InvalidArguments, LocalProtocolError, RemoteProtocolError
+from madang.packet import EVENT, Frame, Packet
 from madang.parsers.json import JsonParser
 from madang.server import Server
 from madang.testing import EngineKit, LinkClient
@@ -612,3 +612,85 @@ def test_the_parser_gives_plain_values_again() -> None:
     plain = JsonParser().decode(text, 1, Server().config)
     assert plain.shape is None
     assert plain.plain() is plain.data
+
+
+async def test_a_parser_of_ones_own_is_used_beside_typed_handlers() -> None:
+    class Shouting(JsonParser):
+        name = "shouting"
+
+        def encode(self, packet: Packet, prefix: str) -> tuple[Frame, ...]:
+            return tuple(frame.upper() for frame in super().encode(packet, prefix) if isinstance(frame, str))
+
+    kit = EngineKit(parser=Shouting())
+    heard: list[Person] = []
+
+    @kit.io.on("e")
+    def handle(socket: Socket, person: Person) -> str:
+        heard.append(person)
+        return "thanks"
+
+    client, _ = arrive(kit)
+    client.say('427["e",{"name":"x"}]')
+    assert heard == [Person("x")]
+    assert client.heard() == ['437["THANKS"]']
+
+
+@pytest.mark.parametrize(
+    ("text", "shaped"),
+    [
+        ('42["e",1]', True),
+        ('4212["e",1]', True),
+        ('42123456789012345["e",1]', True),
+        ('42/n,["e",1]', True),
+        ('42/n?a=b,7["e",1]', True),
+        ('42["f",1]', False),
+        ('42/m,7["e",1]', False),
+        ('42/n[0],["e",1]', False),
+        ('42["e","1"]', False),
+        ('42["e",1,2]', False),
+        ('42["\\u0065",1]', False),
+        ('42[ "e",1]', False),
+    ],
+)
+def test_where_an_event_is_decoded_into_its_shape(text: str, shaped: bool) -> None:
+    shape = Arguments((int,), 1, None)
+    limits = Server().config
+    packet = JsonParser().shaped({"/": {"e": shape}, "/n": {"e": shape}}).decode(text, 1, limits)
+    plain = JsonParser().decode(text, 1, limits)
+    assert packet.shape is (shape if shaped else None)
+    assert (packet.kind, packet.namespace, packet.id, list(packet.data)) == (
+        EVENT,
+        plain.namespace,
+        plain.id,
+        plain.data,
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "42",
+        "4212",
+        "42/n,",
+        '42"e["',
+        '42{"e":[1]}',
+        '42/n["e",1]',
+        '42/n7["e",1]',
+        '42-1["e",1]',
+        '421-["e",1]',
+        '42 7["e",1]',
+        '427_7["e",1]',
+        '42\u0667["e",1]',
+        '421234567890123456["e",1]',
+        '42["e",1',
+        '42["connect",1]',
+    ],
+)
+def test_what_is_no_event_is_none_with_shapes_either(text: str) -> None:
+    limits = Server().config
+    told = []
+    for parser in (JsonParser(), JsonParser().shaped({"/": {"e": Arguments((int,), 1, None)}})):
+        with pytest.raises(RemoteProtocolError) as refused:
+            parser.decode(text, 1, limits)
+        told.append(str(refused.value))
+    assert told[0] == told[1]

@@ -22,8 +22,10 @@ from madang.cluster.guest import Guest
 from madang.cluster.messages import Message
 from madang.cluster.peers import Health
 from madang.config import Cluster
+from madang.core.checks import check_event, check_rooms
+from madang.core.crowd import RemoteHandshake, RemoteSocket
 from madang.core.relay import check_server_side
-from madang.core.target import RemoteHandshake, RemoteSocket, Target, check_event, check_rooms
+from madang.core.target import Target
 from madang.emitter import Emitter, EmitterNamespace
 from madang.errors import NotSent, WrongThreadError
 from madang.threadsafe import Mailbox

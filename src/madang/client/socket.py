@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 from madang.client.engine import Connection
 from madang.client.handling import ClientHandler
 from madang.client.recovery import Trail
-from madang.core.target import check_event
+from madang.core.checks import check_event
 from madang.errors import (
     AckTimeout,
     ConfigError,

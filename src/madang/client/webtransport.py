@@ -145,7 +145,7 @@ class ClientLink(Link):
         hashes: Collection[bytes],
         max_payload_bytes: int,
     ) -> None:
-        super().__init__(quic, loop, Cork(loop), self._send_to_peer, max_payload_bytes)
+        super().__init__(quic, loop, Cork(loop.call_soon), self._send_to_peer, max_payload_bytes)
         self._transport = transport
         self._request = request
         self._hashes = hashes

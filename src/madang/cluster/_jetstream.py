@@ -38,15 +38,14 @@ from madang.cluster.messages import (
     InitialHeartbeat,
     Message,
     ServerSideEmitResponse,
-    from_json,
-    from_msgpack,
+    decode,
 )
 from madang.errors import ConfigError, RemoteProtocolError
 
 if TYPE_CHECKING:
     from madang.cluster.nats import NatsBus
 
-__all__ = ["LIMITS", "Kept", "NatsLedger", "is_kept", "read", "stream_options", "token"]
+__all__ = ["LIMITS", "Kept", "NatsLedger", "is_kept", "stream_options", "token"]
 
 _CONNECT_SECONDS: Final = 3.0
 _SEND_SECONDS: Final = 10.0
@@ -151,15 +150,6 @@ def is_kept(message: Message) -> bool:
 def _is_numbered(message: Message) -> TypeGuard[Broadcast]:
     """Whether clients that were lost get it later."""
     return isinstance(message, Broadcast) and message.data.requestId is UNSET
-
-
-def read(data: bytes) -> Message:
-    """Read a message, as JSON or MessagePack.
-
-    Raises:
-        RemoteProtocolError: it is none.
-    """
-    return from_json(data) if data[:1] == b"{" else from_msgpack(data)
 
 
 @functools.lru_cache(4096)
@@ -385,7 +375,7 @@ class NatsLedger(Ledger):
 
     def _deliver(self, sequence: int, data: bytes) -> None:
         self._sequence = sequence
-        message = read(data)
+        message = decode(data)
         offset = None
         if _is_numbered(message):
             self._remember(sequence, message.nsp, data)
@@ -505,7 +495,7 @@ class NatsLedger(Ledger):
         if kept.key is not None:
             self._saved(kept)
             return
-        message = read(one.data)
+        message = decode(one.data)
         if _is_numbered(message):
             asyncio.get_running_loop().call_soon(self._bus.listener.received, message)
 
@@ -540,7 +530,7 @@ class NatsLedger(Ledger):
                     entries.append((sequence, data))
         if looked_at > most:
             return None
-        messages = ((self._offset(sequence), read(data)) for sequence, data in entries)
+        messages = ((self._offset(sequence), decode(data)) for sequence, data in entries)
         return [(where, message) for where, message in messages if _is_numbered(message)]
 
     def newest(self, namespace: str) -> str | None:

@@ -579,7 +579,7 @@ class Broker:
         self.max_buffered_bytes = max_buffered_bytes
         self.epoch = secrets.token_hex(4)
         self.peers: set[Peer] = set()
-        self.cork: Cork
+        self.cork: Cork[Peer]
         self.on_error: Callable[[Exception], None] = lambda error: None
         self._groups: dict[str, Group] = {}
         self._server: asyncio.AbstractServer | None = None
@@ -599,7 +599,7 @@ class Broker:
             OSError: it can't.
         """
         loop = asyncio.get_running_loop()
-        self.cork = Cork(loop)
+        self.cork = Cork(loop.call_soon)
         self._remove()
         self._server = await loop.create_unix_server(lambda: Peer(self), self.path, backlog=1024)
         self._sweep()

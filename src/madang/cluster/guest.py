@@ -11,6 +11,7 @@ Source: @socket.io/redis-emitter 5.1 and @socket.io/postgres-emitter 0.1, `lib/i
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, Raw
@@ -33,28 +34,13 @@ from madang.cluster.messages import (
 )
 from madang.cluster.peers import Peer
 from madang.cluster.questions import Request
-from madang.core.wheel import Timed
+from madang.core.wheel import Alarm
 
 if TYPE_CHECKING:
     from madang.core.prepared import Prepared
     from madang.core.target import Target
 
 __all__ = ["Guest"]
-
-
-class _RollCall(Timed):
-    """A request that is to know whom it waits for once all have told that they live."""
-
-    __slots__ = ("_guest", "_namespace", "_request")
-
-    def __init__(self, guest: Guest, request: Request, namespace: str) -> None:
-        super().__init__()
-        self._guest = guest
-        self._request = request
-        self._namespace = namespace
-
-    def expire(self, now: float) -> None:
-        self._guest._called(self._request, self._namespace)
 
 
 class Guest(Membership):
@@ -90,12 +76,12 @@ class Guest(Membership):
             self._call_roll(namespace)
         super().up()
 
-    def _beat(self, now: float) -> None:
+    def _beat(self) -> None:
         """Look who lives, as long as that is of any use."""
         if self._requests and not self._all_hear:
             for namespace in self._rolls:
                 self._say(InitialHeartbeat(nsp=namespace))  # we hear who lives only if we ask
-        super()._beat(now)
+        super()._beat()
         if not self.peers and not self._requests:
             self._heart.due = 0.0
 
@@ -178,7 +164,7 @@ class Guest(Membership):
         if namespace not in self._open:
             self._open.add(namespace)
             self.bus.open(namespace)
-        return super()._asking(namespace)[0], self._known(namespace)
+        return super()._asking(namespace)
 
     def _known(self, namespace: str) -> dict[str, Peer]:
         return {uid: peer for uid, peer in self.peers.items() if namespace in peer.namespaces}
@@ -197,9 +183,7 @@ class Guest(Membership):
             if wait <= 0:
                 request.expect(None, [])
                 return
-            roll = _RollCall(self, request, namespace)
-            roll.due = now + wait
-            self._hub.engine.wheel.add(roll)
+            self._hub.engine.wheel.add(Alarm(partial(self._called, request, namespace), now + wait))
 
         self.bus.count(namespace, counted)
 

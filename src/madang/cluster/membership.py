@@ -62,7 +62,7 @@ from madang.core.events import Events
 from madang.core.listeners import AnyFunction
 from madang.core.relay import Peers
 from madang.core.target import Target
-from madang.core.wheel import Timed
+from madang.core.wheel import Alarm
 from madang.errors import EncodeError, LimitError, MadangError, Reason, RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -87,19 +87,6 @@ _CUT: Final = "its connection has ended"
 #: How many members are remembered that are not heard any more, with the numbers of what they have said.
 _SILENT_REMEMBERED: Final = 256
 _SILENT: Final = "it has been silent for too long"
-
-
-class _Heart(Timed):
-    """Tells the others that we live, and looks who of them does."""
-
-    __slots__ = ("_membership",)
-
-    def __init__(self, membership: Membership) -> None:
-        super().__init__()
-        self._membership = membership
-
-    def expire(self, now: float) -> None:
-        self._membership._beat(now)
 
 
 class Membership(Peers, Listener):
@@ -157,7 +144,7 @@ class Membership(Peers, Listener):
         self._silent: dict[str, Peer] = {}
         self._acquainted_at = 0.0  # by when we know the others
         self._requests: dict[str, Request] = {}
-        self._heart = _Heart(self)
+        self._heart = Alarm(self._beat)
         self._sequence = 0
         self._last_request = 0
         self._last_parcel = 0  # the number of the last one of an earlier life, which the others may remember
@@ -271,7 +258,7 @@ class Membership(Peers, Listener):
                 self._say(AdapterClose(nsp=name))
         self._heart.due = 0.0
         for request in list(self._requests.values()):
-            request.expire(0.0)
+            request.expire()
         if self.requests is not None:
             self._last_parcel = self.requests.last_number
         hub.engine.elsewhere = self.requests = None
@@ -304,7 +291,9 @@ class Membership(Peers, Listener):
         self._heart.due = now + self.settings.heartbeat_interval_seconds
         self._hub.engine.wheel.add(self._heart)
 
-    def _beat(self, now: float) -> None:
+    def _beat(self) -> None:
+        """Tell the others that we live, and look who of them does."""
+        now = self._hub.engine.clock()
         for name in self._beating():
             self._say(Heartbeat(nsp=name, data=self._about))
         if self.connected:
@@ -512,9 +501,13 @@ class Membership(Peers, Listener):
         """A number for a request, and the members that are known now to hear it."""
         self._last_request += 1
         id_ = f"{self.uid[:8]}{self._last_request & 0xFFFFFFFF:08x}"
+        return id_, self._known(namespace)
+
+    def _known(self, namespace: str) -> dict[str, Peer]:
+        """The members that are known to hear a namespace."""
         if not self.bus.heartbeats_by_namespace:
-            return id_, dict(self.peers)
-        return id_, {uid: peer for uid, peer in self.peers.items() if namespace in peer.namespaces}
+            return dict(self.peers)
+        return {uid: peer for uid, peer in self.peers.items() if namespace in peer.namespaces}
 
     def _wait(self, request: Request, namespace: str, seconds: float) -> None:
         self._requests[request.id] = request
@@ -612,14 +605,11 @@ class Membership(Peers, Listener):
         flags = message.data.opts.flags
         told = flags.timeout if flags is not None else UNSET
         seconds = told / 1000 if isinstance(told, int | float) and told > 0 else self.settings.request_timeout_seconds
-        send = partial(self._tell_ack, message.uid, message.nsp, id_)
+        send = partial(self._reply, BroadcastAck, message.uid, message.nsp, id_)
         target._give(list(heard.packet.data), Forwarding(self._hub, min(seconds, 1e6), len(members), send), None)
 
-    def _tell_ack(self, uid: str, nsp: str, id_: str, value: Any) -> None:
-        self._reply(uid, nsp, id_, value, BroadcastAck)
-
     def _reply(
-        self, uid: str, nsp: str, id_: str, value: Any, kind: type[BroadcastAck | ServerSideEmitResponse]
+        self, kind: type[BroadcastAck | ServerSideEmitResponse], uid: str, nsp: str, id_: str, value: Any
     ) -> None:
         try:
             self._say(kind(nsp=nsp, data=AnswerData(id_, UNSET if value is None else body(value))), uid)
@@ -675,13 +665,7 @@ class Membership(Peers, Listener):
         if not (type(values) is list and values and isinstance(values[0], str)):
             raise RemoteProtocolError("an event between servers has no name", rule="cluster messages")
         id_ = message.data.requestId
-        answer = None
-        if id_ is not UNSET:
-            uid, nsp = message.uid, message.nsp
-
-            def answer(value: Any) -> None:
-                self._reply(uid, nsp, id_, value, ServerSideEmitResponse)
-
+        answer = None if id_ is UNSET else partial(self._reply, ServerSideEmitResponse, message.uid, message.nsp, id_)
         self._hub.heard(message.nsp, values, answer)
 
     # Being answered

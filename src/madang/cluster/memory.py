@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from madang.cluster import Bus, Listener
-from madang.cluster.messages import Message, from_json, from_msgpack, holds_bytes, to_json, to_msgpack
+from madang.cluster.messages import Message, decode, encode
 from madang.config import Cluster
 
 __all__ = ["BUS", "MemoryBus"]
@@ -55,16 +55,15 @@ class MemoryBus(Bus):
 
     def publish(self, message: Message, to: str | None = None) -> None:  # noqa: D102
         # Each gets objects of its own, and bytes take the other way, as they would over a net.
-        binary = holds_bytes(message)
-        packed = to_msgpack(message) if binary else to_json(message)
+        data = encode(message)
         for uid, bus in list(self._group.items()):
             meant = not bus.guest if to is None else to == uid
             if bus is not self and meant and message.nsp in bus._namespaces:
-                bus._soon(bus._hear, packed, binary)
+                bus._soon(bus._hear, data)
 
-    def _hear(self, packed: bytes, binary: bool) -> None:
+    def _hear(self, data: bytes) -> None:
         if self._listener is not None:
-            self._listener.received(from_msgpack(packed) if binary else from_json(packed))
+            self._listener.received(decode(data))
 
     def count(self, namespace: str, then: Callable[[int | None], None]) -> None:  # noqa: D102
         others = [bus for bus in list(self._group.values()) if bus is not self and not bus.guest]

@@ -58,6 +58,8 @@ __all__ = [
     "SocketsLeave",
     "body",
     "body_and_text",
+    "decode",
+    "encode",
     "from_json",
     "from_msgpack",
     "holds_bytes",
@@ -430,6 +432,24 @@ def _convert(message: Message, convert: Callable[[Any], Any]) -> None:
         for one in message.data.sockets:
             one.handshake = convert(one.handshake)
             one.data = convert(one.data)
+
+
+def encode(message: Message) -> bytes:
+    """A message as members read it: JSON, or MessagePack if there are bytes in it.
+
+    Raises:
+        EncodeError: a name in it is no Unicode text, or an integer beside bytes is too large.
+    """
+    return to_msgpack(message) if holds_bytes(message) else to_json(message)
+
+
+def decode(data: bytes) -> Message:
+    """Read a message, as JSON or MessagePack: the first byte tells which.
+
+    Raises:
+        RemoteProtocolError: it is none that is known.
+    """
+    return from_json(data) if data.startswith(b"{") else from_msgpack(data)
 
 
 def to_json(message: Message) -> bytes:

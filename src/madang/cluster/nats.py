@@ -37,9 +37,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from madang.cluster import Ledger, Listener
-from madang.cluster._jetstream import LIMITS, Kept, NatsLedger, is_kept, read, stream_options, token
+from madang.cluster._jetstream import LIMITS, Kept, NatsLedger, is_kept, stream_options, token
 from madang.cluster.link import LinkedBus, Outgoing, check_login
-from madang.cluster.messages import EMITTER, Message, holds_bytes, is_response, sent_again, to_json, to_msgpack
+from madang.cluster.messages import EMITTER, Message, decode, encode, is_response, sent_again
 from madang.config import Cluster
 from madang.errors import ConfigError, RemoteProtocolError
 
@@ -355,7 +355,7 @@ class NatsBus(LinkedBus):
             if data[:1] == _PIECE_MARK:
                 whole = pieces.add(data)
             if whole is not None:
-                message = read(whole)
+                message = decode(whole)
                 if message.uid != self.uid:
                     self.listener.received(message)
         except RemoteProtocolError as error:
@@ -377,7 +377,7 @@ class NatsBus(LinkedBus):
     # Sending
 
     def publish(self, message: Message, to: str | None = None) -> None:  # noqa: D102
-        data = to_msgpack(message) if holds_bytes(message) else to_json(message)
+        data = encode(message)
         again = sent_again if message.seq is not UNSET and message.again is UNSET else None
         if self._ledger is not None and is_kept(message):
             kept = Kept(f"{self.uid}-{self._sender.hex()}-{next(self._numbers)}")

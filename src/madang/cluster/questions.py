@@ -13,31 +13,16 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from madang.core.ack import Ack
-from madang.core.wheel import Timed
+from madang.core.wheel import Alarm
 from madang.errors import ClusterError
 
 if TYPE_CHECKING:
     from madang.cluster.peers import Peer
+    from madang.core.crowd import RemoteSocket
     from madang.core.hub import Hub
-    from madang.core.target import RemoteSocket
     from madang.core.wheel import Wheel
 
 __all__ = ["Fetch", "Forwarding", "Question", "Request", "ServerCall"]
-
-
-class _Deadline(Timed):
-    """Wakes a request. It stays with the wheel until its time, so it lets go of one that is over before."""
-
-    __slots__ = ("request",)
-
-    def __init__(self, request: Request, due: float) -> None:
-        super().__init__()
-        self.request: Request | None = request
-        self.due = due
-
-    def expire(self, now: float) -> None:
-        if self.request is not None:
-            self.request.expire(now)
 
 
 class Request:
@@ -77,11 +62,11 @@ class Request:
         self._known = known  # those that live now
         self._silent: list[str] = []  # the names of those that don't seem to
         self._over = over  # is told when nothing is waited for any more
-        self._deadline: _Deadline | None = None
+        self._deadline: Alarm | None = None
 
     def arm(self, wheel: Wheel, due: float) -> None:
         """Wait until then at most."""
-        self._deadline = _Deadline(self, due)
+        self._deadline = Alarm(self.expire, due)
         wheel.add(self._deadline)
 
     def expect(self, count: int | None, silent: list[str]) -> None:
@@ -150,10 +135,10 @@ class Request:
         """It is over."""
         deadline, self._deadline = self._deadline, None
         if deadline is not None:
-            deadline.due, deadline.request = 0.0, None
+            deadline.cancel()
         self._over(self)
 
-    def expire(self, now: float) -> None:
+    def expire(self) -> None:
         """Time is up."""
         self.is_late = True
         self.end()

@@ -25,39 +25,18 @@ from madang.cluster.link import Outgoing
 from madang.cluster.messages import (
     Broadcast,
     Message,
-    from_json,
-    from_msgpack,
-    holds_bytes,
+    decode,
+    encode,
     is_response,
     sent_again,
-    to_json,
-    to_msgpack,
 )
 from madang.config import Cluster
 from madang.errors import ConfigError
 
-__all__ = ["BUS", "RedisBus", "decode", "encode"]
+__all__ = ["BUS", "RedisBus"]
 
 #: How long an id of a socket is, by which Node.js knows one (in JavaScript's characters).
 _ID_LENGTH: Final = 20
-
-
-def encode(message: Message) -> bytes:
-    """A message as members read it: JSON, or MessagePack if there are bytes in it.
-
-    Raises:
-        EncodeError: an integer beside bytes is too large.
-    """
-    return to_msgpack(message) if holds_bytes(message) else to_json(message)
-
-
-def decode(data: bytes) -> Message:
-    """Read what a member says.
-
-    Raises:
-        RemoteProtocolError: it is no message that is known.
-    """
-    return from_json(data) if data.startswith(b"{") else from_msgpack(data)
 
 
 class RedisBus(PubSubBus):

@@ -4,6 +4,9 @@ Members that run @socket.io/redis-streams-adapter 0.3 belong to the same cluster
 join, leave or go, stand in the stream, in one order for all; questions between servers and their answers go by
 PUB/SUB. A member remembers what it has read last, and goes on there when its link is back.
 
+It is one long module because one bus is one file: what is written into the stream, how it is read, and what is kept for
+those who come back, agree on the same entries.
+
 Source: @socket.io/redis-streams-adapter 0.3.1, `lib/adapter.ts` and `lib/util.ts`.
 """
 
@@ -40,7 +43,7 @@ from madang.cluster.messages import (
     ServerSideEmit,
     SocketsJoin,
     SocketsLeave,
-    from_json,
+    decode,
     from_msgpack,
     holds_bytes,
     sent_again,
@@ -541,7 +544,7 @@ class RedisStreamsBus(LinkedBus):
             self.listener.posted(data)
             return
         try:
-            message = from_json(data) if data[:1] == b"{" else from_msgpack(data)
+            message = decode(data)
         except RemoteProtocolError as error:
             self.listener.malformed(error)
             return

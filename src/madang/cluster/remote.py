@@ -38,13 +38,12 @@ class Heard(Prepared):
         limits: the bounds to keep.
     """
 
-    __slots__ = ("_content", "_limits", "_namespace", "_read")
+    __slots__ = ("_content", "_limits", "_namespace")
 
     def __init__(self, content: Any, namespace: str, compress: bool, limits: Config) -> None:
         self._content = content
         self._namespace = namespace
         self._limits = limits
-        self._read: Packet | None = None
         super().__init__(_UNREAD, compress)
         if type(content) is msgspec.Raw:
             self.text = bytes(content).decode()
@@ -60,13 +59,9 @@ class Heard(Prepared):
         Raises:
             RemoteProtocolError: it can't be read.
         """
-        if self._read is None:
-            self._read = Packet(EVENT, values_of(self._content, self._limits), self._namespace)
-        return self._read
-
-    @packet.setter
-    def packet(self, packet: Packet) -> None:
-        """Left out: it is made of the content."""
+        if self._packet is _UNREAD:
+            self._packet = Packet(EVENT, values_of(self._content, self._limits), self._namespace)
+        return self._packet
 
     @classmethod
     def of(cls, message: Broadcast, compress: bool, limits: Config) -> Heard:
@@ -192,8 +187,27 @@ def details(socket: Socket) -> RemoteDetails:
     Raises:
         EncodeError: what the program keeps with it can't be sent.
     """
+    # All but `auth`, which programs may change, stays the same: it is written once, though it is kept from then on.
+    request = socket.request
+    told: bytes | None = request.told
+    if told is None:
+        told = request.told = bytes(body(_handshake(socket)))[:-1] + b',"auth":'
+    auth = body(socket.handshake.auth)
+    if type(auth) is msgspec.Raw:
+        handshake: Any = msgspec.Raw(b"%b%b}" % (told, bytes(auth)))
+    else:  # there are bytes in it
+        handshake = body(_handshake(socket) | {"auth": socket.handshake.auth})
+    try:
+        data = body(socket.data) if socket.data else _NOTHING_KEPT
+    except EncodeError as error:
+        raise EncodeError(f"the data of {socket} can't be told to other servers: {error}") from error
+    return RemoteDetails(socket.id, handshake, sorted(socket.rooms), data)
+
+
+def _handshake(socket: Socket) -> dict[str, Any]:
+    """How a client of ours came, with Node.js's names; but for its `auth`."""
     handshake = socket.handshake
-    told = {
+    return {
         "headers": handshake.headers,
         "time": _javascript_time(int(handshake.time)),
         "address": handshake.address,
@@ -202,10 +216,4 @@ def details(socket: Socket) -> RemoteDetails:
         "issued": round(handshake.time * 1000),
         "url": handshake.url,
         "query": handshake.query,
-        "auth": handshake.auth,
     }
-    try:
-        data = body(socket.data) if socket.data else _NOTHING_KEPT
-    except EncodeError as error:
-        raise EncodeError(f"the data of {socket} can't be told to other servers: {error}") from error
-    return RemoteDetails(socket.id, body(told), sorted(socket.rooms), data)

@@ -53,7 +53,7 @@ from madang.cluster.parcels import (
 )
 from madang.core.elsewhere import Elsewhere
 from madang.core.engine import Engine
-from madang.core.wheel import Timed
+from madang.core.wheel import Alarm
 from madang.errors import BAD_REQUEST, UNKNOWN_SID, Reason, RemoteProtocolError, RequestRefused
 from madang.packet import Encoded, Frame
 from madang.transports import Duplex, Exchange, Request, Response
@@ -65,19 +65,6 @@ _PARCEL_BYTES: Final = 262_144
 _WAY: Final = "it can't be handed over"
 #: How long a server waits at most until it is told that an answer was given.
 _GIVEN_SECONDS: Final = 0.2
-
-
-class _Teller(Timed):
-    """Tells something later."""
-
-    __slots__ = ("_tell",)
-
-    def __init__(self, tell: Callable[[], None]) -> None:
-        super().__init__()
-        self._tell = tell
-
-    def expire(self, now: float) -> None:
-        self._tell()
 
 
 class Requests(Elsewhere):
@@ -160,7 +147,7 @@ class Requests(Elsewhere):
         self._heard: dict[str, int] = {}  # of the last parcel from each server
         self._given: dict[str, list[int]] = {}  # answers that were given to clients, which is to be told
         self._unconfirmed: dict[str, dict[int, str]] = {}  # whose answers may not have been given to them yet
-        self._teller = _Teller(self._say_given)
+        self._teller = Alarm(self._say_given)
         self.knows: Callable[[str], bool] = lambda node: True
         self.on_malformed: Callable[[RemoteProtocolError], None] = lambda error: None
         self.on_failed: Callable[[Exception], None] = lambda error: None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, cast
 
 import msgspec
 
-from madang.core.wheel import Timed
+from madang.core.wheel import Alarm
 from madang.errors import AckTimeout, Disconnected, InvalidAnswer, Reason
 
 if TYPE_CHECKING:
@@ -32,21 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["Ack", "Drain", "Inquiry"]
 
 
-class _Deadline(Timed):
-    """What the wheel holds for an `Ack`: it stays there until its time, and an answered `Ack` must not."""
-
-    __slots__ = ("ack",)
-
-    def __init__(self, ack: Ack, due: float) -> None:
-        super().__init__()
-        self.ack: Ack | None = ack
-        self.due = due
-
-    def expire(self, now: float) -> None:
-        if self.ack is not None:
-            self.ack.expire()
-
-
 class Inquiry(Protocol):
     """What other servers were asked for an `Ack`."""
 
@@ -57,7 +42,7 @@ class Inquiry(Protocol):
     def end(self) -> None:
         """Nothing is waited for any more."""
 
-    def expire(self, now: float) -> None:
+    def expire(self) -> None:
         """Time is up."""
 
 
@@ -95,7 +80,7 @@ class Ack(Generic[Answer]):
         self._answers: list[Any] = []
         self._error: Exception | None = None
         self._future: Any = None
-        self._deadline: _Deadline | None = None
+        self._deadline: Alarm | None = None
         self._id = 0
         self._elsewhere = 0  # how many clients of other servers were asked
         self._holds = 0  # how many may still tell that there are more answers to come
@@ -170,7 +155,7 @@ class Ack(Generic[Answer]):
 
     def _arm(self) -> None:
         engine = self._hub.engine
-        self._deadline = _Deadline(self, engine.clock() + self._seconds)
+        self._deadline = Alarm(self.expire, engine.clock() + self._seconds)
         engine.wheel.add(self._deadline)
 
     def received(self, arguments: list[Any]) -> None:
@@ -195,7 +180,7 @@ class Ack(Generic[Answer]):
             inquiries = self._inquiries or ()
             missing = list(dict.fromkeys([name for one in inquiries for name in one.missing]))
             for inquiry in inquiries:
-                inquiry.expire(0.0)
+                inquiry.expire()
             self._error = AckTimeout(self._seconds, self._answers if self._many else (), self._expected, missing)
             self._finish()
 
@@ -203,8 +188,7 @@ class Ack(Generic[Answer]):
         self.done = True
         deadline, self._deadline = self._deadline, None
         if deadline is not None:
-            deadline.due = 0.0
-            deadline.ack = None
+            deadline.cancel()
         for socket in self._asked:
             if socket._acks:
                 socket._acks.pop(self._id, None)

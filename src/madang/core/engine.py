@@ -6,6 +6,9 @@ A face asks in this order:
 * a WebSocket: `admit(request)` before the handshake, `link(request, duplex)` after it;
 * a link on which clients knock, as WebTransport: `admit_knock(request)` before the handshake, `greet` after it.
 
+It is one long module because the ways in, by requests, links and knocks, end in the same few steps: find the session,
+check that its transport fits, open or refuse. What can stand alone does: `Routes`, `Responses`, `origins`, `Session`.
+
 Source: Engine.IO protocol 4.
 """
 
@@ -30,6 +33,7 @@ from madang.core.routes import Routes
 from madang.core.session import CLOSING, UNDECIDED, Session, Sink
 from madang.core.textual import PayloadLink, TextualLink
 from madang.core.wheel import Wheel
+from madang.cork import Cork
 from madang.errors import (
     BAD_METHOD,
     BAD_REQUEST,
@@ -47,6 +51,7 @@ from madang.parsers import Shapes
 from madang.transports import (
     Duplex,
     Exchange,
+    Headers,
     HttpTransport,
     LinkTransport,
     PollTransport,
@@ -116,10 +121,13 @@ class Engine:
         for generation in self.routes.generations:
             generation.check(parser)
         self._parser = parser if shapes is None else parser.shaped(shapes)
-        self._dirty: list[Session] = []
+        self._cork = self._new_cork()
         self._parked = 0
         self._full = False
         self._all_closed = False
+
+    def _new_cork(self) -> Cork[Session]:
+        return Cork(lambda callback: self.call_soon(callback), self.config.max_clients_per_turn)
 
     def _new_wheel(self) -> Wheel:
         # Late by at most a fiftieth of the shortest heartbeat time, and never by more than 50 ms.
@@ -131,7 +139,7 @@ class Engine:
         self.sessions.clear()
         self.wheel.clear()  # what outlives the loop may be put into the new one
         self.wheel = self._new_wheel()
-        self._dirty = []
+        self._cork = self._new_cork()
         self._parked = 0
         self._full = False
         if self.elsewhere is not None:
@@ -148,7 +156,7 @@ class Engine:
     def on(self, event: str) -> Callable[[AnyFunction], AnyFunction]: ...
     @overload
     def on(self, event: str, function: AnyFunction) -> AnyFunction: ...
-    def on(self, event: str, function: Any = None) -> Any:
+    def on(self, event: Any, function: Any = None) -> Any:
         """Hear of connections, below all namespaces: a plain function, registered directly or as a decorator.
 
         "initial_headers" (headers, request): the first response of a session is about to be sent; "headers": so is
@@ -174,7 +182,11 @@ class Engine:
         """
         return self.events.on(event) if function is None else self.events.on(event, function)
 
-    def off(self, event: str, function: Callable[..., Any] | None = None) -> None:
+    @overload
+    def off(self, event: str) -> None: ...
+    @overload
+    def off(self, event: str, function: Callable[..., Any]) -> None: ...
+    def off(self, event: Any, function: Callable[..., Any] | None = None) -> None:
         """Remove a function of `on`, or all of an event.
 
         Raises:
@@ -184,8 +196,13 @@ class Engine:
 
     # HTTP
 
-    def begin(self, request: Request, exchange: Exchange) -> int:
+    def begin(self, request: Request, exchange: Exchange, body: bytes | None = None) -> int:
         """Answer what the head of a request allows to answer, or park it.
+
+        Args:
+            request: the head.
+            exchange: where the answer goes.
+            body: the whole body, where it has come together with the head: then there is nothing to `finish`.
 
         Returns:
             How many bytes of body are wanted at most; then call `finish`. With 0 the request is dealt with, and the
@@ -202,7 +219,7 @@ class Engine:
                 return 0
             generation, address = self.routes.read(request)
             if self._is_elsewhere(address.sid):
-                return self._hand_over(request, exchange, generation, address)
+                return self._hand_over(request, exchange, generation, address, body)
             if address.leaves:
                 self._dismiss(request, exchange, generation, address)
                 return 0
@@ -216,7 +233,9 @@ class Engine:
                 session.arrive(transport)
                 session.poll(request, exchange)
             elif request.method == "POST":
-                return self._body_limit(request, transport)
+                if body is None:
+                    return self._body_limit(request, transport)
+                self._receive(request, exchange, session, transport, body)
             else:
                 raise RequestRefused(*BAD_REQUEST, f"method {request.method}", {"method": request.method})
         except RequestRefused as refusal:
@@ -225,10 +244,10 @@ class Engine:
 
     def _body_limit(self, request: Request, transport: HttpTransport) -> int:
         """How many bytes the body of a POST may have."""
-        length = request.header("content-length") or ""
+        length = request.length
         limit = transport.body_limit(self.config.max_payload_bytes)
-        if length.isascii() and length.isdigit() and int(length[:15]) > limit:
-            raise self._too_large(f"{length[:15]} bytes")
+        if length is not None and length > limit:
+            raise self._too_large(f"{length} bytes")
         return limit
 
     def _is_elsewhere(self, sid: str | None) -> bool:
@@ -274,19 +293,26 @@ class Engine:
             transport, session = self._http_target(request, generation, address)
             if session is None:
                 raise RequestRefused(*UNKNOWN_SID)
-            most = self.config.max_payload_bytes
-            if len(body) > transport.body_limit(most):
-                raise self._too_large("more than announced")
-            try:
-                payload = transport.unpack(request, bytes(body))
-                if len(body) > most and len(payload) * 4 > most and _bytes_of(payload) > most:
-                    raise self._too_large("more in the form")
-                session.post(payload, partial(self._posted, request, exchange, session, transport))
-            except RemoteProtocolError as error:
-                session.fail(error)
-                self._posted(request, exchange, session, transport)
+            self._receive(request, exchange, session, transport, bytes(body))
         except RequestRefused as refusal:
             self.refuse(request, exchange, refusal, generation)
+
+    def _receive(
+        self, request: Request, exchange: Exchange, session: Session, transport: HttpTransport, body: bytes
+    ) -> None:
+        """Give what was posted to its session."""
+        most = self.config.max_payload_bytes
+        size = len(body)
+        if size > transport.body_limit(most):
+            raise self._too_large(f"{size} bytes or more")
+        try:
+            payload = transport.unpack(request, body)
+            if size > most and len(payload) * 4 > most and _bytes_of(payload) > most:
+                raise self._too_large("more in the form")
+            session.post(payload, partial(self._posted, request, exchange, session, transport))
+        except RemoteProtocolError as error:
+            session.fail(error)
+            self._posted(request, exchange, session, transport)
 
     def _posted(self, request: Request, exchange: Exchange, session: Session, transport: HttpTransport) -> None:
         """The packets of a POST were taken."""
@@ -367,7 +393,9 @@ class Engine:
 
     def _open(self, request: Request, transport: Transport, generation: Wire) -> Session:
         """Make a session for a client that may have one."""
-        id_ = self.node + self.new_id()[len(self.node) :]
+        id_ = self.new_id()
+        if self.node:
+            id_ = self.node + id_[len(self.node) :]
         request.compact()
         session = Session(self, id_, generation, self._parser, transport, request)
         self.sessions[id_] = session
@@ -397,10 +425,11 @@ class Engine:
             raise RequestRefused(*SERVER_FULL, f"max_connections is {self.config.max_connections}")
 
     def _check_allowed(self, request: Request) -> None:
-        if self.config.allow_request is None:
+        allow: Callable[[Request], object] | None = self.config.allow_request  # who knows what it gives
+        if allow is None:
             return
         try:
-            allowed: object = self.config.allow_request(request)
+            allowed = allow(request)
         except Exception as error:
             raise RequestRefused(*FORBIDDEN, f"allow_request failed: {error!r}", {"name": "NOT_ALLOWED"}) from error
         if allowed is True:
@@ -474,7 +503,7 @@ class Engine:
         told: Frame | None = None
         try:
             generation, address = self.routes.read(request)
-            if self._opens_elsewhere(address.sid, request, duplex):
+            if address.sid is not None and self._opens_elsewhere(address.sid, request, duplex):
                 return
             try:
                 transport, session = self._link_target(generation, address)
@@ -609,7 +638,7 @@ class Engine:
         for generation in self.routes.generations:
             prepared.encoded(generation, self._parser)
 
-    def link_headers(self, request: Request) -> list[tuple[str, str]]:
+    def link_headers(self, request: Request) -> Headers:
         """What the answer that opens a link is sent with, beside what its protocol needs."""
         return self.responses.dress(request, initial=self.routes.sid(request) is None)
 
@@ -633,19 +662,7 @@ class Engine:
 
     def defer(self, session: Session) -> None:
         """Flush a session at the end of this turn of the event loop, so that ten emits make one response."""
-        if not self._dirty:
-            self.call_soon(self._flush)
-        self._dirty.append(session)
-
-    def _flush(self) -> None:
-        dirty, self._dirty = self._dirty, []
-        sessions = iter(dirty)
-        try:
-            for session in sessions:
-                session.flush()
-        finally:
-            for session in sessions:  # none is left, unless one has raised: then the others are not to wait for it
-                self.defer(session)
+        self._cork.add(session)
 
     def park(self) -> None:
         """A poll starts to wait, or a stream to stay open.

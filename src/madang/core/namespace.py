@@ -12,13 +12,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
 from madang.core.ack import Ack
-from madang.core.listeners import AnyFunction, Listeners, Listening
+from madang.core.checks import check_timeout
+from madang.core.crowd import Crowd
+from madang.core.listeners import AnyFunction, Listeners
+from madang.core.listening import Listening
 from madang.core.log import Log
 from madang.core.outgoing import Outgoing
 from madang.core.patterns import Pattern, Predicate, is_pattern
 from madang.core.relay import check_server_side
 from madang.core.socket import Socket
-from madang.core.target import Crowd, Target, check_timeout
+from madang.core.target import Target
 from madang.errors import LocalProtocolError
 
 if TYPE_CHECKING:

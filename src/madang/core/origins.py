@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from madang.config import Config
 from madang.errors import FORBIDDEN, RequestRefused
-from madang.transports import Request
+from madang.transports import Headers, Request
 from madang.wire import Wire
 
 __all__ = ["check", "check_page", "cors", "preflight"]
@@ -26,6 +26,8 @@ def check(config: Config, request: Request) -> None:
     Raises:
         RequestRefused: it does.
     """
+    if config.origins == "*":
+        return
     origin = request.header("origin")
     if origin is not None:
         check_page(config, request, origin)
@@ -56,7 +58,7 @@ def check_page(config: Config, request: Request, origin: str) -> None:
     )
 
 
-def cors(config: Config, request: Request, generation: Wire | None) -> list[tuple[str, str]]:
+def cors(config: Config, request: Request, generation: Wire | None) -> Headers:
     """The headers that let a page of another, allowed origin read the response.
 
     Args:
@@ -67,10 +69,10 @@ def cors(config: Config, request: Request, generation: Wire | None) -> list[tupl
             could have it over a WebSocket, which no browser asks about.
     """
     if config.origins == "same":
-        return []
+        return ()
     origin = request.header("origin")
     if origin is None:
-        return []
+        return ()
     credentialed = generation is not None and generation.credentialed
     if config.origins == "*":
         if not credentialed:
@@ -83,11 +85,11 @@ def cors(config: Config, request: Request, generation: Wire | None) -> list[tupl
     return headers
 
 
-def preflight(config: Config, request: Request, generation: Wire | None) -> list[tuple[str, str]]:
+def preflight(config: Config, request: Request, generation: Wire | None) -> Headers:
     """The headers that answer a browser's question whether a page of another origin may ask. As for `cors`."""
-    headers = cors(config, request, generation)
+    headers = list(cors(config, request, generation))
     if not headers:
-        return []
+        return headers
     headers.append(("Access-Control-Allow-Methods", "GET, POST, OPTIONS"))
     asked = request.header("access-control-request-headers")
     if asked:

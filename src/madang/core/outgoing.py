@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from madang.core.ack import Ack
+from madang.core.checks import check_event
 from madang.core.shapes import Arguments, Checked, Later, checked, parameters_of, resolve, shape_of, unresolved
-from madang.core.target import check_event
 from madang.errors import LocalProtocolError
 
 if TYPE_CHECKING:

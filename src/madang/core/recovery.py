@@ -23,9 +23,9 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from madang.config import Recovery
+from madang.core.checks import check_limit
 from madang.core.log import Entry, Log, Place, Shelf
 from madang.core.presence import RECOVERABLE, Presence, Ticket
-from madang.core.target import check_limit
 from madang.core.wheel import Timed
 from madang.errors import ConfigError, Reason
 from madang.packet import Encoded

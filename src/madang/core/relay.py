@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from madang.core.ack import Ack
+    from madang.core.crowd import RemoteSocket
     from madang.core.prepared import Prepared
-    from madang.core.target import RemoteSocket, Target
+    from madang.core.target import Target
 
 __all__ = ["Peers", "Relay", "check_server_side"]
 

@@ -6,14 +6,13 @@ Source: Engine.IO protocol 4; Fetch standard (CORS); RFC 9110.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from typing import Final
 
 from madang.config import Config
 from madang.core import origins
 from madang.core.events import EngineEvents, ResponseHeaders
 from madang.core.files import File
-from madang.transports import Exchange, Request, Response, Streamer, StreamTransport
+from madang.transports import Exchange, Headers, Request, Response, Streamer, StreamTransport
 from madang.wire import Wire
 
 __all__ = ["Responses"]
@@ -24,6 +23,9 @@ _UNBUFFERED: Final = (
     ("X-Accel-Buffering", "no"),
     ("X-Content-Type-Options", "nosniff"),
 )
+#: What a large response is sent with, and one that is compressed.
+_VARIES: Final = ("Vary", "Accept-Encoding")
+_PACKED: Final = ("Content-Encoding", "gzip")
 
 
 class Responses:
@@ -58,18 +60,17 @@ class Responses:
             compress: whether to try.
             opens: the id of the session of which it is the first response.
         """
-        headers = self._headers(request, response.headers, generation, opens)
+        headers = self._headers(request, response.fields, generation, opens)
         body = response.body
         threshold = self._config.http_compression_threshold_bytes
         if compress and threshold is not None and len(body) >= threshold:
-            headers.append(("Vary", "Accept-Encoding"))
+            headers = (*headers, _VARIES)
             if _accepts_gzip(request):
                 # Level 1: most of the gain for little of the time, on a path that everybody waits for.
                 packer = zlib.compressobj(1, zlib.DEFLATED, 31)
                 body = packer.compress(body) + packer.flush()
-                headers.append(("Content-Encoding", "gzip"))
-        headers.append(("Content-Length", str(len(body))))
-        exchange.respond(Response(response.status, headers, body))
+                headers = (*headers, _PACKED)
+        exchange.respond(Response(response.status, headers, body, sized=True))
 
     def send_file(self, request: Request, exchange: Exchange, file: File) -> None:
         """Send a file for pages."""
@@ -96,21 +97,19 @@ class Responses:
         request.compact()  # it is kept for as long as the response stays open
         exchange.stream(Response(200, headers, prelude), streamer)
 
-    def _headers(
-        self, request: Request, own: Sequence[tuple[str, str]], generation: Wire | None, opens: str | None
-    ) -> list[tuple[str, str]]:
-        headers = [*own, *origins.cors(self._config, request, generation)]
+    def _headers(self, request: Request, own: Headers, generation: Wire | None, opens: str | None) -> Headers:
+        """As `dress`; a tuple, unless they are for this response alone."""
+        allowed = origins.cors(self._config, request, generation)
+        headers = (*own, *allowed) if allowed or not isinstance(own, tuple) else own
         if opens is not None and self._config.cookie is not None:
-            headers.append(("Set-Cookie", self._config.cookie.header(opens)))
+            return self.dress(request, [*headers, ("Set-Cookie", self._config.cookie.header(opens))], initial=True)
         return self.dress(request, headers, initial=opens is not None)
 
-    def dress(
-        self, request: Request, headers: Sequence[tuple[str, str]] = (), *, initial: bool = False
-    ) -> list[tuple[str, str]]:
+    def dress(self, request: Request, headers: Headers = (), *, initial: bool = False) -> Headers:
         """What a response is sent with: these headers, as those who listen to "headers" leave them."""
         events = self._events
         if not (events.headers or (initial and events.initial_headers)):
-            return list(headers)
+            return headers
         dressed = ResponseHeaders(headers)
         if initial:
             events.tell("initial_headers", dressed, request)

@@ -48,6 +48,15 @@ class Routes:
         self._known: dict[Wire, Mapping[str, Transport]] = {
             generation: generation.transports(self.enabled) for generation in self.generations
         }
+        # Those that serve links, and HTTP requests, by their identity, since somebody's own may be unhashable: to ask a
+        # class takes longer than to look one up.
+        self._links: dict[int, LinkTransport] = {
+            id(one): one
+            for one in (one for known in self._known.values() for one in known.values())
+            if isinstance(one, LinkTransport) and not one.knocks
+        }
+        everything = [*self.enabled.values(), *(one for known in self._known.values() for one in known.values())]
+        self._http: dict[int, HttpTransport] = {id(one): one for one in everything if isinstance(one, HttpTransport)}
 
     def below(self, path: str) -> str | None:
         """What of a path stands below the server's own, without the slashes around it; None where it isn't there."""
@@ -67,10 +76,14 @@ class Routes:
         Raises:
             RequestRefused: it is of none, or says what makes no sense.
         """
-        below = self._below(request)
+        route: tuple[Routes, tuple[Wire, Address]] | None = request.route
+        if route is not None and route[0] is self:
+            return route[1]
+        below = "" if request.path == self._path else self._below(request)
         for generation in self.generations:
             address = generation.address(request, below)
             if address is not None:
+                request.route = (self, (generation, address))
                 return generation, address
         name = request.query.get("transport", "")
         if name not in self.enabled:
@@ -123,8 +136,9 @@ class Routes:
         for field, variant in self._variants.get(name, ()):
             if field in request.query:
                 transport = variant
-        if isinstance(transport, HttpTransport):
-            return transport
+        served = self._http.get(id(transport))
+        if served is not None:
+            return served
         if isinstance(transport, LinkTransport) and not transport.knocks:
             context = {"name": "TRANSPORT_HANDSHAKE_ERROR", "transport": name}
             raise RequestRefused(*BAD_REQUEST, f"{name} needs an upgrade of the connection", context)
@@ -136,8 +150,8 @@ class Routes:
         Raises:
             RequestRefused: it names none.
         """
-        transport = self._known[generation].get(name)
-        if isinstance(transport, LinkTransport) and not transport.knocks:
+        transport = self._links.get(id(self._known[generation].get(name)))
+        if transport is not None:
             return transport
         raise RequestRefused(*UNKNOWN_TRANSPORT, f"transport {name[:40]!r}", {"transport": name[:40]})
 

@@ -218,7 +218,7 @@ class Session(Timed):
             return
         self._buffered = size
         self._outbox.append(encoded)
-        if self._exchange is not None:
+        if self._exchange is not None and len(self._outbox) == 1:  # no poll waits with more, undeferred
             self._engine.defer(self)
 
     def send(self, packet: Packet) -> None:
@@ -249,7 +249,7 @@ class Session(Timed):
         elif self._exchange is not None and self._outbox and not self.overflowed:
             self._answer(self._take())
 
-    def flush(self) -> None:
+    def uncork(self) -> None:
         """Answer the waiting poll with what the outbox holds; called once per turn of the event loop."""
         if self.overflowed and self.state == OPEN_STATE:
             limit = self._engine.config.max_buffered_bytes
@@ -500,7 +500,7 @@ class Session(Timed):
             self._forget()
             stream.close()
         else:
-            self.attach(stream)
+            self._attach_stream(stream)
             if self._probe is not None and self._probe.answered:
                 self.end_stream(stream)  # with what has waited: the client may have lost the answer to its probe
 
@@ -509,6 +509,11 @@ class Session(Timed):
         stream = Stream(self._engine, self, transport, exchange)
         stream.open(request, initial=True)
         stream.write(Encoded((hello,)))
+        self._attach_stream(stream)
+
+    def _attach_stream(self, stream: Stream) -> None:
+        if stream.ends:
+            self._release_after(self._engine.config.stream_timeout_seconds)
         self.attach(stream)
 
     def end_stream(self, stream: Stream) -> None:
@@ -652,8 +657,6 @@ class Session(Timed):
         duplex.bind(self)
         if self._is_paused:
             duplex.pause_reading()
-        if isinstance(duplex, Stream) and duplex.ends:
-            self._release_after(self._engine.config.stream_timeout_seconds)
         self.resume()
 
     def lost(self, duplex: Duplex, reason: str) -> None:
@@ -690,6 +693,12 @@ class Session(Timed):
 
     def _upgraded(self, probe: Probe) -> None:
         self._end_probe()
+        if self.state == CLOSING:
+            for encoded in self._outbox or ():
+                probe.duplex.write(encoded)
+            self._forget()
+            probe.duplex.close(1000, self.ended or "")
+            return
         self._release_poll()
         self.transport = probe.transport
         self.attach(probe.duplex)
@@ -701,16 +710,22 @@ class Session(Timed):
         self._probe = None
         self._upgrade_by = 0.0
 
+    def _drop_probe(self) -> None:
+        if self._probe is not None:
+            duplex = self._probe.duplex
+            self._end_probe()
+            duplex.close(1000)
+
     # Time
 
     def _rearm(self) -> None:
         due = self._ping_due
-        if self._connect_by:
-            due = min(due, self._connect_by)
-        if self._upgrade_by:
-            due = min(due, self._upgrade_by)
-        if self._release_by:
-            due = min(due, self._release_by)
+        if 0.0 < self._connect_by < due:
+            due = self._connect_by
+        if 0.0 < self._upgrade_by < due:
+            due = self._upgrade_by
+        if 0.0 < self._release_by < due:
+            due = self._release_by
         self.due = due
         self._engine.wheel.add(self)
 
@@ -834,11 +849,9 @@ class Session(Timed):
         hold, self._hold = self._hold, None
         if self._exchange is not None:
             self._answer(list(self.wire.encode(_CLOSE_PACKET, self.parser)))
-        if self._probe is not None:
-            duplex = self._probe.duplex
-            self._end_probe()
-            duplex.close(1000)
         if state == CLOSING:
+            if self._probe is not None and not self._probe.answered:
+                self._drop_probe()  # else the client is on its way: what waits for it goes by that link, if it comes
             self.due = self._engine.clock() + self._engine.config.ping_timeout_seconds
             self._engine.wheel.add(self)
         else:
@@ -854,6 +867,7 @@ class Session(Timed):
             events.tell("close", self, reason)
 
     def _forget(self) -> None:
+        self._drop_probe()
         self.state = CLOSED
         self.due = 0.0
         self._outbox = None

@@ -111,7 +111,7 @@ class Arguments(Shape):
         one_pass: whether JSON can be decoded straight into them.
     """
 
-    __slots__ = ("_decoder", "_each", "_rest", "_row", "_trailing", "one_pass", "required", "rest", "types")
+    __slots__ = ("_each", "_rest", "_row", "one_pass", "required", "rest", "types")
 
     def __init__(self, kinds: tuple[Any, ...], required: int, rest: Any) -> None:
         self.types = kinds
@@ -122,22 +122,18 @@ class Arguments(Shape):
         fields = [(f"a{index}", kind) for index, kind in enumerate(kinds[:required])]
         optional = [(f"a{index}", kind, _ABSENT) for index, kind in enumerate(kinds[required:], required)]
         self._row = msgspec.defstruct("Row", [*fields, *optional], array_like=True)
-        self._trailing = bool(optional)
         binary = _check((*kinds, *([] if rest is None else [rest])))
         # A JSON string for bytes would be taken as base64; a struct can't end in any number of values.
         self.one_pass = rest is None and not binary
         whole: Any
-        if self._trailing:
+        if optional:
             whole = msgspec.defstruct(
                 "Event", [("event", str), *fields, *optional], array_like=True, forbid_unknown_fields=True
             )
         else:
             whole = types.GenericAlias(tuple, (str, *kinds))
-        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(whole, dec_hook=_foreign)
-
-    def decode(self, text: str) -> Sequence[Any]:  # noqa: D102
-        data: Any = self._decoder.decode(text)
-        return _present(data) if self._trailing else data
+        decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(whole, dec_hook=_foreign)
+        super().__init__((lambda text: _present(decoder.decode(text))) if optional else decoder.decode)
 
     def convert(self, event: str, values: Sequence[Any], *, base64: bool = False) -> Sequence[Any]:
         """Check arguments that were decoded before.

@@ -12,11 +12,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from madang.core.ack import Ack, Drain
-from madang.core.listeners import AnyFunction, Handler, Listeners, Listening
+from madang.core.checks import check_event, check_limit, check_rooms
+from madang.core.crowd import Sender
+from madang.core.listeners import AnyFunction, Handler, Listeners
+from madang.core.listening import Listening
 from madang.core.presence import Presence, Ticket
 from madang.core.session import OPEN_STATE, Session
 from madang.core.shapes import Checked
-from madang.core.target import Sender, Target, check_event, check_limit, check_rooms
+from madang.core.target import Target
 from madang.errors import ConnectionRefused, LocalProtocolError, Reason
 from madang.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, Encoded, Packet
 

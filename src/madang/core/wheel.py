@@ -6,14 +6,17 @@ its old bucket comes due, and put into the right one.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from heapq import heappop, heappush
 
-__all__ = ["Timed", "Wheel"]
+from madang.compiling import mypyc_attr
+
+__all__ = ["Alarm", "Timed", "Wheel"]
 
 
-class Timed(ABC):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Timed:
     """Something that wants to be woken at a certain time.
 
     Attributes:
@@ -29,6 +32,32 @@ class Timed(ABC):
     @abstractmethod
     def expire(self, now: float) -> None:
         """Do what is due. Set `due` and call `Wheel.add` to be woken again."""
+
+
+class Alarm(Timed):
+    """Calls a function when its time has come. Set `due` and call `Wheel.add` to have it called again.
+
+    Args:
+        call: the function.
+        due: when; 0.0 for not yet.
+    """
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[[], None], due: float = 0.0) -> None:
+        super().__init__()
+        self.due = due
+        self._call: Callable[[], None] | None = call
+
+    def expire(self, now: float) -> None:
+        """Call the function."""
+        if self._call is not None:
+            self._call()
+
+    def cancel(self) -> None:
+        """Let go of the function, for good: the wheel holds on to the alarm until its time."""
+        self.due = 0.0
+        self._call = None
 
 
 class Wheel:

@@ -2,6 +2,9 @@
 
 A request at our path, for a WebSocket or not, goes to the engine straight away; one that never gets whole is ended, and
 so is a client that reads nothing of what it is sent. All else is uvicorn's.
+
+It is one long module because a connection changes hands: between the engine, uvicorn's application and a WebSocket,
+with one parser, one flow control and one set of time limits for all of them.
 """
 
 from __future__ import annotations
@@ -12,14 +15,20 @@ import logging
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final, cast
 from urllib.parse import unquote
 
 import uvicorn
+from httptools import HttpRequestParser
+from uvicorn.logging import TRACE_LOG_LEVEL
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.utils import get_local_addr, is_ssl
+from uvicorn.server import ServerState
 
 from madang.cork import Cork
 from madang.errors import BAD_REQUEST, RemoteProtocolError, RequestRefused
@@ -27,9 +36,10 @@ from madang.faces.asgi import ASGIFace
 from madang.faces.cycle import Cycle
 from madang.faces.flash import POLICY_REQUEST, HixieOpening, PolicyExchange, policy
 from madang.faces.handover import Handover
-from madang.faces.link import HixieLink, WebSocketLink
+from madang.faces.heads import Heads, is_forwarded
+from madang.faces.link import HixieLink, Volley, WebSocketLink
 from madang.rfc import hixie, ws
-from madang.transports import Request
+from madang.transports import Headers, Request, Response
 from madang.wire import error_body, error_headers
 
 __all__ = ["HttpProtocol", "http_protocol"]
@@ -40,6 +50,13 @@ logger = logging.getLogger("madang")
 _SWEEP_SECONDS: Final = 1.0
 #: How long a client may read nothing of what is written, before its connection is cut at a shutdown.
 _SHUTDOWN_PATIENCE_SECONDS: Final = 2.0
+#: How many new connections are served before others get their turn: what comes at once may be thousands.
+_NEWCOMERS_PER_TURN: Final = 32
+#: What stands in most requests is kept once, and not for as long as each of their clients stays.
+_METHODS: Final = {name.encode(): name for name in ("GET", "POST", "OPTIONS")}
+_QUERIES: Final = {query: query for query in ("EIO=4&transport=websocket", "EIO=3&transport=websocket")}
+#: Of how many different sets of headers the bytes are kept.
+_MAX_WRITTEN: Final = 256
 #: With what a request for the Flash policy file begins, and no request of HTTP does.
 _POLICY_BYTE: Final = POLICY_REQUEST[0]
 
@@ -51,15 +68,20 @@ class Ground:
         face: the application whose path is ours.
         config: uvicorn's settings.
         loop: the running event loop.
+        server_state: what the connections of uvicorn's server share.
     """
 
-    def __init__(self, face: ASGIFace, config: uvicorn.Config, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, face: ASGIFace, config: uvicorn.Config, loop: asyncio.AbstractEventLoop, server_state: ServerState
+    ) -> None:
         self.face = face
+        self.server_state = server_state
         self.io = face.io
         self.loop = loop
-        self.cork = Cork(loop)
-        self.path = config.root_path + self.io.config.path
         settings = self.io.config
+        self.cork: Cork[Cycle] = Cork(loop.call_soon, settings.max_clients_per_turn)
+        self.volley = Volley(loop.call_soon, settings.max_clients_per_turn)
+        self.path = config.root_path + settings.path
         self.deflate = (
             ws.Deflate(
                 level=settings.websocket_compression_level,
@@ -76,17 +98,31 @@ class Ground:
         #: Connections whose request isn't whole yet, or that wait for their next one, or for the client to read.
         self.waiting: set[HttpProtocol] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+        # New connections that have said something and wait for their turn, and how many had theirs in this one.
+        self._newcomers: deque[HttpProtocol] = deque()
+        self._served = 0
         #: What gives connections to other servers of this machine.
         self.handover: Handover | None = None
+        #: What links call at the shutdown: the same object for all of them.
+        self.on_shutdown = self.io.disconnect_all
+        #: How long a client may read nothing of its responses: as long as the heartbeat has it.
+        self.patience = settings.ping_interval_seconds + settings.ping_timeout_seconds
         self._common_pairs: list[tuple[bytes, bytes]] | None = None
         self._common = b""
+        self._written: dict[Headers, bytes] = {}
+        self.heads = Heads(self.io.config.path, self.io.config.max_header_bytes)
 
     def client_of(
         self, client: tuple[str, int] | None, scheme: str | None, headers: list[tuple[bytes, bytes]]
     ) -> tuple[str, bool]:
-        """The client's address and whether it used TLS, as trusted proxies tell."""
-        names = [name for name, _ in headers]
-        if self._proxy is not None and (b"x-forwarded-for" in names or b"x-forwarded-proto" in names):
+        """The client's address and whether it used TLS, as trusted proxies tell.
+
+        Args:
+            client: who has connected.
+            scheme: "https" or "http".
+            headers: those of the request.
+        """
+        if self._proxy is not None:
             scope: dict[str, Any] = {"type": "http", "client": client, "scheme": scheme, "headers": headers}
             # The middleware waits for nothing but the application inside it, which is ours and returns at once.
             with contextlib.suppress(StopIteration):
@@ -118,18 +154,51 @@ class Ground:
         self.handover = handover
         self.io.on_stop(handover.close)
 
-    def common_headers(self, pairs: list[tuple[bytes, bytes]]) -> bytes:
-        """The headers that uvicorn gives every response; it makes a new list of them each second."""
+    def head(self, response: Response, pairs: list[tuple[bytes, bytes]], last: bytes) -> bytes:
+        """The head of a response.
+
+        Args:
+            response: the response.
+            pairs: the headers that uvicorn gives every response; it makes a new list of them each second.
+            last: what stands behind all other headers.
+        """
         if pairs is not self._common_pairs:
             self._common_pairs = pairs
             self._common = b"".join([b"%s: %s\r\n" % pair for pair in pairs])
-        return self._common
+        fields = response.fields
+        written = self._written.get(fields) if type(fields) is tuple else _written(fields)
+        if written is None:
+            if len(self._written) >= _MAX_WRITTEN:
+                self._written.clear()
+            written = self._written[fields] = _written(fields)
+        status = STATUS_LINE[response.status]
+        if response.sized:
+            return b"%b%b%bContent-Length: %d\r\n%b\r\n" % (status, self._common, written, len(response.body), last)
+        return b"%b%b%b%b\r\n" % (status, self._common, written, last)
 
     def watch(self, protocol: HttpProtocol) -> None:
         """A connection waits for something."""
         self.waiting.add(protocol)
         if self._sweeper is None:
             self._sweeper = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+    def serves(self, newcomer: HttpProtocol) -> bool:
+        """Whether a new connection is served now. Else it is told when its turn has come."""
+        if self._served == _NEWCOMERS_PER_TURN or self._newcomers:
+            self._newcomers.append(newcomer)
+            return False
+        if not self._served:
+            self.loop.call_soon(self._turn)
+        self._served += 1
+        return True
+
+    def _turn(self) -> None:
+        newcomers = self._newcomers
+        self._served = min(len(newcomers), _NEWCOMERS_PER_TURN)
+        if newcomers:
+            self.loop.call_soon(self._turn)
+        for _ in range(self._served):
+            newcomers.popleft().begin()
 
     def _sweep(self) -> None:
         self._sweeper = None
@@ -140,6 +209,10 @@ class Ground:
             self._sweeper = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
 
 
+def _written(fields: Headers) -> bytes:
+    return "".join([f"{name}: {value}\r\n" for name, value in fields]).encode("latin-1")
+
+
 async def _keep(scope: Any, receive: Any, send: Any) -> None:
     """The application inside the proxy middleware: it only wants the scope as the middleware left it."""
 
@@ -147,6 +220,22 @@ async def _keep(scope: Any, receive: Any, send: Any) -> None:
 def http_protocol(face: ASGIFace) -> type[HttpProtocol]:
     """uvicorn's HTTP protocol for an application of ours."""
     return type("HttpProtocol", (HttpProtocol,), {"face": face, "grounds": {}})
+
+
+class _Flow(FlowControl):
+    """uvicorn's, without the event that few wait for until one does."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.read_paused = False
+        self.write_paused = False
+
+    @cached_property
+    def _is_writable_event(self) -> asyncio.Event:  # type: ignore[override]
+        event = asyncio.Event()
+        if not self.write_paused:
+            event.set()
+        return event
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -160,42 +249,79 @@ class HttpProtocol(HttpToolsProtocol):
     face: ASGIFace
     grounds: dict[asyncio.AbstractEventLoop, Ground]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        ground = self.grounds.get(self.loop)
-        if ground is None:
-            self.grounds.clear()
-            ground = self.grounds[self.loop] = Ground(self.face, self.config, self.loop)
-            ground.hand_over(
-                partial(
-                    type(self),
-                    config=self.config,
-                    server_state=self.server_state,
-                    app_state=self.app_state,
-                    _loop=self.loop,
-                )
-            )
+    parser: Any = None
+    # As each connection begins: an attribute of the class takes nothing of a connection.
+    _since = 0.0  # when it began to wait
+    _idle = False  # whether it waits for a next request that nobody has to send
+    _chunk_bytes = 0
+    _head_bytes = 0
+    _head_done = False
+    _completed = False  # whether a request got whole within the bytes at hand
+    _between = True  # whether the parser has no request that isn't whole
+    _first = False  # whether the request that is parsed is the first one of the bytes at hand
+    _asker = "", False  # the client's address and whether it used TLS, unless a proxy tells of another one
+    _active: Any = None  # the cycle that was started last, of all that wait
+    _next_is_due = False  # whether the next pipelined request has its turn soon
+    _chunk = b""  # the bytes at hand
+    _upgrades = False  # whether the request at hand is for a WebSocket
+    _leads = False  # whether the bytes at hand begin with the request at hand
+    _refused_upgrade = False  # whether all that still comes is meant for a protocol that there won't be
+    _unread = 0  # how many bytes of written responses the client has left when it was looked at
+    _unread_since = 0.0
+    _is_new = True  # whether it has said nothing yet
+    _early: bytes | None = None  # what a new connection has said before its turn came
+    #: What another server has read of the connection before it has handed it over.
+    given = b""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        # uvicorn itself gives no loop: it is the one that runs.
+        ground = self.grounds.get(_loop or asyncio.get_running_loop())
+        if ground is not None and ground.server_state is server_state:
+            # What else uvicorn sets here, all connections of a server have alike: it stands in the class.
+            self.pipeline = deque()
+        else:
+            super().__init__(config, server_state, app_state, _loop)
+            ground = self.grounds.get(self.loop) or self._break_ground()
         self.ground = ground
-        self._since = 0.0  # when it began to wait
-        self._idle = False  # whether it waits for a next request that nobody has to send
-        self._chunk_bytes = 0
-        self._head_bytes = 0
-        self._head_done = False
-        self._completed = False  # whether a request got whole within the bytes at hand
-        self._active: Any = None  # the cycle that was started last, of all that wait
-        self._next_is_due = False  # whether the next pipelined request has its turn soon
-        self._chunk = b""  # the bytes at hand
-        self._refused_upgrade = False  # whether all that still comes is meant for a WebSocket that there won't be
-        self._unread = 0  # how many bytes of written responses the client has left when it was looked at
-        self._unread_since = 0.0
-        #: What another server has read of the connection before it has handed it over.
-        self.given = b""
-        # As long as the heartbeat has it.
-        self._patience = ground.io.config.ping_interval_seconds + ground.io.config.ping_timeout_seconds
+        self._patience = ground.patience
+
+    def _break_ground(self) -> Ground:
+        """Make the ground of an event loop, with its first connection."""
+        made = partial(
+            type(self),
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.app_state,
+            _loop=self.loop,
+        )
+        self.grounds.clear()
+        ground = self.grounds[self.loop] = Ground(self.face, self.config, self.loop, self.server_state)
+        for name, value in vars(self).items():
+            if name != "pipeline":
+                setattr(type(self), name, None if name == "parser" else value)
+        ground.hand_over(made)
+        return ground
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection came; its first request may take only so long."""
-        super().connection_made(transport)
+        # As uvicorn does it, but for the addresses: it asks a socket that is made for that, and costs several calls of
+        # the system. Our own is told to applications beside us only, and looked up then.
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = _Flow(transport)
+        client = transport.get_extra_info("peername")
+        self.client = (str(client[0]), int(client[1])) if isinstance(client, tuple) else None
+        self.scheme = "https" if is_ssl(transport) else "http"
+        if self.logger.level <= TRACE_LOG_LEVEL:
+            prefix = "{}:{} - ".format(*self.client) if self.client else ""
+            self.logger.log(TRACE_LOG_LEVEL, "%sHTTP connection made", prefix)
+        self._asker = self.client[0] if self.client else "", self.scheme == "https"
         self._await_head()
         if self.given:
             given, self.given = self.given, b""
@@ -204,6 +330,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self.ground.waiting.discard(self)
+        self._early = None
         self.pipeline.clear()
         super().connection_lost(exc)
         # uvicorn tells only the cycle that came last.
@@ -211,6 +338,8 @@ class HttpProtocol(HttpToolsProtocol):
         if active is not None and active is not self.cycle and not active.response_complete:
             active.disconnected = True
             active.message_event.set()
+        # It holds on to us, as the parser does, which uvicorn drops: nothing is left for the garbage collector.
+        self.cycle = None  # type: ignore[assignment]
 
     def pause_writing(self) -> None:
         """The client reads too slowly: it gets no more requests started, and its stream has to wait."""
@@ -239,13 +368,27 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        if self._refused_upgrade:
+        if self._is_new:
+            self._is_new = False
+            if not self.ground.serves(self):
+                self._early = data
+                return
+        elif self._early is not None:
+            self._early += data
+            if len(self._early) > self.ground.io.config.max_header_bytes:
+                self.begin()
+            return
+        if self._refused_upgrade or (self._between and self._serve_seen(data)):
             return
         if data[0] == _POLICY_BYTE and not self._head_done and not self._head_bytes and self.ground.flash:
             self._answer_policy(data)
             return
+        if self.parser is None:  # most WebSockets need none
+            self.parser = HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._chunk = data
         self._chunk_bytes = len(data)
+        self._first = self._between
         self._completed = False
         super().data_received(data)
         self._chunk = b""
@@ -255,14 +398,91 @@ class HttpProtocol(HttpToolsProtocol):
             if self._head_bytes > self.ground.io.config.max_header_bytes and not self.transport.is_closing():
                 self._refuse_head()
 
+    def begin(self) -> None:
+        """The turn of a new connection has come."""
+        early, self._early = self._early, None
+        if early is not None and not self.transport.is_closing():
+            self.data_received(early)
+
+    def eof_received(self) -> None:
+        """The client has said all that it will: answer what waits for its turn, before the transport closes."""
+        self.begin()
+
+    def _serve_seen(self, data: bytes) -> bool:
+        """Serve a request that came in one piece and has a head that was seen before; gives whether it was one."""
+        before = self.cycle
+        if (before is not None and not before.response_complete) or self.pipeline or self.flow.write_paused:
+            return False
+        ground = self.ground
+        seen = ground.heads.find(data)
+        if seen is None or self.transport.is_closing():
+            return False
+        method, query, head, own, body = seen
+        handshake = head.handshake
+        if handshake is not None and own is not None:
+            # What is wrong with it is for the long way to tell; and what is another server's, to hand over.
+            if not ws.is_key(own[1]) or (ground.handover is not None and "sid=" in query):
+                return False
+            handshake = ws.Handshake(own[1], handshake.subprotocols, handshake.extensions)
+        if self.timeout_keep_alive_task is not None:  # of a response of another application, before
+            self._unset_keepalive_if_required()
+        ground.waiting.discard(self)
+        self._idle = False
+        self._head_done = True
+        told = head.forwarded
+        address, secure = self._asker if told is None else ground.client_of(self.client, self.scheme, told)
+        request = Request(
+            method,
+            ground.path,
+            query,
+            head.block,
+            address=address,
+            secure=secure,
+            received=time.time(),
+            root_path=self.root_path,
+            own=own,
+            known=head.known,
+        )
+        if ground.io.loop is not self.loop:
+            ground.io.bind()
+        if handshake is not None:
+            self._open(ground, request, handshake)
+            self._let_go()
+            return True
+        # Only the log shows what was asked for as it came.
+        target = data.split(b" ", 2)[1] if self.config.access_log else b""
+        cycle: Any = Cycle(self, request, target)
+        self.cycle = self._active = cycle
+        cycle.serve(body)
+        return True
+
     def _parsed_head_bytes(self) -> int:
         return len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        self._between = False
         if self._idle or self not in self.ground.waiting:
             self._await_head()
+        # As uvicorn does it, but for the scope, which our own requests don't need.
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._upgrades = False
+
+    def _begin_foreign(self) -> None:
+        """The request at hand isn't ours: do what uvicorn does as it begins, and when its head is whole."""
+        if self.server is None:
+            self.server = get_local_addr(self.transport)
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers  # the scope has this list
+        super().on_headers_complete()
+
+    def _should_upgrade(self) -> bool:
+        """Whether the request at hand is for a WebSocket. uvicorn asks several times."""
+        return self._upgrades
 
     def on_headers_complete(self) -> None:
         """The head of a request is whole: if it is ours, the engine gets it now."""
@@ -274,16 +494,23 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse_head()
             return
         self._head_done = True
-        request = None if self.parser.should_upgrade() and self._should_upgrade() else self._own_request()
+        self._leads = self._first and not self._completed
+        if self.parser.should_upgrade() and super()._should_upgrade():
+            self._upgrades = True
+            self.ground.waiting.discard(self)
+            return
+        request = self._own_request()
         if request is None:
-            super().on_headers_complete()
+            self._begin_foreign()
             # Only our own requests have a limit for the rest: others' uploads may take their time.
             self.ground.waiting.discard(self)
             return
-        if self.expect_100_continue:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
-        before, cycle = self.cycle, Cycle(self, request, keep_alive)
+        is_today = self.parser.get_http_version() == "1.1"
+        keep_alive = is_today and self.parser.should_keep_alive()
+        if keep_alive and self._leads:
+            self.ground.heads.keep(self._chunk, self.headers)
+        before, cycle = self.cycle, Cycle(self, request, self.url, chunked=is_today, keep_alive=keep_alive)
+        cycle.expects = self.expect_100_continue
         self.cycle = cast("Any", cycle)
         if before is not None and not before.response_complete:
             # Pipelined: its turn comes when the response before it is sent.
@@ -336,17 +563,18 @@ class HttpProtocol(HttpToolsProtocol):
         raw_path, _, query = self.url.decode("latin-1").partition("?")
         path = self.root_path + (unquote(raw_path) if "%" in raw_path else raw_path)
         ground = self.ground
-        if path != ground.path and not self.face.owns(
-            {"path": path, "root_path": self.root_path, "query_string": query.encode("latin-1")}
-        ):
+        if path == ground.path:
+            path = ground.path
+        elif not self.face.owns({"path": path, "root_path": self.root_path, "query_string": query.encode("latin-1")}):
             return None
         if ground.io.loop is not self.loop:
             ground.io.bind()
-        address, secure = ground.client_of(self.client, self.scheme, headers)
+        address, secure = ground.client_of(self.client, self.scheme, headers) if is_forwarded(headers) else self._asker
+        method = self.parser.get_method()
         return Request(
-            self.parser.get_method().decode("ascii"),
+            _METHODS.get(method) or method.decode("ascii"),
             path,
-            query,
+            _QUERIES.get(query, query),
             headers,
             address=address,
             secure=secure,
@@ -356,13 +584,21 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of the body came."""
-        if self._head_done:
+        if not self._head_done:
+            return
+        cycle: Any = self.cycle
+        if not isinstance(cycle, Cycle):
             super().on_body(body)
+        elif not cycle.response_complete and not (self.parser.should_upgrade() and self._should_upgrade()):
+            cycle.take(body)
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.set()
 
     def on_message_complete(self) -> None:
         """The request is whole."""
-        self._completed = True
-        if not self._head_done:
+        self._completed = self._between = True
+        if not self._head_done or self._upgrades:
             return
         if not self._idle:
             if self.flow.write_paused and not self._is_answering:
@@ -386,7 +622,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.flow.write_paused:
             # Who doesn't read our responses gets no more of them piled up.
             self.flow.pause_reading()
-        else:
+        elif self.flow.read_paused:
             self.flow.resume_reading()
         if self._head_done:  # else the next request has begun, and has its own deadline
             self._await_request()
@@ -420,6 +656,8 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._idle:
             if waited > self.timeout_keep_alive and not self._unread and not self.pipeline:
                 self.transport.close()
+        elif self._early is not None:
+            pass  # it is we who let it wait
         elif not self._head_done and waited > config.header_timeout_seconds:
             self._give_up(408, "Request Timeout", f"header_timeout_seconds is {config.header_timeout_seconds:g}")
         elif waited > config.request_timeout_seconds:
@@ -464,6 +702,27 @@ class HttpProtocol(HttpToolsProtocol):
 
     # WebSocket
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """A request for a protocol that we don't speak is answered as if it hadn't asked."""
+        super()._unsupported_upgrade_warning()
+        # The parser has skipped its body, and uvicorn skips what else came with it: what comes next may begin within a
+        # request, and whoever has sent the body would decide with which (RFC 9112, 11.2).
+        told = any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+            for name, value in self.headers
+        )
+        if told or self._behind():
+            self._end_after_response()
+
+    def _end_after_response(self) -> None:
+        """Read no request behind the one at hand."""
+        self._refused_upgrade = True
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            self.transport.close()
+        else:
+            cycle.keep_alive = False
+
     def handle_websocket_upgrade(self) -> None:
         """A request for a WebSocket: take it if it is ours, else leave it to uvicorn's own implementation."""
         self.ground.waiting.discard(self)
@@ -472,39 +731,52 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             # Pipelined behind a request whose response is still to come, which would end up inside the WebSocket:
             # the connection ends after that response instead.
-            self._refused_upgrade = True
-            self.cycle.keep_alive = False
+            self._end_after_response()
             return
         request = self._own_request()
         if request is None:
+            self._begin_foreign()
             super().handle_websocket_upgrade()
         else:
             self._upgrade(self.ground, request)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Once the connection is another protocol's, do as at its end."""
+        if self.transport.get_protocol() is not self:
+            self.parser = None
 
     def _upgrade(self, ground: Ground, request: Request) -> None:
         engine = ground.io.engine
-        transport = self.transport
         if ground.handover is not None and self._give_away(ground.handover, request):
             return
-        headers_in = request.headers
-        agreed = None
+        headers_in, version = request.headers, self.parser.get_http_version()
         drafts = headers_in.get("sec-websocket-version") != ws.VERSION_HEADER[1] and engine.routes.takes_drafts(request)
         if drafts and "origin" not in headers_in:
             request = self._with_origin() or request
+        handshake: ws.Handshake | hixie.Handshake
         try:
-            handshake: ws.Handshake | hixie.Handshake
             if drafts and hixie.speaks(headers_in):
-                handshake = hixie.check_handshake(request.method, self.scope["http_version"], headers_in)
+                handshake = hixie.check_handshake(request.method, version, headers_in)
             else:
-                handshake = ws.check_handshake(request.method, self.scope["http_version"], headers_in, drafts=drafts)
-                if ground.deflate is not None:
-                    agreed = ws.negotiate(handshake.extensions, ground.deflate)
+                handshake = ws.check_handshake(request.method, version, headers_in, drafts=drafts)
+        except RemoteProtocolError as error:
+            self._refuse_handshake(request, error)
+            return
+        if self._leads and not drafts and isinstance(handshake, ws.Handshake):
+            ground.heads.keep(self._chunk, self.headers, handshake)
+        self._open(ground, request, handshake)
+
+    def _open(self, ground: Ground, request: Request, handshake: ws.Handshake | hixie.Handshake) -> None:
+        """Open a WebSocket, if the engine lets it."""
+        engine = ground.io.engine
+        agreed = None
+        try:
+            if ground.deflate is not None and isinstance(handshake, ws.Handshake):
+                agreed = ws.negotiate(handshake.extensions, ground.deflate)
             engine.admit(request)
         except RemoteProtocolError as error:
-            context = {"name": "TRANSPORT_HANDSHAKE_ERROR"}
-            engine.refused(request, RequestRefused(*BAD_REQUEST[:2], error.http_status, str(error), context))
-            extra = [ws.VERSION_HEADER] if error.http_status == 426 else []
-            self._refuse(error.http_status, [*engine.responses.dress(request), *extra], str(error).encode())
+            self._refuse_handshake(request, error)
             return
         except RequestRefused as refusal:
             engine.refused(request, refusal)
@@ -516,19 +788,26 @@ class HttpProtocol(HttpToolsProtocol):
             self._open_older(ground, request, handshake)
             return
         link = WebSocketLink(
-            transport,
+            self.transport,
             self.loop,
-            ground.cork,
+            ground.volley,
             engine,
             agreed[1:] if agreed is not None else None,
             self.connections,
-            ground.io.disconnect_all,
+            ground.on_shutdown,
         )
         extensions = agreed[0] if agreed is not None else None
         headers = engine.link_headers(request)
-        transport.write(ws.handshake_response(handshake.key, extensions=extensions, headers=headers))
-        transport.set_protocol(link)
-        engine.link(request, link)
+        self.transport.set_protocol(link)
+        link.open(engine, request, ws.handshake_response(handshake.key, extensions=extensions, headers=headers))
+
+    def _refuse_handshake(self, request: Request, error: RemoteProtocolError) -> None:
+        """Answer what can't open a WebSocket."""
+        engine = self.ground.io.engine
+        context = {"name": "TRANSPORT_HANDSHAKE_ERROR"}
+        engine.refused(request, RequestRefused(*BAD_REQUEST[:2], error.http_status, str(error), context))
+        extra = [ws.VERSION_HEADER] if error.http_status == 426 else []
+        self._refuse(error.http_status, [*engine.responses.dress(request), *extra], str(error).encode())
 
     def _behind(self) -> bytes:
         """What came behind the head of a request for a WebSocket."""
@@ -560,7 +839,7 @@ class HttpProtocol(HttpToolsProtocol):
         behind = self._behind()
 
         def opened(rest: bytes) -> None:
-            link = HixieLink(transport, loop, ground.cork, engine, connections, ground.io.disconnect_all)
+            link = HixieLink(transport, loop, ground.volley, engine, connections, ground.on_shutdown)
             transport.set_protocol(link)
             engine.link(request, link)
             if rest:
@@ -584,14 +863,15 @@ class HttpProtocol(HttpToolsProtocol):
         config = self.ground.io.config
         self.ground.waiting.discard(self)
         self.connections.discard(self)
-        port = self.server[1] if self.server is not None else 0  # behind a Unix socket there is no port to tell
+        server = get_local_addr(self.transport)
+        port = server[1] if server is not None else 0  # behind a Unix socket there is no port to tell
         content = policy(config.origins, port or 0)
         exchange = PolicyExchange(lambda: content, config.header_timeout_seconds, self.connections)
         self.transport.set_protocol(exchange)
         exchange.connection_made(self.transport)
         exchange.data_received(data)
 
-    def _refuse(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    def _refuse(self, status: int, headers: Headers, body: bytes) -> None:
         lines = [f"HTTP/1.1 {status} ", f"Content-Length: {len(body)}", "Connection: close"]
         lines += [f"{name}: {value}" for name, value in headers]
         self.transport.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)

@@ -37,6 +37,7 @@ class Job:
         sockets: the file descriptors at which it listens.
         drain_seconds: over how long it sends its clients away when it is told by a signal to end.
         health_path: where load balancers ask whether it takes clients.
+        tune: whether to set its memory for serving.
         options: uvicorn's settings.
     """
 
@@ -47,6 +48,7 @@ class Job:
     sockets: list[int]
     drain_seconds: float
     health_path: str | None
+    tune: bool
     options: dict[str, Any]
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-
 from madang.transports import Exchange, Request, Response, Streamer
 
 if TYPE_CHECKING:
@@ -40,25 +38,29 @@ class Cycle(Exchange):
         "_wanted",
         "body",
         "disconnected",
+        "expects",
         "keep_alive",
         "more_body",
         "response_complete",
     )
 
-    def __init__(self, protocol: HttpProtocol, request: Request, keep_alive: bool) -> None:
+    def __init__(
+        self, protocol: HttpProtocol, request: Request, target: bytes, *, chunked: bool = True, keep_alive: bool = True
+    ) -> None:
         self._protocol = protocol
         self._request = request
-        self._target = protocol.url
+        self._target = target
         self._wanted = 0
         self._started = False
         # Of a response that stays open: whose it is, how its parts are told apart, what goes at the turn's end.
         self._streamer: Streamer | None = None
-        self._chunked = protocol.parser.get_http_version() == "1.1"
+        self._chunked = chunked
         self._buffer: list[bytes] | None = None
         self._buffered = 0
         self._corked = False
         self.keep_alive = keep_alive
-        self.body = bytearray()
+        self.expects = False  # whether the client wants to be told to send the body
+        self.body: bytes | bytearray = b""
         self.more_body = True
         self.disconnected = False
         self.response_complete = False
@@ -80,7 +82,29 @@ class Cycle(Exchange):
             return
         self._wanted = self._protocol.face.io.engine.begin(self._request, self)
         if self._wanted:
+            if self.expects and self.more_body and not self.body:
+                # Not before its turn has come: it would end up in the middle of the response before (RFC 9110, 15.2).
+                self._protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.set()
+
+    def serve(self, body: bytes | None) -> None:
+        """Hand the engine a request that is whole.
+
+        Args:
+            body: its body, where it may have one.
+        """
+        self._started = True
+        self.more_body = False
+        self._protocol.face.io.engine.begin(self._request, self, body)
+
+    def take(self, part: bytes) -> None:
+        """A part of the body came."""
+        if not self.body:
+            self.body = part  # mostly all of it
+        else:
+            if not isinstance(self.body, bytearray):
+                self.body = bytearray(self.body)
+            self.body += part
 
     def set(self) -> None:
         """Something has changed: a part of the body came, or all of it, or the connection is lost."""
@@ -98,9 +122,10 @@ class Cycle(Exchange):
                 engine.abandon(self._request, self)
         elif self._wanted and (not self.more_body or len(self.body) > self._wanted):
             self._wanted = 0
-            engine.finish(self._request, self, self.body)
+            body, self.body = self.body, b""
+            engine.finish(self._request, self, body)
         elif self._wanted or self.body:
-            self.body = self.body if self._wanted else bytearray()
+            self.body = self.body if self._wanted else b""
             self._protocol.flow.resume_reading()
 
     # The port of the engine
@@ -119,8 +144,8 @@ class Cycle(Exchange):
             self.keep_alive = False
         if protocol.face.io.engine.is_leaving:
             self.keep_alive = False  # what comes next may find a server that stays
-        body = response.body if self._request.method != "HEAD" else b""
-        transport.write(self._head(response) + body)
+        head = self._head(response)
+        transport.write(head + response.body if self._request.method != "HEAD" else head)
         if not self.keep_alive:
             transport.close()
         protocol.answered()
@@ -139,23 +164,21 @@ class Cycle(Exchange):
         protocol.transport.write(self._head(response) + self._chunk(response.body))
 
     def write(self, data: bytes) -> None:
-        """Send a part: the first one in a turn of the event loop now, later ones joined at its end."""
+        """Send a part, joined with others, at the end of this turn of the event loop."""
         if self.response_complete:
             return
         data = self._chunk(data)
-        if self._corked:
-            if self._buffer is None:
-                self._buffer = [data]
-                self._buffered = len(data)
-            else:
-                self._buffer.append(data)
-                self._buffered += len(data)
-            if self._buffered > _CORK_BYTES:
-                self.flush()
+        if self._buffer is None:
+            self._buffer = [data]
+            self._buffered = len(data)
         else:
+            self._buffer.append(data)
+            self._buffered += len(data)
+        if self._buffered > _CORK_BYTES:
+            self.flush()
+        elif not self._corked:
             self._corked = True
             self._protocol.ground.cork.add(self)
-            self._protocol.transport.write(data)
 
     def flush(self) -> None:
         """Send what was joined."""
@@ -166,7 +189,8 @@ class Cycle(Exchange):
     def uncork(self) -> None:
         """The turn of the event loop is over."""
         self._corked = False
-        self.flush()
+        if not self._protocol.transport.is_closing():
+            self.flush()
 
     def end(self, *, cut: bool = False) -> None:
         """End a response that stayed open."""
@@ -198,15 +222,11 @@ class Cycle(Exchange):
 
     def _head(self, response: Response) -> bytes:
         protocol = self._protocol
-        lines = [f"{name}: {value}\r\n" for name, value in response.headers]
-        if not self.keep_alive:
-            lines.append("Connection: close\r\n")
-        lines.append("\r\n")
         if protocol.config.access_log:
             request = self._request
             # As it came, since what was decoded may hold line breaks. The parser lets tabs and bytes over 127 pass.
             target = quote(self._target, safe=_VISIBLE)
             line = (request.address, request.method, target, response.status)
             protocol.access_logger.info('%s - "%s %s HTTP/1.1" %d', *line)
-        common = protocol.ground.common_headers(protocol.server_state.default_headers)
-        return STATUS_LINE[response.status] + common + "".join(lines).encode("latin-1")
+        last = b"" if self.keep_alive else b"Connection: close\r\n"
+        return protocol.ground.head(response, protocol.server_state.default_headers, last)

@@ -3,14 +3,16 @@
 `Link` is what all of them share, `WebSocketLink` is one of RFC 6455, `HixieLink` one of the drafts before it.
 
 **Cork**: joining what is written to a connection within one turn of the event loop is the largest single gain there is:
-a burst of packets costs one system call instead of one for each.
+a burst of packets costs one system call instead of one for each. A `Volley` is the cork of links: for those that have
+the same to send, as after several broadcasts to one room, it is joined once.
 """
 
 from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, ClassVar, Final, Protocol
 
 from madang.core.engine import Engine
@@ -18,22 +20,31 @@ from madang.cork import Cork
 from madang.errors import Reason, RemoteProtocolError
 from madang.packet import Encoded
 from madang.rfc import hixie, ws
-from madang.transports import Duplex, Receiver
+from madang.transports import Duplex, Receiver, Request
 
-__all__ = ["HixieLink", "Link", "WebSocketLink"]
+try:
+    from madang._many import send_many
+except ImportError:  # it is in the compiled wheels only
+    send_many = None  # type: ignore[assignment]
+
+__all__ = ["HixieLink", "Link", "Volley", "WebSocketLink"]
 
 #: How many corked bytes go to the transport before the turn of the event loop ends, so that it can say it is full.
 _CORK_BYTES: Final = 65_536
 #: How much of what came at once is taken before other clients get their turn: as tiny frames, some thousands.
 _TURN_BYTES: Final = 32_768
 #: How long we wait for the client's close frame, once all is written, before we cut the connection.
-_CLOSE_TIMEOUT_SECONDS: Final = 2.0
+_CLOSE_TIMEOUT_SECONDS: float = 2.0
 #: How long what still waits for the client may take to be written before that.
-_CLOSE_FLUSH_SECONDS: Final = 20.0
+_CLOSE_FLUSH_SECONDS: float = 20.0
 #: Under what a packet keeps its bytes for the drafts before RFC 6455.
 _HIXIE: Final = "hixie"
 #: Ends that are not put off: of clients that have not read for long, and of the server, which no client may hold.
 _PROMPT: Final = (Reason.SLOW_CONSUMER, Reason.PING_TIMEOUT, Reason.SHUTTING_DOWN)
+
+
+#: Sends to many sockets, as `madang._many.send_many` does.
+SendMany = Callable[[list[int], list[bytes]], list[tuple[int, int]]]
 
 
 class _Reader(Protocol):
@@ -42,9 +53,8 @@ class _Reader(Protocol):
     on_message: Callable[[str | bytes], None]
 
     @property
-    def missing(self) -> int: ...
-    @property
     def stopped(self) -> bool: ...
+    def extent(self, data: bytes) -> int: ...
     def feed(self, data: bytes) -> None: ...
     def stop(self) -> None: ...
 
@@ -52,19 +62,18 @@ class _Reader(Protocol):
 class Link(asyncio.Protocol, Duplex):
     """The protocol of a connection once the HTTP request is answered, and a link of the engine.
 
-    While messages that came are handled, what is written is joined, and goes when they all are. Of other writes the
-    first one in a turn of the event loop goes straight to the transport, and later ones are joined at its end.
+    While messages that came are handled, what is written is joined, and goes when they all are. Other writes of a turn
+    of the event loop are joined and go at its end.
     """
 
     __slots__ = (
-        "_buffer",
         "_buffered",
         "_closing",
         "_connections",
-        "_cork",
-        "_corked",
+        "_descriptor",
         "_flushing",
         "_full",
+        "_handling",
         "_loop",
         "_on_shutdown",
         "_paused",
@@ -75,13 +84,15 @@ class Link(asyncio.Protocol, Duplex):
         "_rest",
         "_timer",
         "_transport",
+        "_volley",
+        "_waiting",
     )
 
     def __init__(
         self,
         transport: asyncio.Transport,
         loop: asyncio.AbstractEventLoop,
-        cork: Cork,
+        volley: Volley,
         reader: _Reader,
         connections: set[Any],
         on_shutdown: Callable[[], None],
@@ -90,10 +101,12 @@ class Link(asyncio.Protocol, Duplex):
     ) -> None:
         self._transport = transport
         self._loop = loop
-        self._cork = cork
-        self._corked = False
-        self._buffer: list[bytes] | None = None
-        self._buffered = 0
+        self._volley = volley
+        self._handling = False  # whether what came is being handled
+        # What is corked: the only one as it is, because most often there is no other; several in a list.
+        self._waiting: bytes | list[bytes] | None = None
+        self._buffered = 0  # the size of several
+        self._descriptor: int | None = None  # of the socket, when somebody has asked for it
         self._closing = False
         self._flushing = False
         self._full = False
@@ -125,28 +138,32 @@ class Link(asyncio.Protocol, Duplex):
 
     def write(self, encoded: Encoded) -> None:
         """Send the frames of a packet, now or at the end of this turn of the event loop."""
-        if self._closing:
-            return
         data = encoded.link_bytes
         if data is None or not self._plain:
             data = self._bytes_of(encoded)
-        if self._corked:
-            if self._buffer is None:
-                self._buffer = [data]
-                self._buffered = len(data)
-            else:
-                self._buffer.append(data)
-                self._buffered += len(data)
-            if self._buffered > _CORK_BYTES:
-                self._flush()
+        size = len(data)
+        waiting = self._waiting
+        if waiting is None:
+            if self._closing:
+                return
+            self._waiting = data
+        elif isinstance(waiting, list):
+            waiting.append(data)
+            size = self._buffered = self._buffered + size
         else:
-            self._corked = True
-            self._cork.add(self)
-            self._transport.write(data)
+            self._waiting = [waiting, data]
+            size = self._buffered = len(waiting) + size
+        if size > _CORK_BYTES:
+            self.flush()
+        elif waiting is None and not self._handling:
+            self._volley.add(self)
 
     def flush(self) -> None:
         """Give the transport what is corked."""
-        self._flush()
+        waiting = self._waiting
+        if waiting is not None:
+            self._waiting = None
+            self._transport.write(b"".join(waiting) if isinstance(waiting, list) else waiting)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Send what was written, then a close frame, and wait a little for the client's.
@@ -155,20 +172,28 @@ class Link(asyncio.Protocol, Duplex):
         """
         if self._closing:
             return
+        self._say_farewell(code, reason)
+        if not self._transport.is_closing():
+            self._await_end(code, reason)
+
+    def _say_farewell(self, code: int, reason: str) -> None:
         self._closing = True
         self._receiver = None
         self._reader.on_message = _ignore
-        self._flush()
+        self.flush()
         self.resume_reading()  # else the client's close frame would not be seen
         if not self._transport.is_closing():
             self._transport.write(self._farewell(code, reason))
-            seconds = _CLOSE_TIMEOUT_SECONDS
-            if code in (1000, 1001) and reason not in _PROMPT and self._transport.get_write_buffer_size():
-                # Megabytes may take their time. With these limits the transport says when the last byte is written.
-                seconds = _CLOSE_FLUSH_SECONDS
-                self._flushing = True
-                self._transport.set_write_buffer_limits(high=0)
-            self._timer = self._loop.call_later(seconds, self._transport.abort)
+
+    def _await_end(self, code: int, reason: str) -> None:
+        """See that the connection ends."""
+        seconds = _CLOSE_TIMEOUT_SECONDS
+        if code in (1000, 1001) and reason not in _PROMPT and self._transport.get_write_buffer_size():
+            # Megabytes may take their time. With these limits the transport says when the last byte is written.
+            seconds = _CLOSE_FLUSH_SECONDS
+            self._flushing = True
+            self._transport.set_write_buffer_limits(high=0)
+        self._timer = self._loop.call_later(seconds, self._transport.abort)
 
     def pause_reading(self) -> None:
         """Read nothing more from the client, so that it has to wait."""
@@ -194,31 +219,45 @@ class Link(asyncio.Protocol, Duplex):
 
     # The protocol of the connection
 
+    def open(self, engine: Engine, request: Request, answer: bytes) -> None:
+        """Hand the link to the engine. What the session says first goes with the answer to the handshake: as one write.
+
+        Args:
+            engine: whose link it is.
+            request: the one that has asked for it.
+            answer: all of the response to that.
+        """
+        self._handling = True
+        self._waiting = answer
+        try:
+            engine.link(request, self)
+        finally:
+            self._handling = False
+            self.flush()
+
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        if len(data) > _TURN_BYTES and self._reader.missing < len(data):
+        if len(data) > _TURN_BYTES and self._reader.extent(data) < len(data):
             self._rest = data
             self._regulate()
             self._read_on()
             return
-        corked = self._corked
-        self._corked = True
+        self._handling = True
         try:
             self._reader.feed(data)
         except RemoteProtocolError as error:
             self._violated(error)
         finally:
-            if not corked:
-                self._corked = False
-                if self._buffer is not None:
-                    self._flush()
+            self._handling = False
+            if self._waiting is not None:
+                self.flush()
 
     def _read_on(self) -> None:
         """Take much data in parts, so that other clients get their turns."""
         data = self._rest
         if data is None or self._paused or self._reader.stopped or self._transport.is_closing():
             return
-        part = data if self._reader.missing >= len(data) else data[:_TURN_BYTES]
+        part = data[: max(_TURN_BYTES, self._reader.extent(data))]  # what is one frame is taken as one
         self._rest = data[len(part) :] or None
         self.data_received(part)
         if self._rest is not None:
@@ -240,23 +279,19 @@ class Link(asyncio.Protocol, Duplex):
             self._transport.close()
             return
         receiver = self._receiver
-        self.close(code)
-        self._transport.close()
+        self._say_farewell(code, "")
+        transport = self._transport
+        if not transport.is_closing():
+            # With all written, nothing but the end of TLS is left that could take long.
+            if transport.get_write_buffer_size() or transport.get_extra_info("sslcontext") is not None:
+                self._await_end(code, "")
+            transport.close()
         if receiver is not None:
             receiver.lost(self, Reason.TRANSPORT_CLOSE)
 
     def uncork(self) -> None:
         """The turn of the event loop is over."""
-        self._corked = False
-        if self._buffer is not None:
-            self._flush()
-
-    def _flush(self) -> None:
-        buffer = self._buffer
-        if buffer is not None:
-            self._buffer = None
-            self._buffered = 0
-            self._transport.write(buffer[0] if len(buffer) == 1 else b"".join(buffer))
+        self.flush()
 
     def pause_writing(self) -> None:
         """The transport's buffer is full."""
@@ -281,12 +316,14 @@ class Link(asyncio.Protocol, Duplex):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._closing = True
+        self._waiting = None
         self._rest = None
         self._connections.discard(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._reader.stop()
+        self._reader = _OVER  # it holds on to us: nothing is to be left for the garbage collector
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             receiver.lost(self, Reason.TRANSPORT_CLOSE)
@@ -294,6 +331,75 @@ class Link(asyncio.Protocol, Duplex):
     def shutdown(self) -> None:
         """uvicorn ends: so do all clients."""
         self._on_shutdown()
+        self.close()  # one on trial was left, for a client that is on its way to it
+
+
+class Volley(Cork[Link]):
+    """The cork of links, which sends for many in one call where it can.
+
+    Args:
+        call_soon: calls a function at the end of this turn.
+        per_turn: how many links are written to before others get their turn; None: all of them.
+        send_many: sends to many sockets in one call; None: each link's transport does.
+    """
+
+    __slots__ = ("_send_many",)
+
+    def __init__(
+        self,
+        call_soon: Callable[[Callable[[], None]], object],
+        per_turn: int | None = None,
+        send_many: SendMany | None = send_many,
+    ) -> None:
+        super().__init__(call_soon, per_turn)
+        self._send_many = send_many
+
+    def _let_go(self, written: Iterator[Link]) -> None:
+        send_many = self._send_many
+        past: list[Link] = []  # what goes past the transports, to which sockets, and what it is
+        sockets: list[int] = []
+        buffers: list[bytes] = []
+        last: list[bytes] | None = None
+        joined = b""
+        try:
+            for link in written:
+                data = link._waiting
+                if data is None:  # it was flushed already
+                    continue
+                link._waiting = None
+                if isinstance(data, list):
+                    # After several broadcasts to one room, all its members have the same to send.
+                    if data != last:
+                        last, joined = data, b"".join(data)
+                    data = joined
+                transport = link._transport
+                if send_many is not None:
+                    descriptor = link._descriptor
+                    if descriptor is None:
+                        descriptor = link._descriptor = _descriptor(transport)
+                    # What a transport keeps goes first. One that is closing may have thrown away a part of a frame. Its
+                    # socket is open until `connection_lost`, after which nothing waits in a link: the number is of no
+                    # other one.
+                    if descriptor >= 0 and not transport.get_write_buffer_size() and not transport.is_closing():
+                        past.append(link)
+                        sockets.append(descriptor)
+                        buffers.append(data)
+                        continue
+                transport.write(data)
+        finally:
+            if send_many is not None and past:
+                for place, sent in send_many(sockets, buffers):
+                    # The transport sends the rest when that is possible, or finds out what is wrong.
+                    past[place]._transport.write(buffers[place][sent:])
+
+
+def _descriptor(transport: asyncio.Transport) -> int:
+    """The number of the socket on which a transport sends just what is written to it; -1: it has none."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or transport.get_extra_info("sslcontext") is not None:
+        return -1
+    number: int = connection.fileno()
+    return number
 
 
 class WebSocketLink(Link):
@@ -302,7 +408,7 @@ class WebSocketLink(Link):
     Args:
         transport: the connection.
         loop: the running event loop.
-        cork: of all links of this loop.
+        volley: the cork of all links of this loop.
         engine: whose link it is.
         compression: what was agreed on, or None.
         connections: where links are noted, for the shutdown.
@@ -315,7 +421,7 @@ class WebSocketLink(Link):
         self,
         transport: asyncio.Transport,
         loop: asyncio.AbstractEventLoop,
-        cork: Cork,
+        volley: Volley,
         engine: Engine,
         compression: tuple[ws.Inflater, ws.Deflater] | None,
         connections: set[Any],
@@ -329,16 +435,16 @@ class WebSocketLink(Link):
             inflater=compression[0] if compression is not None else None,
             max_fragments=engine.config.max_websocket_fragments,
         )
-        super().__init__(transport, loop, cork, reader, connections, on_shutdown, plain=compression is None)
+        super().__init__(transport, loop, volley, reader, connections, on_shutdown, plain=compression is None)
 
     def _farewell(self, code: int, reason: str) -> bytes:
-        return ws.frame(ws.CLOSE, ws.close_payload(code, reason))
+        return _close_frame(code, reason)
 
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == ws.PING:
             # Who pings and doesn't read gets no pongs piled up for it.
             if not self._full and not self._closing:
-                self._flush()
+                self.flush()
                 self._transport.write(ws.frame(ws.PONG, payload))
         elif opcode == ws.CLOSE:
             code, _ = ws.parse_close(payload)
@@ -382,7 +488,7 @@ class HixieLink(Link):
     Args:
         transport: the connection.
         loop: the running event loop.
-        cork: of all links of this loop.
+        volley: the cork of all links of this loop.
         engine: whose link it is.
         connections: where links are noted, for the shutdown.
         on_shutdown: what the shutdown calls first.
@@ -396,13 +502,13 @@ class HixieLink(Link):
         self,
         transport: asyncio.Transport,
         loop: asyncio.AbstractEventLoop,
-        cork: Cork,
+        volley: Volley,
         engine: Engine,
         connections: set[Any],
         on_shutdown: Callable[[], None],
     ) -> None:
         reader = hixie.FrameReader(_ignore, self._control, max_message_bytes=engine.config.max_payload_bytes)
-        super().__init__(transport, loop, cork, reader, connections, on_shutdown, plain=False)
+        super().__init__(transport, loop, volley, reader, connections, on_shutdown, plain=False)
 
     def _farewell(self, code: int, reason: str) -> bytes:
         return hixie.CLOSE
@@ -416,6 +522,20 @@ class HixieLink(Link):
 
 def _ignore(message: str | bytes) -> None:
     """What comes after the end means nothing."""
+
+
+def _ignore_control(opcode: int, payload: bytes) -> None:
+    """The same for a frame that is about the link."""
+
+
+#: In place of the reader of a link that is gone.
+_OVER: Final = ws.FrameReader(_ignore, _ignore_control, max_message_bytes=0)
+_OVER.stop()
+
+
+@lru_cache(maxsize=64)
+def _close_frame(code: int, reason: str) -> bytes:
+    return ws.frame(ws.CLOSE, ws.close_payload(code, reason))
 
 
 def _framed(encoded: Encoded) -> bytes:

@@ -61,6 +61,7 @@ def serve_workers(
     port: int,
     drain_seconds: float | None = None,
     health_path: str | None = None,
+    tune: bool = False,
     **options: Any,
 ) -> None:
     """Serve an application in several processes, until Ctrl-C or SIGTERM.
@@ -75,6 +76,7 @@ def serve_workers(
         drain_seconds: over how long clients are sent away before a process ends; None: at once, and over 5 s where
             another worker takes the place of one.
         health_path: a path at which load balancers ask whether clients are taken.
+        tune: whether to set the workers' memory for serving.
         options: uvicorn's other settings.
 
     Raises:
@@ -87,7 +89,7 @@ def serve_workers(
         check_path(health_path)
     if sys.platform == "win32":
         raise ConfigError("workers need a Unix: on Windows, run one process")
-    supervisor = Supervisor(target, workers, host, port, drain_seconds, health_path, options)
+    supervisor = Supervisor(target, workers, host, port, drain_seconds, health_path, tune, options)
     with asyncio.Runner(loop_factory=supervisor.config.get_loop_factory()) as runner:
         code = runner.run(supervisor.run())
     if code:
@@ -192,6 +194,7 @@ class Supervisor:
         port: the TCP port.
         drain_seconds: over how long a worker sends its clients away.
         health_path: where load balancers ask.
+        tune: whether to set the workers' memory for serving.
         options: uvicorn's other settings.
 
     Attributes:
@@ -206,6 +209,7 @@ class Supervisor:
         port: int,
         drain_seconds: float | None,
         health_path: str | None,
+        tune: bool,
         options: dict[str, Any],
     ) -> None:
         try:
@@ -217,6 +221,7 @@ class Supervisor:
         self._workers = workers
         self._drain_seconds = drain_seconds
         self._health_path = health_path
+        self._tune = tune
         # Where it listens is for the supervisor to say.
         self._options = {name: value for name, value in options.items() if name not in ("uds", "fd")}
         self._directory = ""
@@ -322,6 +327,7 @@ class Supervisor:
             descriptors,
             self._drain_seconds or 0.0,
             self._health_path,
+            self._tune,
             self._options,
         )
         try:

@@ -11,10 +11,13 @@ import contextlib
 import copy
 import logging
 import socket
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
+from uvicorn.server import ServerState
 
 from madang.errors import ConfigError
 from madang.faces.asgi import ASGIApplication, ASGIFace
@@ -23,6 +26,7 @@ from madang.faces.flash import PolicyServer
 from madang.faces.health import Health
 from madang.faces.target import Target, load
 from madang.server import Server
+from madang.tuning import tune_allocator, tune_collector
 
 if TYPE_CHECKING:
     from madang.faces.webtransport import WebTransport
@@ -33,6 +37,9 @@ logger = logging.getLogger("madang")
 
 #: How much longer than its time it may take to send all clients away: those who poll come once more.
 _FAREWELL_SECONDS: Final = 3.0
+#: How long connections are left for those who poll at any other end. Others need no time for their farewell.
+_LAST_POLL_SECONDS: Final = 0.25
+_LAST_POLL_LOOKS: Final = 25
 
 
 def face_of(app: Server | ASGIApplication) -> ASGIFace | None:
@@ -67,14 +74,46 @@ def make_config(app: Server | ASGIApplication, health_path: str | None = None, *
     return uvicorn.Config(served, http=http_protocol(face), **options)
 
 
+class _State(ServerState):
+    """What uvicorn's connections share. The date in their headers is made when one asks for it, not each second.
+
+    Args:
+        config: uvicorn's settings.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        self._config = config
+        self._second = -1
+        self._headers: list[tuple[bytes, bytes]] = []
+        super().__init__()
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers of every response: another list for each second."""
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            date = [(b"date", formatdate(second, usegmt=True).encode())] if self._config.date_header else []
+            self._headers = date + self._config.encoded_headers
+        return self._headers
+
+    @default_headers.setter
+    def default_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """uvicorn sets them each second, where it counts seconds."""
+
+
 class UvicornServer(uvicorn.Server):
     """uvicorn's server, which sends our clients away before it waits for connections to end.
+
+    While nothing happens it sleeps: uvicorn's own wakes ten times a second, to see whether it is to end and to write
+    the date into headers. It still does where it has to count requests or to call a function of yours in between.
 
     Args:
         config: uvicorn's settings.
         flash_policy_port: where the Flash policy file is served, or None.
         webtransport: what listens for WebTransport, or None.
         drain_seconds: over how long clients are sent away at the shutdown.
+        tune: whether to set the garbage collector for a process that does nothing else, once all has started.
 
     Attributes:
         drain_seconds: as given.
@@ -92,8 +131,13 @@ class UvicornServer(uvicorn.Server):
         flash_policy_port: int | None = None,
         webtransport: WebTransport | None = None,
         drain_seconds: float = 0.0,
+        tune: bool = False,
     ) -> None:
+        self._tune = tune
+        self._should_exit = False
+        self._wake: Callable[[], object] | None = None
         super().__init__(config)
+        self.server_state = _State(config)
         self.drain_seconds = drain_seconds
         self._webtransport = webtransport
         self._flash_port = flash_policy_port
@@ -104,6 +148,31 @@ class UvicornServer(uvicorn.Server):
                 raise ConfigError('flash_policy_port needs a Server whose `transports` have "flashsocket"')
             self._flash = PolicyServer(face.io.config, self._main_port)
 
+    @property
+    def should_exit(self) -> bool:
+        """Whether it is to end; may be set in any thread, and in the handler of a signal."""
+        return self._should_exit
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        self._should_exit = value
+        wake = self._wake
+        if value and wake is not None:
+            wake()
+
+    async def main_loop(self) -> None:
+        """Wait until it is to end."""
+        if self.config.callback_notify is not None or self.limit_max_requests is not None:
+            await super().main_loop()
+            return
+        loop, ends = asyncio.get_running_loop(), asyncio.Event()
+        self._wake = lambda: loop.call_soon_threadsafe(ends.set)
+        try:
+            if not self._should_exit:
+                await ends.wait()
+        finally:
+            self._wake = None
+
     def _main_port(self) -> int:
         port: int = self.servers[0].sockets[0].getsockname()[1]
         return port
@@ -112,14 +181,16 @@ class UvicornServer(uvicorn.Server):
         """Take the port of the policy file first, since without it nothing is to be started."""
         if self._flash is None or self._flash_port is None:
             await self._start_all(sockets)
-            return
-        await self._flash.bind(self.config.host, self._flash_port)
-        try:
-            await self._start_all(sockets)
-            await self._flash.start()
-        except BaseException:
-            self._flash.stop()
-            raise
+        else:
+            await self._flash.bind(self.config.host, self._flash_port)
+            try:
+                await self._start_all(sockets)
+                await self._flash.start()
+            except BaseException:
+                self._flash.stop()
+                raise
+        if self._tune:
+            tune_collector()
 
     async def _start_all(self, sockets: Any) -> None:
         """Listen, and for WebTransport too if that is wanted."""
@@ -165,13 +236,22 @@ class UvicornServer(uvicorn.Server):
         if self._flash is not None:
             self._flash.stop()
         if face_of_config(self.config) is not None:
+            await self._send_away()
             for server in self.servers:
                 server.close()
-            for io in _servers(self.config):
-                io.disconnect_all()
         if self._webtransport is not None:
             await self._webtransport._stop()
         await super().shutdown(sockets)
+
+    async def _send_away(self) -> None:
+        """Disconnect all clients. Who polls, and was between two polls, finds the farewell with the next one."""
+        servers = _servers(self.config)
+        for io in servers:
+            io.disconnect_all()
+        for _ in range(_LAST_POLL_LOOKS):
+            if self.force_exit or not any(io.engine.sessions for io in servers):
+                break
+            await asyncio.sleep(_LAST_POLL_SECONDS / _LAST_POLL_LOOKS)
 
     async def _drain(self) -> None:
         """Send our clients away bit by bit, unless somebody loses patience."""
@@ -238,6 +318,7 @@ def serve(
     health_path: str | None = None,
     webtransport: bool | WebTransport = False,
     flash_policy_port: int | None = None,
+    tune: bool = False,
     **options: Any,
 ) -> None:
     """Serve until Ctrl-C or SIGTERM.
@@ -254,6 +335,9 @@ def serve(
         webtransport: whether to listen for WebTransport too, at the UDP port of the same number; or its settings.
         flash_policy_port: a TCP port at which Flash films find the policy file, for the transport "flashsocket"; 0 for
             a free one, None for no such port. At `port` they find it in any case.
+        tune: whether the process does nothing but serve, so that its memory may be set for that: with glibc, what
+            large messages need for a moment is kept; the garbage collector leaves alone what was there at the start.
+            `madang serve` does it.
         options: uvicorn's other settings.
 
     Raises:
@@ -284,14 +368,17 @@ def serve(
             port=port,
             drain_seconds=drain_seconds,
             health_path=health_path,
+            tune=tune,
             **options,
         )
         return
+    if tune:
+        tune_allocator()
     if isinstance(app, str | tuple):
         app = load(app)
     beside = _beside(webtransport, app, options)
     config = make_config(app, health_path, host=host, port=port, **options)
-    server = UvicornServer(config, flash_policy_port, beside, drain_seconds or 0.0)
+    server = UvicornServer(config, flash_policy_port, beside, drain_seconds or 0.0, tune)
     # uvicorn ends with the signal that stopped it, once all is done: Ctrl-C is no error here.
     with contextlib.suppress(KeyboardInterrupt):
         server.run()

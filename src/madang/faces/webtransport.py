@@ -2,6 +2,8 @@
 
 The server's own event loop serves them all: datagrams are given to their connections as they come, and what all of
 them have to send goes at the end of the turn.
+
+It is one long module because QUIC's connections, their streams and the listener share what aioquic wants to be told.
 """
 
 from __future__ import annotations
@@ -396,7 +398,9 @@ class _Listener:
         self.servers = servers
         self.loop = loop
         self.root_path = root_path
-        self.cork = Cork(loop)
+        self.cork: Cork[_ServerLink] = Cork(
+            loop.call_soon, min(io.config.max_clients_per_turn for io in servers.values())
+        )
         self.links: set[_ServerLink] = set()
         self._names: dict[bytes, _ServerLink] = {}
         self._half_open: dict[_ServerLink, float] = {}  # and since when; the oldest comes first

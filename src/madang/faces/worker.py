@@ -26,6 +26,7 @@ from madang.faces.control import LISTEN, LISTENING, READY, STOP, Job, read_job
 from madang.faces.target import load
 from madang.faces.uvicorn import UvicornServer, make_config
 from madang.server import Server
+from madang.tuning import tune_allocator
 
 __all__ = ["main"]
 
@@ -82,10 +83,11 @@ class _Worker(UvicornServer):
         config: uvicorn's settings.
         supervisor: who says when to listen.
         drain_seconds: over how long clients are sent away at a signal.
+        tune: whether to set the garbage collector for serving.
     """
 
-    def __init__(self, config: uvicorn.Config, supervisor: _Supervisor, drain_seconds: float) -> None:
-        super().__init__(config, drain_seconds=drain_seconds)
+    def __init__(self, config: uvicorn.Config, supervisor: _Supervisor, drain_seconds: float, tune: bool) -> None:
+        super().__init__(config, drain_seconds=drain_seconds, tune=tune)
         self._supervisor = supervisor
         self._loop: asyncio.AbstractEventLoop
         self._may_listen = asyncio.Event()
@@ -183,6 +185,8 @@ def main(descriptor: int) -> None:
         job = read_job(control)
     except ConnectionError:
         return
+    if job.tune:
+        tune_allocator()
     sys.path[:] = job.path
     Server.default_cluster = staticmethod(_Bus(job))
     supervisor = _Supervisor(control)
@@ -191,7 +195,7 @@ def main(descriptor: int) -> None:
         config = make_config(load(job.target), job.health_path, **job.options)
     except ConfigError as error:
         sys.exit(f"Error: {error}")
-    _Worker(config, supervisor, job.drain_seconds).run([socket.socket(fileno=one) for one in job.sockets])
+    _Worker(config, supervisor, job.drain_seconds, job.tune).run([socket.socket(fileno=one) for one in job.sockets])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ A parser module exports `PARSER`. Third parties add theirs through the entry-poi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from json import dumps as _as_json  # `json` is a module of this package
 from typing import Any, ClassVar, Final
 
@@ -20,18 +20,18 @@ __all__ = ["Parser", "Shape", "Shapes", "check_event", "check_packet", "escaped"
 _RULE: Final = "Socket.IO protocol 5, packet encoding"
 
 
-class Shape(ABC):
-    """What the arguments of an event must be. One object stands for one list of types."""
+class Shape:
+    """What the arguments of an event must be. One object stands for one list of types.
 
-    __slots__ = ()
+    Attributes:
+        decode: decodes the JSON of an event, `[name, *arguments]`, and checks it in the same pass. It raises an
+            exception if it isn't JSON, or not of this shape; which of both, and why, is found out elsewhere.
+    """
 
-    @abstractmethod
-    def decode(self, text: str) -> Sequence[Any]:
-        """Decode the JSON of an event, `[name, *arguments]`, and check it in the same pass.
+    __slots__ = ("decode",)
 
-        Raises:
-            Exception: it isn't JSON, or not of this shape; which of both, and why, is found out elsewhere.
-        """
+    def __init__(self, decode: Callable[[str], Sequence[Any]]) -> None:
+        self.decode = decode
 
 
 #: The shapes of events, by namespace and event, of which the table of a namespace grows and shrinks in place.

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
+from madang.compiling import mypyc_attr
 from madang.config import Config
 from madang.errors import EncodeError, RemoteProtocolError
 from madang.packet import ACK, CONNECT, CONNECT_ERROR, DISCONNECT, EVENT, NOTHING, Frame, Packet
@@ -33,8 +34,9 @@ __all__ = ["PARSER", "JsonParser", "dump", "load"]
 # orjson's words for it.
 _RECURSION: Final = ("Recursion limit reached", "default serializer exceeds recursion limit")
 _RULE = "Socket.IO protocol 5, packet encoding"
-_BINARY_EVENT: Final = 5
-_BINARY_ACK: Final = 6
+_DIGITS: Final = ("0", "1", "2", "3", "4")
+_BINARY_EVENT: Final = "5"
+_BINARY_ACK: Final = "6"
 _KINDS: Final = {
     "0": CONNECT,
     "1": DISCONNECT,
@@ -47,34 +49,40 @@ _KINDS: Final = {
 
 # ASCII digits only: `str.isdigit` knows many more. Ids are bounded so that `int` stays cheap.
 _HEAD = re.compile(r"(?:(?P<count>[0-9]{1,9})-)?(?:(?P<namespace>/[^,]*)(?:,|$))?(?P<id>[0-9]{1,15})?", re.ASCII)
-_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
-_STEP: Final = {91: 1, 123: 1, 93: -1, 125: -1}
+_NO_MARKS: Final = bytes(set(range(256)) - set(b'[]{}"'))
+_ROUND: Final = bytes.maketrans(b"{}", b"[]")
+_STEP: Final = {91: 1, 93: -1}
+_NO_SHAPES: Final[Shapes] = {}
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class JsonParser(Parser):
     """JSON text and binary attachments, as `socket.io-parser` writes them."""
 
     name: ClassVar[str] = "json"
     escapes: ClassVar[bool] = True
+    #: What the arguments of events are decoded into, in one pass with the JSON.
+    _shapes: Shapes = _NO_SHAPES
 
     def encode(self, packet: Packet, prefix: str) -> tuple[Frame, ...]:  # noqa: D102
-        kind = packet.kind
-        attachments: list[bytes] = []
-        if packet.data is NOTHING:
-            body = ""
-        else:
-            try:
-                body = orjson.dumps(packet.data).decode()
-            except TypeError:
-                body = _dump_with_attachments(packet.data, attachments)
-        namespace = "" if packet.namespace == "/" else packet.namespace + ","
-        id_ = "" if packet.id is None else packet.id
+        kind, data, namespace, id_ = packet.kind, packet.data, packet.namespace, packet.id
+        digit = _DIGITS[kind]
+        head = "" if namespace == "/" else namespace + ","
+        if id_ is not None:
+            head = f"{head}{id_}"
+        if data is NOTHING:
+            return (f"{prefix}{digit}{head}",)
+        try:
+            return (f"{prefix}{digit}{head}{orjson.dumps(data).decode()}",)
+        except TypeError:
+            attachments: list[bytes] = []
+            body = _dump_with_attachments(data, attachments)
         if not attachments:
-            return (f"{prefix}{kind}{namespace}{id_}{body}",)
+            return (f"{prefix}{digit}{head}{body}",)
         if kind not in (EVENT, ACK):
             raise EncodeError("bytes can be sent with events and acknowledgements only, not in a CONNECT packet")
-        kind = _BINARY_EVENT if kind == EVENT else _BINARY_ACK
-        return (f"{prefix}{kind}{len(attachments)}-{namespace}{id_}{body}", *attachments)
+        digit = _BINARY_EVENT if kind == EVENT else _BINARY_ACK
+        return (f"{prefix}{digit}{len(attachments)}-{head}{body}", *attachments)
 
     def wrap(self, namespace: str, text: str, prefix: str) -> tuple[Frame, ...]:  # noqa: D102
         return (f"{prefix}2{text}" if namespace == "/" else f"{prefix}2{namespace},{text}",)
@@ -82,63 +90,51 @@ class JsonParser(Parser):
     def decode(self, content: Frame, start: int, limits: Config) -> Packet:  # noqa: D102
         if isinstance(content, bytes):
             raise RemoteProtocolError("a binary frame came where none was announced", rule=_RULE)
-        kind = _KINDS.get(content[start : start + 1])
-        if kind is None:
-            raise RemoteProtocolError(f"unknown packet type {content[start : start + 1]!r}", rule=_RULE)
-        if content[start] == "2":
-            # By far the most common packet: an event of the main namespace, perhaps with a number.
-            body = content.find("[", start)
-            head = content[start + 1 : body]
-            if not head or (head.isdecimal() and head.isascii() and len(head) < 16):
-                data = load(content[body:], limits)
-                check_event(data, limits)
-                return Packet(EVENT, data, "/", int(head) if head else None)
-        return _decode_any(content, start, kind, limits)
-
-    def shaped(self, shapes: Shapes) -> Parser:  # noqa: D102
-        return _ShapedJsonParser(shapes)
-
-
-class _ShapedJsonParser(JsonParser):
-    """The same, which decodes the arguments of events into the types of their handlers, in one pass with the JSON."""
-
-    def __init__(self, shapes: Shapes) -> None:
-        self._shapes = shapes
-
-    def decode(self, content: Frame, start: int, limits: Config) -> Packet:
-        if isinstance(content, bytes) or content[start : start + 1] != "2":
-            return super().decode(content, start, limits)
         body = content.find("[", start)
+        if body <= start or content[start] != "2":
+            return _decode_any(content, start, limits)
+        # By far the most common packet: an event, mostly of the main namespace, perhaps with a number.
+        id_: int | None = None
+        namespace = "/"
         head = content[start + 1 : body]
-        if not head or (head.isdecimal() and head.isascii() and len(head) < 16):
-            namespace, id_ = "/", int(head) if head else None
-        else:
-            match = _HEAD.match(content, start + 1)
-            assert match is not None  # every part of the pattern may be empty  # noqa: S101
-            count, name, digits = match.groups()
-            if count is not None or match.end() != body:
-                return super().decode(content, start, limits)
-            namespace, id_ = namespace_of(name or ""), None if digits is None else int(digits)
+        if head:
+            if len(head) < 16 and head.isdecimal() and head.isascii():
+                id_ = int(head)
+            else:
+                match = _HEAD.match(content, start + 1)
+                assert match is not None  # every part of the pattern may be empty  # noqa: S101
+                count, name, digits = match.groups()
+                if count is not None or match.end() != body:
+                    return _decode_any(content, start, limits)
+                namespace, id_ = namespace_of(name or ""), None if digits is None else int(digits)
         text = content[body:]
+        if len(text) > 2 * limits.max_json_depth:
+            _check_depth(text, limits)
         shapes = self._shapes.get(namespace)
         if shapes:
             # Names that JSON has to escape have no shape here.
             shape = shapes.get(content[body + 2 : content.find('"', body + 2)])
             if shape is not None:
-                _check_depth(text, limits)
                 try:
                     return _ShapedPacket(shape, text, shape.decode(text), namespace, id_)
                 except Exception:  # noqa: S110  # validators of the user run in there
                     pass  # decoded again below, to find out what is wrong
-        data = load(text, limits)
+        data = _parse(text)
         check_event(data, limits)
-        return Packet(EVENT, data, namespace, id_)
+        return Packet(EVENT, data, namespace, id_, 0)
+
+    def shaped(self, shapes: Shapes) -> Parser:  # noqa: D102
+        if type(self) is not JsonParser:
+            return self  # somebody's own, which reads and writes as it likes
+        parser = JsonParser()
+        parser._shapes = shapes
+        return parser
 
 
 class _ShapedPacket(Packet):
     """An event whose arguments were decoded into a shape. `data` is a tuple."""
 
-    __slots__ = ("_text", "shape")
+    __slots__ = ("_text",)
 
     def __init__(self, shape: Shape, text: str, data: Sequence[Any], namespace: str, id_: int | None) -> None:
         self.kind = EVENT
@@ -146,7 +142,7 @@ class _ShapedPacket(Packet):
         self.namespace = namespace
         self.id = id_
         self.missing = 0
-        self.shape = shape  # type: ignore[misc]  # a slot in place of the class's None
+        self.shape = shape
         self._text = text
 
     def plain(self) -> Sequence[Any]:
@@ -154,7 +150,10 @@ class _ShapedPacket(Packet):
         return _parse(self._text)  # type: ignore[no-any-return]
 
 
-def _decode_any(content: str, start: int, kind: int, limits: Config) -> Packet:
+def _decode_any(content: str, start: int, limits: Config) -> Packet:
+    kind = _KINDS.get(content[start : start + 1])
+    if kind is None:
+        raise RemoteProtocolError(f"unknown packet type {content[start : start + 1]!r}", rule=_RULE)
     head = _HEAD.match(content, start + 1)
     assert head is not None  # every part of the pattern may be empty  # noqa: S101
     count, namespace, id_ = head.groups()
@@ -177,9 +176,9 @@ def _decode_any(content: str, start: int, kind: int, limits: Config) -> Packet:
 
 
 def _check_depth(text: str, limits: Config) -> None:
-    # Nesting of depth n takes 2n characters, so short messages need no look.
+    """Refuse what is nested too deeply. To nest n levels takes 2n characters, so shorter text needs no look."""
     depth = limits.max_json_depth
-    if len(text) > 2 * depth and text.count("[") + text.count("{") > depth and _deeper_than(text, depth):
+    if _opens_more_than(text, depth) and _deeper_than(text, depth):
         raise RemoteProtocolError(f"JSON is nested deeper than {depth} levels", rule="max_json_depth")
 
 
@@ -194,7 +193,8 @@ def load(text: str, limits: Config, rule: str = _RULE) -> Any:
     Raises:
         RemoteProtocolError: it is not JSON, or nested too deeply.
     """
-    _check_depth(text, limits)
+    if len(text) > 2 * limits.max_json_depth:
+        _check_depth(text, limits)
     return _parse(text, rule)
 
 
@@ -215,12 +215,35 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
+def _opens_more_than(text: str, most: int) -> bool:
+    """Tell whether there are more brackets than so many, wherever they stand. To find a few is faster than to count."""
+    for bracket in "[{":
+        at = text.find(bracket)
+        while at >= 0:
+            if most == 0:
+                return True
+            most -= 1
+            at = text.find(bracket, at + 1)
+    return False
+
+
 def _deeper_than(text: str, depth: int) -> bool:
     """Tell whether JSON text is nested deeper than a limit, without building anything."""
     # Without escaped backslashes and quotes, every second piece between quotes stands outside of strings.
-    pieces = text.replace("\\\\", "").replace('\\"', "").split('"')
-    brackets = "".join(pieces[::2]).encode("utf-8", "surrogatepass").translate(None, _NOT_BRACKETS)
-    return max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > depth
+    if "\\" in text:
+        text = text.replace("\\\\", "").replace('\\"', "")
+    marks = text.encode("utf-8", "surrogatepass").translate(_ROUND, _NO_MARKS).replace(b'""', b"")
+    if b'"' in marks:
+        marks = b"".join(marks.split(b'"')[::2])
+    left = marks
+    for _ in range(depth):  # what is innermost is taken away, as long as that is much
+        shorter = left.replace(b"[]", b"")
+        if not shorter:
+            return False
+        if 8 * len(shorter) > 7 * len(left):
+            break
+        left = shorter
+    return max(accumulate(map(_STEP.__getitem__, marks)), default=0) > depth
 
 
 def dump(data: Any, put: Callable[[bytes], Any]) -> str:

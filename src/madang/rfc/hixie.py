@@ -273,9 +273,8 @@ class FrameReader:
         """Whether nothing more is delivered: after a good-bye, an error or `stop`."""
         return self._stopped
 
-    @property
-    def missing(self) -> int:
-        """How many bytes of the frame at hand have still to come: nobody can tell, so 0."""
+    def extent(self, data: bytes) -> int:
+        """How many bytes of what comes next are of one frame: nobody can tell, so 0."""
         return 0
 
     def stop(self) -> None:

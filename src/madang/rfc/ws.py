@@ -36,13 +36,12 @@ Example:
 import base64
 import binascii
 import codecs
-import hashlib
 import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from madang.errors import ConfigError, LocalProtocolError, RemoteProtocolError
 
@@ -60,6 +59,12 @@ def apply_mask_python(data: bytes | bytearray | memoryview, mask: bytes | bytear
     pattern = mask * (size // 4) + mask[: size % 4]
     return (int.from_bytes(data, "little") ^ int.from_bytes(pattern, "little")).to_bytes(size, "little")
 
+
+try:
+    # For a few bytes, that of OpenSSL takes several times as long.
+    from _sha1 import sha1  # type: ignore[import-not-found]
+except ImportError:  # a Python that was built without it
+    from hashlib import sha1
 
 try:
     from websockets.speedups import apply_mask
@@ -615,10 +620,25 @@ class FrameReader:
         """Whether nothing more is delivered: after `CLOSE`, an error or `stop`."""
         return self._stopped
 
-    @property
-    def missing(self) -> int:
-        """How many bytes of the frame at hand have still to come."""
-        return self._missing
+    def extent(self, data: bytes) -> int:
+        r"""How many bytes of what comes next are of one frame: of that at hand, or else of the one that they begin.
+
+        It is more than there are where the frame goes on behind them, and 0 where it can't be told yet.
+
+        Example:
+            >>> reader = FrameReader(print, print, max_message_bytes=100)
+            >>> reader.extent(frame_masked(TEXT, b"a message", key=b"1234") + b"and more")
+            15
+        """
+        if self._missing or self._head or len(data) < 10:
+            return self._missing
+        length = data[1] & 0x7F
+        start = 6 if self._masked else 2
+        if length == 126:
+            return start + 2 + int.from_bytes(data[2:4], "big")
+        if length == 127:
+            return start + 8 + int.from_bytes(data[2:10], "big")
+        return start + length
 
     def stop(self) -> None:
         """Deliver nothing more, not even from the chunk at hand, and let go of what was kept.
@@ -652,13 +672,13 @@ class FrameReader:
                 first = data[0]
                 if first == _FIN_TEXT:
                     try:
-                        text = apply_mask(data[6:size], data[2:6]).decode()
+                        text = apply_mask(data[6:], data[2:6]).decode()
                     except UnicodeDecodeError as error:
                         raise _bad_utf8(error, "text message") from None
                     self.on_message(text)
                     return
                 if first == _FIN_BINARY:
-                    self.on_message(apply_mask(data[6:size], data[2:6]))
+                    self.on_message(apply_mask(data[6:], data[2:6]))
                     return
             if not self._stopped:
                 self._walk(data)
@@ -692,7 +712,11 @@ class FrameReader:
                         length_here = -1  # an error, which _header words
                 end = start + length_here
                 if length < 255 and 0 <= length_here <= self._max_message_bytes and end <= size:
-                    payload = apply_mask(data[start:end], data[start - 4 : start])
+                    key = data[start - 4 : start]
+                    if length_here < _COPYLESS_BYTES:
+                        payload = apply_mask(data[start:end], key)
+                    else:
+                        payload = apply_mask(memoryview(data)[start:end], key)
                     position = end
                     if first == _FIN_BINARY:
                         self.on_message(payload)
@@ -975,11 +999,13 @@ def binary_frame(payload: bytes) -> bytes:
 VERSION_HEADER: Final = ("Sec-WebSocket-Version", "13")  # goes with a response of status 426, RFC 6455 4.2.2
 _DRAFTS: Final = ("7", "8")
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_SWITCHING: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+)
 _FORBIDDEN_IN_HEADER: Final = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 
 
-@dataclass(frozen=True)
-class Handshake:
+class Handshake(NamedTuple):
     """A client's opening handshake that passed all checks.
 
     Attributes:
@@ -993,6 +1019,19 @@ class Handshake:
     extensions: str
 
 
+def is_key(key: str) -> bool:
+    """Tell whether this can be a client's `Sec-WebSocket-Key`: 16 bytes in base64 (RFC 6455 4.1).
+
+    Example:
+        >>> is_key("dGhlIHNhbXBsZSBub25jZQ=="), is_key("dGhlIHNhbXBsZQ==")
+        (True, False)
+    """
+    try:
+        return len(binascii.a2b_base64(key, strict_mode=True)) == 16
+    except ValueError:
+        return False
+
+
 def accept_key(key: str) -> str:
     """Return the `Sec-WebSocket-Accept` that proves a key was read (RFC 6455 4.2.2).
 
@@ -1000,8 +1039,8 @@ def accept_key(key: str) -> str:
         >>> accept_key("dGhlIHNhbXBsZSBub25jZQ==")
         's3pPLMBiTxaQ9kYGzzhZRbK+xOo='
     """
-    digest = hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()
-    return base64.b64encode(digest).decode()
+    digest = sha1(key.encode() + _GUID, usedforsecurity=False).digest()
+    return binascii.b2a_base64(digest, newline=False).decode()
 
 
 def client_key(entropy: bytes) -> str:
@@ -1020,7 +1059,8 @@ def client_key(entropy: bytes) -> str:
 
 
 def _has_token(header: str, token: str) -> bool:
-    return any(part.strip(" \t").lower() == token for part in header.split(","))
+    header = header.lower()
+    return header == token or token in [part.strip(" \t") for part in header.split(",")]
 
 
 def _tokens(name: str, header: str) -> tuple[str, ...]:
@@ -1067,23 +1107,18 @@ def check_handshake(method: str, http_version: str, headers: Mapping[str, str], 
             f"Sec-WebSocket-Version is {version:.80}, not 13", rule="RFC 6455 4.4", http_status=426
         )
     key = headers.get("sec-websocket-key", "").strip(" \t")
-    try:
-        nonce = base64.b64decode(key, validate=True)
-    except (binascii.Error, ValueError):
-        nonce = b""
-    if len(nonce) != 16:
+    if not is_key(key):
         raise RemoteProtocolError("Sec-WebSocket-Key is not 16 bytes in base64", rule=rule)
     subprotocols = _tokens("Sec-WebSocket-Protocol", headers.get("sec-websocket-protocol", ""))
     return Handshake(key, subprotocols, headers.get("sec-websocket-extensions", ""))
 
 
-def _http_message(first_line: str, headers: Iterable[tuple[str, str]]) -> bytes:
-    lines = [first_line]
-    lines += [f"{name}: {value}" for name, value in headers]
+def _encoded(lines: list[str]) -> bytes:
+    """The lines of a message's head, each with its end."""
     for line in lines:
         if _FORBIDDEN_IN_HEADER.search(line):
             raise LocalProtocolError(f"a header with a character that cannot be in one: {line!r}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    return "".join([f"{line}\r\n" for line in lines]).encode("latin-1")
 
 
 def handshake_response(
@@ -1102,13 +1137,12 @@ def handshake_response(
         >>> handshake_response("dGhlIHNhbXBsZSBub25jZQ==").split(b"\r\n")[0]
         b'HTTP/1.1 101 Switching Protocols'
     """
-    lines = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept_key(key))]
-    if subprotocol is not None:
-        lines.append(("Sec-WebSocket-Protocol", subprotocol))
+    lines = [f"{name}: {value}" for name, value in headers]
     if extensions is not None:
-        lines.append(("Sec-WebSocket-Extensions", extensions))
-    lines += headers
-    return _http_message("HTTP/1.1 101 Switching Protocols", lines)
+        lines.insert(0, f"Sec-WebSocket-Extensions: {extensions}")
+    if subprotocol is not None:
+        lines.insert(0, f"Sec-WebSocket-Protocol: {subprotocol}")
+    return _SWITCHING + accept_key(key).encode() + b"\r\n" + (_encoded(lines) if lines else b"") + b"\r\n"
 
 
 def handshake_request(
@@ -1136,7 +1170,7 @@ def handshake_request(
     if extensions is not None:
         lines.append(("Sec-WebSocket-Extensions", extensions))
     lines += headers
-    return _http_message(f"GET {target} HTTP/1.1", lines)
+    return _encoded([f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in lines)]) + b"\r\n"
 
 
 def check_response(

@@ -19,17 +19,17 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final, Protocol
-from urllib.parse import quote, unquote_plus
 
 from madang import registry
 from madang.errors import ConfigError, RemoteProtocolError
+from madang.http import Headers, Request, Response, header_block
 from madang.packet import Encoded, Frame
 
 __all__ = [
     "Duplex",
     "Exchange",
+    "Headers",
     "HttpTransport",
     "LinkTransport",
     "PollTransport",
@@ -40,147 +40,18 @@ __all__ = [
     "StreamTransport",
     "Streamer",
     "Transport",
+    "header_block",
     "load",
     "script_string",
 ]
 
-#: How the headers that each request is asked for begin in the block.
-_NEEDLES: Final = {
-    name: b"\r\n%b:" % name.encode()
-    for name in ("accept-encoding", "content-length", "content-type", "cookie", "host", "origin", "referer")
-}
-
-#: What may stand in a path as it is (RFC 3986, 3.3), and what is left as it is in a query, which isn't decoded.
-_PATH: Final = "/:@!$&'()*+,;="
-_VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
-
 _POST_RULE: Final = "Engine.IO protocol 4, HTTP long-polling"
 _PAYLOAD_RULE: Final = "Engine.IO protocol 4, packet encoding"
-_ACCEPTED: Final = (("Content-Type", "text/html"), ("Cache-Control", "no-store"))
 
 #: What ends a script element, or has ended a string.
 _IN_SCRIPTS: Final = {ord("<"): r"\u003c", 0x2028: r"\u2028", 0x2029: r"\u2029"}
 
-Headers = Sequence[tuple[str, str]]
-
-
-class Request:
-    """The head of one HTTP request, as a face saw it. Not changed once it is made.
-
-    Attributes:
-        method: "GET", "POST", ...
-        path: the decoded path.
-        query_string: what stands behind the question mark, undecoded.
-        address: the client's address, or "" where the face doesn't know it.
-        secure: whether it came over TLS, at us or at the proxy before us.
-        received: when, in seconds since the epoch.
-        root_path: where the application is mounted, or "".
-    """
-
-    __slots__ = (
-        "_block",
-        "_query",
-        "address",
-        "method",
-        "path",
-        "query_string",
-        "received",
-        "root_path",
-        "secure",
-    )
-
-    def __init__(
-        self,
-        method: str,
-        path: str,
-        query_string: str,
-        headers: Iterable[tuple[bytes, bytes]] | bytes,
-        *,
-        address: str = "",
-        secure: bool = False,
-        received: float = 0.0,
-        root_path: str = "",
-    ) -> None:
-        self.method = method
-        self.path = path
-        self.query_string = query_string
-        # One block of bytes takes a fraction of the memory of a dict, for as long as the client stays, and a single
-        # header is found in it faster than a dict is made.
-        self._block = (
-            headers
-            if isinstance(headers, bytes)
-            else b"\r\n%b\r\n" % b"\r\n".join([name.lower() + b":" + value for name, value in headers])
-        )
-        self.address = address
-        self.secure = secure
-        self.received = received
-        self.root_path = root_path
-        self._query: dict[str, str] | None = None
-
-    @property
-    def block(self) -> bytes:
-        """All headers, of which the same request can be made again, in place of `headers`."""
-        return self._block
-
-    @property
-    def query(self) -> dict[str, str]:
-        """The query's fields; of one that comes twice, the first."""
-        query = self._query
-        if query is None:
-            query = {}
-            for part in self.query_string.split("&"):
-                name, _, value = part.partition("=")
-                if "%" in part or "+" in part:
-                    name, value = unquote_plus(name), unquote_plus(value)
-                if name:
-                    query.setdefault(name, value)
-            self._query = query
-        return query
-
-    def header(self, name: str) -> str | None:
-        """One header, by its name in lower case; of one that comes twice, the first."""
-        needle = _NEEDLES.get(name) or b"\r\n%b:" % name.encode("latin-1")
-        start = self._block.find(needle)
-        if start < 0:
-            return None
-        start += len(needle)
-        return self._block[start : self._block.index(b"\r\n", start)].decode("latin-1").strip()
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers, names in lower case; of one that comes twice, the values joined (RFC 9110, 5.3)."""
-        headers: dict[str, str] = {}
-        for line in self._block.decode("latin-1").split("\r\n"):
-            name, colon, value = line.partition(":")
-            if colon:
-                known = headers.get(name)
-                value = value.strip()
-                headers[name] = value if known is None else known + ("; " if name == "cookie" else ", ") + value
-        return headers
-
-    def compact(self) -> None:
-        """Let go of what can be made again, because the request is kept for as long as the client stays."""
-        self._query = None
-
-    @property
-    def url(self) -> str:
-        """Path and query, as the client asked for them, or could have: without spaces and control characters."""
-        path = quote(self.path, safe=_PATH)
-        return f"{path}?{quote(self.query_string, safe=_VISIBLE)}" if self.query_string else path
-
-    def __repr__(self) -> str:
-        return f"Request({self.method} {self.url} from {self.address or 'unknown'})"
-
-
-class Response:
-    """What to answer to a request: status, headers and a whole body."""
-
-    __slots__ = ("body", "headers", "status")
-
-    def __init__(self, status: int, headers: Headers, body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
+_ACCEPTED: Final = Response(200, (("Content-Type", "text/html"), ("Cache-Control", "no-store")), b"ok")
 
 
 class Streamer(Protocol):
@@ -340,7 +211,7 @@ class HttpTransport(Transport):
 
     def accepted(self, request: Request) -> Response:
         """The answer to a POST whose payload was taken."""
-        return Response(200, _ACCEPTED, b"ok")
+        return _ACCEPTED
 
     def reader(self, request: Request) -> str | None:
         """The origin of the page that can read the response to a GET though browsers would let any page read it.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
+from madang.compiling import mypyc_attr
 from madang.transports import PollTransport, Request, Response
 
 __all__ = ["TRANSPORT", "Polling"]
@@ -16,6 +17,7 @@ _HEADERS: Final = (("Content-Type", "text/plain; charset=UTF-8"), ("Cache-Contro
 _BINARY_HEADERS: Final = (("Content-Type", "application/octet-stream"), ("Cache-Control", "no-store"))
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Polling(PollTransport):
     """Long-polling with text bodies."""
 

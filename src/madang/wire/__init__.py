@@ -12,7 +12,6 @@ import base64
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import orjson
@@ -53,8 +52,7 @@ class Address(NamedTuple):
     leaves: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(NamedTuple):
     """What a client is told at the handshake.
 
     Attributes:

@@ -31,7 +31,8 @@ class NodeServer:
     async def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
-            await self._process.communicate()
+            async with asyncio.timeout(20):
+                await self._process.communicate()
             self._process = None
 
     def tick(self, first: int, end: int) -> None:

@@ -222,7 +222,8 @@ class NodeHost:
             self._process.kill()
             code = self._process.wait()
         REAPER.forget(self._process.pid)
-        self._reader.join()
+        self._reader.join(DEADLINE)
+        assert not self._reader.is_alive(), "something holds what Node.js wrote to, though it has ended"
         self._process.stdout.close()
         obituary = self._obituary()
         self._log.close()

@@ -427,7 +427,8 @@ async def dial(
         yield ws
     finally:
         ws.transport.abort()
-        await ws.wait_closed()
+        async with asyncio.timeout(DEADLINE):
+            await ws.wait_closed()
 
 
 class RawWebSocket:

@@ -63,8 +63,9 @@ class Connection:
     async def close(self) -> None:
         """Cut the connection, and await its end."""
         self.writer.transport.abort()
-        with contextlib.suppress(OSError):
-            await self.writer.wait_closed()
+        async with asyncio.timeout(DEADLINE):
+            with contextlib.suppress(OSError):
+                await self.writer.wait_closed()
 
     def write(self, data: bytes) -> None:
         """Send bytes as they are."""

@@ -30,7 +30,8 @@ async def serve_portable(app: Any, *, ws: str = "websockets-sansio", **options: 
             yield listener.getsockname()[1]
         finally:
             server.should_exit = True
-            await task
+            async with asyncio.timeout(30):
+                await task
 
 
 SERVING = {"fast": serve_async, "portable": serve_portable}

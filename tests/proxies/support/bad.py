@@ -16,6 +16,8 @@ from typing import Self
 #: What each does to upgrades and to responses.
 BEHAVIOURS = ("swallow", "refuse 400", "refuse 502", "mute", "buffer", "cut")
 CUT_SECONDS = 2.0
+#: For all connections to end once they are cut.
+END_SECONDS = 10
 
 
 class BadProxy:
@@ -44,12 +46,13 @@ class BadProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.close()
-        while self._serving:
-            # Cut from both sides, each ends by itself; those that are only now accepted come in the next round.
-            for transport in list(self._serving):
-                transport.abort()
-            await asyncio.sleep(0.01)
-        await self._server.wait_closed()
+        async with asyncio.timeout(END_SECONDS):
+            while self._serving:
+                # Cut from both sides, each ends by itself; those that are only now accepted come in the next round.
+                for transport in list(self._serving):
+                    transport.abort()
+                await asyncio.sleep(0.01)
+            await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with self._held(writer):

@@ -42,7 +42,8 @@ class HTTP2:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.writer.transport.abort()
-        await self._task
+        async with asyncio.timeout(DEADLINE):
+            await self._task
 
     def flush(self) -> None:
         self.writer.write(self.h2.data_to_send())

@@ -12,6 +12,8 @@ from madang.core.session import Session
 from madang.errors import Reason, RemoteProtocolError
 from madang.testing import EngineKit, RecordingDuplex, RecordingExchange
 from madang.transports import Request
+from madang.wire import Address
+from madang.wire.eio4 import EngineIO4
 from support.bodies import WAYS
 
 WINDOW = 262_144
@@ -723,12 +725,12 @@ def test_messages_about_what_is_unknown_mean_nothing(world: World) -> None:
 
 
 def test_what_a_request_raises_is_told_and_answered(world: World) -> None:
+    class Broken(EngineIO4):
+        def address(self, request: Request, below: str) -> Address | None:
+            raise LookupError("a broken slot")
+
     client = world.owner.polling()
-
-    def boom(*args: object) -> None:
-        raise LookupError("a broken slot")
-
-    world.owner.engine.routes.read = boom  # type: ignore[method-assign]
+    world.owner.engine.routes.generations[:] = [Broken()]
     exchange = world.ask("GET", client.query)
     assert exchange.status == 400
     assert [str(error) for error in world.failed] == ["'a broken slot'"] or "a broken slot" in str(world.failed[0])

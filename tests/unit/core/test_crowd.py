@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from madang import LimitError, LocalProtocolError, RemoteSocket
+from madang.core.crowd import Crowd
 from madang.core.socket import Socket
-from madang.core.target import Crowd
 from madang.testing import EngineKit, LinkClient, Waiting
 
 

@@ -251,7 +251,8 @@ def test_what_is_there_for_each_client_has_slots() -> None:
     client = kit.websocket()
     socket = client.join()
     for one in (client.session, socket, client.session.request, client.session._decoder):
-        assert not hasattr(one, "__dict__"), type(one)
+        # Compiled, one may have room for attributes that are not declared, but has none.
+        assert not getattr(one, "__dict__", None), type(one)
 
 
 def test_structures_are_made_when_they_are_needed() -> None:

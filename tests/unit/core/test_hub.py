@@ -1,6 +1,6 @@
 """The hub: who is in which namespace and room, who hears what, and acknowledgements both ways."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -1026,3 +1026,22 @@ def test_those_who_were_asked_and_leave() -> None:
         _ = waiting.result
     assert caught.value.received == ["yes", ("no", "maybe")]
     assert caught.value.expected == 3
+
+
+def test_many_polls_are_answered_in_several_turns() -> None:
+    kit = EngineKit(max_clients_per_turn=2)
+    clients = [kit.polling() for _ in range(5)]
+    for client in clients:
+        client.join()
+    kit.turn()
+    polls = [client.poll() for client in clients]
+    ends: list[Callable[[], None]] = []
+    kit.engine.call_soon = ends.append
+    kit.io.emit("a")
+    kit.io.emit("b")
+    answered = []
+    while ends:
+        ends.pop(0)()
+        answered.append(sum(poll.response is not None for poll in polls))
+    assert answered == [2, 4, 5], "two packets for a client count once"
+    assert {poll.payload for poll in polls} == {'42["a"]\x1e42["b"]'}

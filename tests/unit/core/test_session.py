@@ -619,18 +619,55 @@ def test_a_session_that_began_on_a_link_has_nowhere_to_go(kit: EngineKit) -> Non
     assert client.duplex.closed is None
 
 
-@pytest.mark.parametrize("probed", [False, True])
-def test_a_session_that_ends_takes_its_probe_along(kit: EngineKit, ends: Ends, probed: bool) -> None:
+def test_a_session_that_ends_takes_its_probe_along(kit: EngineKit, ends: Ends) -> None:
     client = kit.polling()
     socket = client.join()
     link = kit.upgrade(client)
-    if probed:
-        link.say("2probe")
     socket.disconnect(close=True)
     assert link.closed == (1000, "")
     link.say("5")
     assert client.session.transport.name == "polling"
     kit.advance(60)
+    assert ends.reasons == [Reason.SERVER_DISCONNECT]
+
+
+def test_who_is_on_the_way_to_a_link_as_the_session_ends_finds_the_rest_there(kit: EngineKit, ends: Ends) -> None:
+    client = kit.polling()
+    socket = client.join()
+    link = kit.upgrade(client)
+    link.say("2probe")
+    socket.emit("farewell")
+    socket.disconnect(close=True)
+    assert link.closed is None
+    assert ends.reasons == [Reason.SERVER_DISCONNECT]
+    link.say("5")
+    assert link.take() == ["3probe", '42["farewell"]', "41"]
+    assert link.closed == (1000, Reason.SERVER_DISCONNECT)
+    assert kit.engine.sessions == {}
+    link.say('42["e"]')
+    kit.advance(60)
+    assert ends.reasons == [Reason.SERVER_DISCONNECT]
+
+
+@pytest.mark.parametrize("comes", [False, True])
+def test_who_does_not_go_on_to_the_link_as_the_session_ends_finds_the_rest_by_a_poll(
+    kit: EngineKit, ends: Ends, comes: bool
+) -> None:
+    client = kit.polling()
+    socket = client.join()
+    link = kit.upgrade(client)
+    link.say("2probe")
+    socket.disconnect(close=True)
+    if comes:
+        assert client.poll().text == "41"
+        assert client.poll().text == "1"
+    else:
+        kit.advance(60)
+    assert link.closed == (1000, "")
+    link.say("5")
+    assert link.take() == ["3probe"]
+    assert client.session.transport.name == "polling"
+    assert kit.engine.sessions == {}
     assert ends.reasons == [Reason.SERVER_DISCONNECT]
 
 

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from madang.cork import Cork
 from madang.errors import RemoteProtocolError
-from madang.faces.link import HixieLink
+from madang.faces.link import HixieLink, Volley
 from madang.packet import Encoded, Frame
 from madang.testing import EngineKit
 from madang.transports import Duplex
@@ -50,7 +49,9 @@ async def three() -> AsyncIterator[Three]:
     theirs.setblocking(False)
     loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, ours)
-    link = HixieLink(transport, loop, Cork(loop), EngineKit(max_payload_bytes=100).engine, set(), lambda: None)
+    link = HixieLink(
+        transport, loop, Volley(loop.call_soon), EngineKit(max_payload_bytes=100).engine, set(), lambda: None
+    )
     transport.set_protocol(link)
     yield link, Owner(link), theirs
     transport.abort()

@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from madang.cork import Cork
 from madang.errors import Reason
 from madang.faces import link as module
-from madang.faces.link import WebSocketLink
+from madang.faces.link import Volley, WebSocketLink
 from madang.packet import Encoded
 from madang.rfc import ws
 from madang.testing import EngineKit
@@ -26,7 +25,7 @@ async def pair() -> tuple[WebSocketLink, socket.socket]:
     loop = asyncio.get_running_loop()
     engine = EngineKit().engine
     transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, ours)
-    made = WebSocketLink(transport, loop, Cork(loop), engine, None, set(), lambda: None)
+    made = WebSocketLink(transport, loop, Volley(loop.call_soon), engine, None, set(), lambda: None)
     transport.set_protocol(made)
     return made, theirs
 
@@ -36,7 +35,8 @@ async def link_and_client(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tupl
     monkeypatch.setattr(module, "_CLOSE_TIMEOUT_SECONDS", 0.1)
     made, client = await pair()
     yield made, client
-    made._transport.abort()
+    if made._reader is not module._OVER:  # else it is gone already
+        made._transport.abort()
     client.close()
     await asyncio.sleep(0.01)
 
@@ -99,3 +99,32 @@ async def test_without_anything_that_waits(link_and_client: Pair) -> None:
     link.close(1001)
     assert await read_all(client) == ws.frame(ws.CLOSE, ws.close_payload(1001, ""))
     assert link._transport.is_closing()
+
+
+GOOD_BYE = ws.frame_masked(ws.CLOSE, ws.close_payload(1000), key=b"1234")
+
+
+async def test_a_client_says_good_bye(link_and_client: Pair) -> None:
+    link, client = link_and_client
+    client.sendall(GOOD_BYE)
+    assert await read_all(client) == ws.frame(ws.CLOSE, ws.close_payload(1000))
+    assert link._timer is None, "nothing is left to wait for"
+
+
+async def test_a_client_says_good_bye_and_reads_the_rest(link_and_client: Pair) -> None:
+    link, client = link_and_client
+    link.write(Encoded((b"x" * BYTES,)))
+    client.sendall(GOOD_BYE)
+    await asyncio.sleep(0.2)
+    assert len(await read_all(client)) == len(ws.binary_frame(b"x" * BYTES) + ws.frame(ws.CLOSE, b"\x03\xe8"))
+
+
+async def test_a_client_that_says_good_bye_and_reads_nothing_is_cut(
+    link_and_client: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_CLOSE_FLUSH_SECONDS", 0.3)
+    link, client = link_and_client
+    link.write(Encoded((b"x" * BYTES,)))
+    client.sendall(GOOD_BYE)
+    await asyncio.sleep(0.6)
+    assert len(await read_all(client)) < BYTES

@@ -135,3 +135,10 @@ def test_ports_hold_nothing(port: type) -> None:
 def test_ports_are_abstract(port: type) -> None:
     with pytest.raises(TypeError, match="abstract"):
         port()
+
+
+def test_what_a_request_is_for_is_forgotten_with_what_else_can_be_made_again() -> None:
+    one = request("a=1", HEADERS)
+    one.route = "somewhere"
+    one.compact()
+    assert one.route is None
