@@ -16,7 +16,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Error, Page
 
-from madang import Client, Server, Socket, WebTransport
+from madang import Client, Server, Socket, WebTransport, quic
+from madang.faces import webtransport
 from madang.faces.uvicorn import serve_async
 from support.server import FACES, STOP_SECONDS, ServerProcess
 
@@ -315,7 +316,10 @@ async def test_heartbeat(world: World) -> None:
     assert world.reasons == []
 
 
-async def test_the_server_ends(browser: Browser) -> None:
+async def test_the_server_ends(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A browser that had no time for as long as the server waits would see a connection that is lost.
+    monkeypatch.setattr(quic, "_CLOSE_TIMEOUT_SECONDS", SECONDS)
+    monkeypatch.setattr(webtransport, "_CLOSE_SECONDS", SECONDS)
     io, beside = application(), WebTransport()
     async with serve_async(io.asgi(page_app), webtransport=beside) as port:
         world = World(io, beside, port, browser)
