@@ -457,14 +457,14 @@ class WebSocketLink(Link):
         if len(frames) == 1 and isinstance(frames[0], str):
             encoded.link_bytes = data = ws.text_frame(frames[0])
         else:
-            encoded.link_bytes = data = _framed(encoded)
+            encoded.link_bytes = data = ws.joined_frames(encoded.frames)
         return data
 
     def _compressed(self, encoded: Encoded, deflater: ws.Deflater) -> bytes:
         # The size of text is counted in characters, of up to four bytes each.
         if not encoded.compress or encoded.size * 4 < deflater.threshold_bytes:
             if encoded.link_bytes is None:
-                encoded.link_bytes = _framed(encoded)
+                encoded.link_bytes = ws.joined_frames(encoded.frames)
             return encoded.link_bytes
         # Our deflaters forget between messages, so one compression serves all links that agreed on the same window.
         return encoded.form(deflater.key, self._deflated)
@@ -536,12 +536,6 @@ _OVER.stop()
 @lru_cache(maxsize=64)
 def _close_frame(code: int, reason: str) -> bytes:
     return ws.frame(ws.CLOSE, ws.close_payload(code, reason))
-
-
-def _framed(encoded: Encoded) -> bytes:
-    return b"".join(
-        [ws.text_frame(frame) if isinstance(frame, str) else ws.binary_frame(frame) for frame in encoded.frames]
-    )
 
 
 def _hixie_framed(encoded: Encoded) -> bytes:

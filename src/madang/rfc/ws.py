@@ -10,8 +10,8 @@ The parts, in the order of the file:
 - `FrameReader`: the hot path of the whole server. A chunk that is exactly one small message, which is what
   nearly every `data_received` brings, is recognised by four comparisons and delivered; everything else goes
   through `_walk`.
-- `frame`, `frame_masked`, `text_frame`, `binary_frame`, `close_payload`, `parse_close`: frames to send, close
-  codes.
+- `frame`, `frame_masked`, `text_frame`, `binary_frame`, `joined_frames`, `close_payload`, `parse_close`: frames
+  to send, close codes.
 - `Deflate`, `negotiate`, `offer`, `accept`, `Inflater`, `Deflater`: compression.
 - `check_handshake`, `handshake_response`, `handshake_request`, `check_response`, `accept_key`: the opening
   handshake.
@@ -986,12 +986,35 @@ def binary_frame(payload: bytes) -> bytes:
         >>> binary_frame(b"\x00\x01")
         b'\x82\x02\x00\x01'
     """
-    length = len(payload)
+    return _binary_head(len(payload)) + payload
+
+
+def _binary_head(length: int) -> bytes:
     if length < 126:
-        return _BINARY_HEADS[length] + payload
+        return _BINARY_HEADS[length]
     if length < 65_536:
-        return _pack_16(0x82, 126, length) + payload
-    return _pack_64(0x82, 127, length) + payload
+        return _pack_16(0x82, 126, length)
+    return _pack_64(0x82, 127, length)
+
+
+def joined_frames(messages: Iterable[str | bytes]) -> bytes:
+    r"""Return several whole messages as a server sends them, in one piece; what is large is copied once.
+
+    Raises:
+        LocalProtocolError: a lone surrogate, which UTF-8 cannot say.
+
+    Example:
+        >>> joined_frames(["hello", b"\x00\x01"])
+        b'\x81\x05hello\x82\x02\x00\x01'
+    """
+    parts: list[bytes] = []
+    for message in messages:
+        if isinstance(message, str):
+            parts.append(text_frame(message))
+        else:
+            parts.append(_binary_head(len(message)))
+            parts.append(message)
+    return b"".join(parts)
 
 
 # ------------------------------------------------------------------------------------------ opening handshake

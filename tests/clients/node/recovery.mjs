@@ -162,8 +162,9 @@ class Listener {
     const { connects, disconnects } = this;
     const count = connects.length;
     const before = disconnects.length;
-    for (let patience = 12; disconnects.length === before; patience--) {
-      if (patience === 0) throw new Error(`it never noticed that its connection was broken: ${how}`);
+    const deadline = Date.now() + 15_000;
+    while (disconnects.length === before) {
+      if (Date.now() > deadline) throw new Error(`it never noticed that its connection was broken: ${how}`);
       path.drop(how);
       const noticed = Date.now() + (how === "silent" ? 1500 : 150);
       while (disconnects.length === before && Date.now() < noticed) await pause(2);

@@ -44,9 +44,7 @@ class FramingDuplex(RecordingDuplex):
     def write(self, encoded: Encoded) -> None:
         if encoded.link_bytes is None:
             FramingDuplex.framed += 1
-            encoded.link_bytes = b"".join(
-                ws.text_frame(frame) if isinstance(frame, str) else ws.binary_frame(frame) for frame in encoded.frames
-            )
+            encoded.link_bytes = ws.joined_frames(encoded.frames)
         FramingDuplex.sent.append(encoded.link_bytes)
 
 

@@ -598,6 +598,8 @@ def test_short_ways_write_the_same(size: int) -> None:
     payload = b"x" * size
     assert ws.text_frame(payload) == ws.text_frame(payload.decode()) == ws.frame(TEXT, payload)
     assert ws.binary_frame(payload) == ws.frame(BINARY, payload)
+    both = ws.frame(TEXT, payload) + ws.frame(BINARY, payload)
+    assert ws.joined_frames([payload.decode(), payload]) == both
 
 
 @pytest.mark.parametrize("opcode", [3, 7, 11, 15, 16, -1])
