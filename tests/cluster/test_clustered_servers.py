@@ -18,7 +18,7 @@ from madang.cluster.questions import Request
 from madang.testing import TestClient, connect
 
 BUSES = ["memory", "local", "redis", "redis-classic", "redis-streams", "postgres", "nats", "jetstream"]
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 @pytest.fixture(params=BUSES)

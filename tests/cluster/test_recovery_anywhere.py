@@ -16,7 +16,7 @@ from madang.cluster.broker import Broker
 from madang.faces.uvicorn import serve_async
 
 LEDGERS = ["local", "jetstream", "streams"]
-PATIENCE = 15.0
+PATIENCE = 30.0
 
 
 @pytest.fixture(params=LEDGERS)

@@ -95,7 +95,7 @@ def end(servers: Iterable[Running]) -> None:
         server.process.terminate()
     for server in servers:
         try:
-            server.process.wait(10)
+            server.process.wait(START_SECONDS)
         except subprocess.TimeoutExpired:
             server.process.kill()
             server.process.wait()
@@ -141,12 +141,14 @@ def test_clients_talk_to_hello(servers: dict[tuple[str, str], Running]) -> None:
         assert listening.stdout is not None
         assert listening.stdout.readline().startswith("delivered over ")
         command = [sys.executable, str(EXAMPLES / "client_blocking.py"), url]
-        done = subprocess.run(command, input="good morning\n\n", capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(
+            command, input="good morning\n\n", capture_output=True, text=True, timeout=START_SECONDS, check=True
+        )
         assert done.stdout == "delivered\n"
         assert done.stderr == ""
         assert listening.stdout.readline() == "somebody says: good morning\n"
         listening.send_signal(signal.SIGINT)
-        assert listening.wait(10) == 0
+        assert listening.wait(START_SECONDS) == 0
     finally:
         listening.kill()
         listening.communicate()

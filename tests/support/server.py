@@ -29,8 +29,8 @@ from typing import IO, Self
 
 TESTS = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-START_SECONDS = 20
-STOP_SECONDS = 10
+START_SECONDS = 40
+STOP_SECONDS = 30
 # Short, so that a scenario can await a heartbeat, and yet long enough for a busy machine.
 SETTINGS: dict[str, object] = {"ping_interval_seconds": 1.0, "ping_timeout_seconds": 3.0}
 # The application's own event "fail" raises this on purpose; any other traceback in a log is a bug.

@@ -22,7 +22,7 @@ from madang import (
 )
 from madang.testing import connect
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-DEADLINE = 10
+DEADLINE = 30
 
 
 @dataclass
