@@ -65,9 +65,10 @@ browser: ## Chromium, from Debian's packages
 chat: setup assets ## run the chat
 	$(BIN)/madang chat --port $(PORT)
 
-test: ## lint, types and all tests; then, on the oldest Python of this machine, what a version could break
-	@$(MAKE) --no-print-directory -j6 -O setup assets npm browser lint types $(if $(OLDEST),$(OLDEST_VENV)/.ready)
+test: ## lint, types and all tests; then what the compiled build, and the oldest Python of this machine, could break
+	@$(MAKE) --no-print-directory -j6 -O setup assets npm browser lint types $(UNOPTIMISED) $(if $(OLDEST),$(OLDEST_VENV)/.ready)
 	$(BIN)/python -m pytest $(PARALLEL)
+	@$(MAKE) --no-print-directory test-unoptimised
 	@$(if $(OLDEST),$(MAKE) --no-print-directory versioned OLD="$(OLDEST_VENV)")
 
 exhaustive: setup assets npm browser ## what `make test` leaves out: all clients on all faces, over all transports
@@ -154,6 +155,7 @@ test-compiled: build/compiled/.ready assets npm browser ## all tests on the comp
 TELLING := tests/unit --ignore=tests/unit/benchmarks --ignore=tests/unit/client tests/transcripts tests/project/test_compiled.py \
     $(addprefix tests/faces/test_,polling.py pipelining.py websocket.py upgrade.py streams.py close.py)
 test-unoptimised: $(UNOPTIMISED) ## on a compiled build that is quickly made, the tests that tell most
+	@echo "== compiled"
 	PYTHONPATH=$(CURDIR)/$(dir $(UNOPTIMISED)) MADANG_TEST_FACES=uvicorn-fast $(BIN)/python -m pytest -q $(PARALLEL) -m "not node and not browser and not slow and not exhaustive" $(TELLING)
 
 clean: ## all that was made
