@@ -1,6 +1,7 @@
 """What holds for all tests."""
 
 import gc
+import signal
 
 from hypothesis import settings
 
@@ -10,6 +11,10 @@ from support.ends import pytest_timeout_set_timer as pytest_timeout_set_timer
 # Time is measured by benchmarks: a machine may be busy.
 settings.register_profile("madang", deadline=None)
 settings.load_profile("madang")
+
+# A shell that runs tests in the background has them ignore Ctrl-C, and so would the servers and clients that they start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

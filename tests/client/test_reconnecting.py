@@ -194,7 +194,7 @@ async def test_all_namespaces_come_back(place: Any) -> None:
 
 async def test_a_silent_server(place: Any, way: str) -> None:
     async with (
-        place(ping_interval_seconds=0.2, ping_timeout_seconds=0.2) as here,
+        place(ping_interval_seconds=0.2, ping_timeout_seconds=1.0) as here,
         Cable(here.port) as cable,
         Client(cable.url, transports=WAYS[way], **QUICK) as client,
     ):
