@@ -12,7 +12,7 @@ from support.ends import pytest_timeout_set_timer as pytest_timeout_set_timer
 settings.register_profile("madang", deadline=None)
 settings.load_profile("madang")
 
-# A shell that runs tests in the background has them ignore Ctrl-C, and so would the servers and clients that they start.
+# A shell that runs tests in the background has them ignore Ctrl-C, and so would the programs that they start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
