@@ -478,8 +478,7 @@ async def test_answers_over_all_namespaces_of_a_pattern(house: House) -> None:
         near.on("who", lambda: "near")
         far.on("who", lambda: "far")
         assert far.id is not None
-        two.of("/room-2").emit("here")
-        await near.expect("here", timeout=PATIENCE)
+        await reached([near], two.of("/room-2"))
         assert await one.of("/room-{number}").to(far.id).timeout(PATIENCE).call("who") == ["far"]
 
 

@@ -227,18 +227,21 @@ async def test_names_longer_than_those_of_channels(url: str) -> None:
 
 async def test_namespaces_are_opened_and_shut(url: str) -> None:
     async with Member(url, "a") as a, Member(url, "b") as b:
-        b.bus.open("/new")
-        b.bus.publish(InitialHeartbeat(uid=b.uid, nsp="/new"))  # it is heard there before it says something
         a.bus.open("/new")
-        a.emit("not yet sure", nsp="/new")
+        a.emit("open")  # who says something hears before that what it has opened
         await until(lambda: bool(b.heard.messages))
+        b.bus.open("/new")
+        b.bus.publish(InitialHeartbeat(uid=b.uid, nsp="/new"))
+        await until(lambda: any(one.nsp == "/new" for one in a.heard.messages))
+        a.emit("heard", nsp="/new")
+        await until(lambda: len(b.heard.messages) == 2)
         b.bus.shut("/new")
         b.bus.publish(InitialHeartbeat(uid=b.uid, nsp="/"))
         await until(lambda: any(one.nsp == "/" for one in a.heard.messages))
         a.emit("never", nsp="/new")
         a.emit("last")
-        await until(lambda: len(b.heard.messages) == 2)
-        assert b.heard.events[-1] == ["last"]
+        await until(lambda: len(b.heard.messages) == 3)
+        assert b.heard.events == [["open"], ["heard"], ["last"]]
 
 
 async def test_what_was_kept_is_deleted(url: str, wire: Wire) -> None:
