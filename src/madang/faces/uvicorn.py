@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 import copy
 import logging
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import formatdate
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
@@ -40,6 +42,8 @@ _FAREWELL_SECONDS: Final = 3.0
 #: How long connections are left for those who poll at any other end. Others need no time for their farewell.
 _LAST_POLL_SECONDS: Final = 0.25
 _LAST_POLL_LOOKS: Final = 25
+#: How many connections are taken from a listening socket in one turn of uvloop.
+_ACCEPTED_PER_TURN: Final = 8
 
 
 def face_of(app: Server | ASGIApplication) -> ASGIFace | None:
@@ -189,8 +193,33 @@ class UvicornServer(uvicorn.Server):
             except BaseException:
                 self._flash.stop()
                 raise
+        if self.started:
+            await self._watch_more()
         if self._tune:
             tune_collector()
+
+    async def _watch_more(self) -> None:
+        """Let uvloop watch each listening socket several times, so that it takes several connections in a turn.
+
+        libuv takes one from a socket that it watches, and then does all else that is due: of a thousand clients that
+        dial at once each would have a turn of the event loop to itself. asyncio's own loop takes all that wait.
+        """
+        loop, config = asyncio.get_running_loop(), self.config
+        if not type(loop).__module__.startswith("uvloop"):
+            return
+        protocol: Any = config.http_protocol_class
+        make = partial(
+            protocol,
+            config=config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        listening = [one for server in self.servers for one in server.sockets]
+        for one in listening:
+            listen: Callable[..., Any] = loop.create_unix_server if one.family == socket.AF_UNIX else loop.create_server
+            for _ in range(_ACCEPTED_PER_TURN - 1):
+                again = socket.socket(fileno=os.dup(one.fileno()))
+                self.servers.append(await listen(make, sock=again, ssl=config.ssl, backlog=config.backlog))
 
     async def _start_all(self, sockets: Any) -> None:
         """Listen, and for WebTransport too if that is wanted."""
