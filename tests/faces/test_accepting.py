@@ -1,10 +1,12 @@
 """How connections are taken from listening sockets under uvloop, which `madang serve` uses where it is there."""
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,47 @@ def test_several_are_taken_in_a_turn_from_sockets_that_were_given(made: list[obj
         with socket.create_server(("127.0.0.1", 0), backlog=MANY) as given:
             async with running([given]) as server:
                 assert await turns_to_take(made, at_port(server)) <= TURNS
+
+    uvloop.run(run())
+
+
+def test_a_path_that_was_made_by_another_outlives_the_server(made: list[object], tmp_path: Path) -> None:
+    """As that of workers does, and of a service manager that hands sockets over."""
+
+    async def run() -> None:
+        path = tmp_path / "socket"
+        with socket.socket(socket.AF_UNIX) as given:
+            given.bind(str(path))
+            given.listen(MANY)
+            for _ in range(2):
+                made.clear()
+                async with running([given.dup()]):
+                    assert await turns_to_take(made, at_path(path)) <= TURNS
+                assert path.exists()
+
+    uvloop.run(run())
+
+
+def test_several_are_taken_in_a_turn_from_a_descriptor(made: list[object]) -> None:
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0), backlog=MANY) as given:
+            port = given.getsockname()[1]
+            async with running(fd=given.detach()):
+                dial = partial(socket.create_connection, ("127.0.0.1", port), timeout=10)
+                assert await turns_to_take(made, dial) <= TURNS
+
+    uvloop.run(run())
+
+
+def test_without_files_to_spare_it_starts_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(descriptor: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def run() -> None:
+        monkeypatch.setattr(os, "dup", no_more)
+        async with running(port=0) as server:
+            assert len(server.servers) == 1
+            await asyncio.to_thread(_ask, server._main_port())
 
     uvloop.run(run())
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from uvicorn.server import ServerState
@@ -28,7 +30,8 @@ class Wire(asyncio.Transport):
         super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
         self.protocol: asyncio.Protocol = protocol
         self.writes: list[bytes] = []
-        self.closed = False
+        self.closed = self.cut = False
+        self.unread = 0
         protocol.connection_made(self)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -36,6 +39,9 @@ class Wire(asyncio.Transport):
 
     def close(self) -> None:
         self.closed = True
+
+    def abort(self) -> None:
+        self.closed = self.cut = True
 
     def is_closing(self) -> bool:
         return self.closed
@@ -48,7 +54,7 @@ class Wire(asyncio.Transport):
         return self.protocol
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.unread
 
     def come(self, data: bytes) -> None:
         self.protocol.data_received(data)
@@ -166,6 +172,50 @@ async def test_what_waits_is_bounded(io: madang.Server) -> None:
         wire.come(HANDSHAKE)
     wires[-1].come(b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * io.config.max_header_bytes)
     assert wires[-1].writes  # it was looked at, and has got its answers
+
+
+async def test_a_newcomer_that_had_to_wait_and_fails_is_cut_off(io: madang.Server) -> None:
+    listener = Listener(io)
+    wires = [listener.connect() for _ in range(MANY)]
+    for wire in wires:
+        wire.come(HANDSHAKE)
+    failing = wires[-2]
+    assert not failing.writes
+
+    def fail(data: bytes) -> None:
+        raise RuntimeError("as a bug would")
+
+    failing.protocol.data_received = fail  # type: ignore[method-assign]
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    await until_all_are_served([*wires[:-2], wires[-1]])
+    assert failing.cut
+    assert [str(one["exception"]) for one in told] == ["as a bug would"]
+
+
+@pytest.mark.parametrize("kind", ["refused", "ended"])
+async def test_what_is_closed_and_not_read_is_looked_after(io: madang.Server, kind: str) -> None:
+    wire = Listener(io).connect()
+    assert isinstance(wire.protocol, HttpProtocol)
+    waiting = wire.protocol.ground.waiting
+    if kind == "refused":
+        wire.come(UPGRADE.replace(b"Version: 13", b"Version: 12"))
+        assert wire.closed
+    else:
+        wire.come(HANDSHAKE)
+        sid = json.loads(wire.writes[0].partition(b"\r\n\r\n")[2][1:])["sid"]
+        wire.come(HANDSHAKE.replace(b"polling", b"polling&sid=" + sid.encode()))
+        assert wire.protocol not in waiting
+        wire.protocol.eof_received()
+        wire.close()
+    assert wire.protocol in waiting
+    wire.unread = 100
+    now = asyncio.get_running_loop().time()
+    wire.protocol.check_time(now)
+    assert not wire.cut
+    wire.protocol.check_time(now + wire.protocol.ground.patience + 1)
+    assert wire.cut
+    assert wire.protocol not in waiting
 
 
 async def test_connections_of_two_servers_keep_apart(io: madang.Server) -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 import socket as sockets
-from collections.abc import MutableMapping
+from collections.abc import Callable, Coroutine, MutableMapping
 from typing import Any
 
 import pytest
+import uvloop
 
 from faces.support.http import DEADLINE
 from madang import Server
@@ -93,6 +94,67 @@ async def test_what_nobody_reads_is_cut_off(kind: str) -> None:
         async with asyncio.timeout(DEADLINE):
             data = await deaf.read_all()
         assert data.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert len(data) < MUCH, "the server has kept it"
+
+
+UPGRADE = (
+    b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+def with_uvloop(main: Coroutine[Any, Any, None]) -> None:
+    uvloop.run(main)
+
+
+@pytest.mark.parametrize("run", [asyncio.run, with_uvloop], ids=["asyncio", "uvloop"])
+def test_a_websocket_that_is_half_closed_and_not_read_is_cut_off(run: Callable[[Any], None]) -> None:
+    async def main() -> None:
+        io = server()
+        async with serve_async(io) as port:
+            deaf = Deaf(port)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(deaf.socket, ("127.0.0.1", port))
+            await loop.sock_sendall(deaf.socket, UPGRADE)
+            session = await session_of(io)
+            session.push(Encoded(("4" + "x" * MUCH,)))
+            await asyncio.sleep(0.1)
+            deaf.socket.shutdown(sockets.SHUT_WR)
+            await asyncio.sleep(6)  # the ping timeout, and how long a close may take behind it
+            assert io.engine.sessions == {}
+            async with asyncio.timeout(DEADLINE):
+                data = await deaf.read_all()
+            assert data.startswith(b"HTTP/1.1 101 ")
+            assert len(data) < MUCH, "the server has kept it"
+
+    run(main())
+
+
+async def much(scope: Any, receive: Any, send: Any) -> None:
+    """An application beside ours that has much to say."""
+    if scope["type"] != "http":
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % MUCH)]})
+    await send({"type": "http.response.body", "body": b"x" * MUCH})
+
+
+async def test_no_websocket_is_opened_behind_what_nobody_reads() -> None:
+    """Its link would never be told that it is full."""
+    io = server()
+    async with serve_async(io.asgi(much), timeout_keep_alive=1) as port:
+        deaf = Deaf(port)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(deaf.socket, ("127.0.0.1", port))
+        await loop.sock_sendall(deaf.socket, b"GET /much HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(0.5)
+        await loop.sock_sendall(deaf.socket, UPGRADE)
+        await asyncio.sleep(0.5)
+        assert io.engine.sessions == {}
+        await asyncio.sleep(4)
+        async with asyncio.timeout(DEADLINE):
+            data = await deaf.read_all()
+        assert data.startswith(b"HTTP/1.1 200 ")
+        assert b"101 Switching" not in data
         assert len(data) < MUCH, "the server has kept it"
 
 

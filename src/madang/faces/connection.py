@@ -198,7 +198,12 @@ class Ground:
         if newcomers:
             self.loop.call_soon(self._turn)
         for _ in range(self._served):
-            newcomers.popleft().begin()
+            newcomer = newcomers.popleft()
+            try:
+                newcomer.begin()
+            except BaseException:
+                newcomer.transport.abort()  # as a transport does where its protocol fails
+                raise
 
     def _sweep(self) -> None:
         self._sweeper = None
@@ -407,6 +412,8 @@ class HttpProtocol(HttpToolsProtocol):
     def eof_received(self) -> None:
         """The client has said all that it will: answer what waits for its turn, before the transport closes."""
         self.begin()
+        if self.transport.get_protocol() is self:
+            self.ground.watch(self)  # it closes only once the client has read what is written
 
     def _serve_seen(self, data: bytes) -> bool:
         """Serve a request that came in one piece and has a head that was seen before; gives whether it was one."""
@@ -728,10 +735,12 @@ class HttpProtocol(HttpToolsProtocol):
         self.ground.waiting.discard(self)
         if not self._head_done:
             return
-        if self.cycle is not None and not self.cycle.response_complete:
-            # Pipelined behind a request whose response is still to come, which would end up inside the WebSocket:
-            # the connection ends after that response instead.
+        if self.flow.write_paused or (self.cycle is not None and not self.cycle.response_complete):
+            # Pipelined behind a request whose response is still to come, which would end up inside the WebSocket, or
+            # still to be read, so that the link would not be told that it is full: the connection ends after that.
             self._end_after_response()
+            if self.transport.is_closing():
+                self.ground.watch(self)
             return
         request = self._own_request()
         if request is None:
@@ -876,3 +885,4 @@ class HttpProtocol(HttpToolsProtocol):
         lines += [f"{name}: {value}" for name, value in headers]
         self.transport.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
         self.transport.close()
+        self.ground.watch(self)

@@ -173,8 +173,8 @@ class Link(asyncio.Protocol, Duplex):
         if self._closing:
             return
         self._say_farewell(code, reason)
-        if not self._transport.is_closing():
-            self._await_end(code, reason)
+        # A transport that is closing may wait as long for a client that doesn't read what was written before.
+        self._await_end(code, reason)
 
     def _say_farewell(self, code: int, reason: str) -> None:
         self._closing = True
@@ -281,11 +281,10 @@ class Link(asyncio.Protocol, Duplex):
         receiver = self._receiver
         self._say_farewell(code, "")
         transport = self._transport
-        if not transport.is_closing():
-            # With all written, nothing but the end of TLS is left that could take long.
-            if transport.get_write_buffer_size() or transport.get_extra_info("sslcontext") is not None:
-                self._await_end(code, "")
-            transport.close()
+        # With all written, nothing but the end of TLS is left that could take long.
+        if transport.get_write_buffer_size() or transport.get_extra_info("sslcontext") is not None:
+            self._await_end(code, "")
+        transport.close()
         if receiver is not None:
             receiver.lost(self, Reason.TRANSPORT_CLOSE)
 

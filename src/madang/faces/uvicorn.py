@@ -214,12 +214,15 @@ class UvicornServer(uvicorn.Server):
             server_state=self.server_state,
             app_state=self.lifespan.state,
         )
+        # Under `create_server` the path of a Unix socket is left to the first watcher, if that has made it.
         listening = [one for server in self.servers for one in server.sockets]
-        for one in listening:
-            listen: Callable[..., Any] = loop.create_unix_server if one.family == socket.AF_UNIX else loop.create_server
-            for _ in range(_ACCEPTED_PER_TURN - 1):
+        for one in listening * (_ACCEPTED_PER_TURN - 1):
+            try:
                 again = socket.socket(fileno=os.dup(one.fileno()))
-                self.servers.append(await listen(make, sock=again, ssl=config.ssl, backlog=config.backlog))
+            except OSError as error:
+                logger.warning("fewer connections are accepted in a turn, for want of files: %s", error)
+                return
+            self.servers.append(await loop.create_server(make, sock=again, ssl=config.ssl, backlog=config.backlog))
 
     async def _start_all(self, sockets: Any) -> None:
         """Listen, and for WebTransport too if that is wanted."""

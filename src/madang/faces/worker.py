@@ -94,7 +94,6 @@ class _Worker(UvicornServer):
 
     async def startup(self, sockets: Any = None) -> None:
         """Start the application, and listen when it is time."""
-        self._loop = asyncio.get_running_loop()
         self._supervisor.server = self
         self.lifespan: Any = _Gate(self.lifespan, self._wait)
         await super().startup(sockets)
@@ -122,7 +121,9 @@ class _Worker(UvicornServer):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """End with SIGTERM; what a terminal sends to all of its processes is for the supervisor alone."""
-        before = signal.signal(signal.SIGTERM, lambda number, frame: self.end())
+        # A handler of a signal runs between two steps of the loop, which may be about to wait: it has to be woken.
+        self._loop = asyncio.get_running_loop()
+        before = signal.signal(signal.SIGTERM, lambda number, frame: self.soon(self.end))
         try:
             yield
         finally:
