@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 import madang
@@ -227,6 +228,24 @@ async def test_connections_of_two_servers_keep_apart(io: madang.Server) -> None:
     assert third.protocol in listener.state.connections
     assert {second.protocol, fourth.protocol} == other.connections
     for wire in (first, second, third, fourth):
+        wire.come(HANDSHAKE)
+        assert wire.writes[0].startswith(b"HTTP/1.1 200 ")
+
+
+async def test_what_another_uvicorn_gives_each_connection_is_shared_by_none(
+    io: madang.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_today = HttpToolsProtocol.__init__
+
+    def of_tomorrow(self: HttpToolsProtocol, *args: Any, **kwargs: Any) -> None:
+        of_today(self, *args, **kwargs)
+        self.notes: list[str] = []  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(HttpToolsProtocol, "__init__", of_tomorrow)
+    listener = Listener(io)
+    wires = [listener.connect() for _ in range(3)]
+    assert len({id(vars(wire.protocol)["notes"]) for wire in wires}) == len(wires)
+    for wire in wires:
         wire.come(HANDSHAKE)
         assert wire.writes[0].startswith(b"HTTP/1.1 200 ")
 

@@ -76,6 +76,8 @@ class Ground:
     ) -> None:
         self.face = face
         self.server_state = server_state
+        #: Whether this uvicorn sets nothing in a connection, beside its parser, that another one has not the same.
+        self.alike = False
         self.io = face.io
         self.loop = loop
         settings = self.io.config
@@ -287,7 +289,7 @@ class HttpProtocol(HttpToolsProtocol):
     ) -> None:
         # uvicorn itself gives no loop: it is the one that runs.
         ground = self.grounds.get(_loop or asyncio.get_running_loop())
-        if ground is not None and ground.server_state is server_state:
+        if ground is not None and ground.alike and ground.server_state is server_state:
             # What else uvicorn sets here, all connections of a server have alike: it stands in the class.
             self.pipeline = deque()
         else:
@@ -307,9 +309,13 @@ class HttpProtocol(HttpToolsProtocol):
         )
         self.grounds.clear()
         ground = self.grounds[self.loop] = Ground(self.face, self.config, self.loop, self.server_state)
-        for name, value in vars(self).items():
-            if name != "pipeline":
-                setattr(type(self), name, None if name == "parser" else value)
+        second = vars(HttpToolsProtocol(self.config, self.server_state, self.app_state, self.loop))
+        own = {name for name, value in vars(self).items() if name not in second or second[name] is not value}
+        ground.alike = own <= {"parser", "pipeline"}
+        if ground.alike:
+            for name, value in vars(self).items():
+                if name != "pipeline":
+                    setattr(type(self), name, None if name == "parser" else value)
         ground.hand_over(made)
         return ground
 
