@@ -115,7 +115,7 @@ class Receiver(Protocol):
         """The client broke a rule of the link, which ends for one of the reasons in `Reason`."""
 
     def pause(self) -> None:
-        """The link is full. Told amid the writes of many links: this is not the time to write to another, or close it."""
+        """The link is full. Told amid the writes of many: not the time to write to another, or close one."""
 
     def resume(self) -> None:
         """The link can be written to again."""
