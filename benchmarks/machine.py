@@ -56,10 +56,11 @@ def commit() -> str:
 
 
 def fingerprint() -> str:
-    """Of Madang's source: it must be the same at the end of a run as at its beginning."""
+    """Of Madang's source, the same wherever it lies: at the end of a run it must be what it was at its beginning."""
     digest = hashlib.sha256()
-    for path in sorted((HERE.parent / "src").rglob("*.py")):
-        digest.update(str(path).encode() + b"\0" + path.read_bytes())
+    root = HERE.parent
+    for path in sorted([*(root / "src").rglob("*.py"), *(root / "native").glob("*.c")]):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -239,7 +239,8 @@ def one_run(run: Mapping[str, Any], works: Sequence[str]) -> list[str]:
     host = run["machine"]
     load = " ".join(f"{value:.2f}" for value in host["load_average"])
     lines = [
-        f"{run['date']}, commit {run['commit']}, load average {load}" + (f": {', '.join(works)}" if works else ""),
+        f"{run['date']}, commit {run['commit']}, source {run['source']}, load average {load}"
+        + (f": {', '.join(works)}" if works else ""),
         f"{host['kernel']}, {host['system']}, {host['cores']} cores, {host['processor']}, {host['memory_gib']} GiB; "
         f"{host['python']}",
         f"command: `{run['command']}`",

@@ -154,7 +154,7 @@ def circumstances(meta: Mapping[str, Any]) -> list[str]:
     load = " ".join(f"{value:.2f}" for value in host["load_average"])
     often = f"medians of {repetitions} runs (lowest-highest)" if repetitions > 1 else "one run each"
     return [
-        f"{meta['date']}, commit {meta['commit']}, {often} of {meta['seconds']:g} s",
+        f"{meta['date']}, commit {meta['commit']}, source {meta['source']}, {often} of {meta['seconds']:g} s",
         f"{host['kernel']}, {host['cores']} cores, {host['processor']}, {host['memory_gib']} GiB, "
         f"load average at the start {load}",
         f"command: `{meta['command']}`",

@@ -243,7 +243,7 @@ def test_what_others_have_disturbed_is_doubtful() -> None:
 def test_the_report_says_what_it_ran_on() -> None:
     found = document({"echo-50": {"madang": steps(10), "node-ws": steps(15)}}, problems=["one thing"])
     text = report.text_report(found)
-    assert "2026-01-01 00:00:00 +0000, commit abcdef0" in text
+    assert "2026-01-01 00:00:00 +0000, commit abcdef0, source 1" in text
     assert "Python 3.13.0, built with profile-guided optimisation" in text
     assert "one run each" in text
     markdown = report.markdown_report(found, ["![a plot](plot.svg)"])
@@ -254,8 +254,8 @@ def test_the_report_says_what_it_ran_on() -> None:
 def test_merged_runs_say_which_works_are_theirs() -> None:
     parts = [document({"echo-50": {"madang": steps(10)}}), document({"fanout": {"madang": steps(1)}}, commit="fedcba9")]
     lines = report.circumstances(merged(parts))
-    assert "2026-01-01 00:00:00 +0000, commit abcdef0, load average 0.00 0.10 0.20: echo-50" in lines
-    assert "2026-01-01 00:00:00 +0000, commit fedcba9, load average 0.00 0.10 0.20: fanout" in lines
+    assert "2026-01-01 00:00:00 +0000, commit abcdef0, source 1, load average 0.00 0.10 0.20: echo-50" in lines
+    assert "2026-01-01 00:00:00 +0000, commit fedcba9, source 1, load average 0.00 0.10 0.20: fanout" in lines
     assert sum("Debian" in line for line in lines) == 1
 
 
